@@ -1,0 +1,200 @@
+"""What is done to each side, and the figures that come of it.
+
+A scenario gets a fresh folder, starts what it needs there, measures, checks that nothing was lost, and ends it again;
+to repeat and to interleave is the caller's part.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import corpus
+from bench.client import Client, latency_ms
+from bench.corpus import Corpus
+from bench.hilum_server import Platform
+from bench.orthanc_server import Orthanc
+from bench.table import Goal, Row
+
+Figures = Mapping[str, float]
+Side = Callable[[Path, Corpus], Figures]
+Load = Callable[[], tuple[float, float]]
+"""Bring the corpus in; seconds it took, and of CPU."""
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One comparison: what Hilum does, what the peer does where it can do the like, on which files, with which rows."""
+
+    name: str
+    about: str
+    full: Corpus
+    quick: Corpus
+    hilum: Side
+    orthanc: Side | None
+    rows: tuple[Row, ...]
+
+
+def _files(files: Corpus) -> list[Path]:
+    return sorted(path for path in corpus.ensure(files).rglob("*.dcm"))
+
+
+def _warm(files: Corpus) -> None:
+    """Bring the files into the page cache and everything written before onto the disk, the same for both sides."""
+    for path in _files(files):
+        path.read_bytes()
+    os.sync()
+
+
+def _ms_each(seconds: float, files: Corpus) -> float:
+    return seconds * 1000 / files.num_instances
+
+
+def _ct(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
+    server.group.settle()
+    empty = server.group.pss_bytes()
+    _warm(files)
+    wall, cpu = load()
+    server.group.settle()
+    return {
+        "ct.rate": files.num_instances / wall,
+        "ct.cpu": _ms_each(cpu, files),
+        "memory.empty": empty / MEGABYTE,
+        "memory.ct": server.group.pss_bytes() / MEGABYTE,
+    }
+
+
+def _small(_: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
+    _warm(files)
+    wall, cpu = load()
+    return {"small.rate": files.num_instances / wall, "small.cpu": _ms_each(cpu, files)}
+
+
+def _in_place(server: Platform, files: Corpus) -> Figures:
+    _warm(files)
+    wall, cpu = server.import_folder(corpus.ensure(files), files.num_instances, "--in-place")
+    return {"in-place.rate": files.num_instances / wall, "in-place.cpu": _ms_each(cpu, files)}
+
+
+def _studies(server: Platform | Orthanc, _: Corpus, load: Load) -> Figures:
+    load()
+    server.group.settle()
+    with Client(server.port) as client:
+        page = latency_ms(lambda: server.first_page(client))
+        qido = latency_ms(lambda: client.request("GET", "/dicom-web/studies?limit=100", None, "application/dicom+json"))
+    server.group.settle()
+    return {
+        "page.median": page[0],
+        "page.p95": page[1],
+        "qido.median": qido[0],
+        "qido.p95": qido[1],
+        "memory.studies": server.group.pss_bytes() / MEGABYTE,
+    }
+
+
+def _demo(server: Platform, _: Corpus) -> Figures:
+    return {"demo.page": server.seconds_to_ready}
+
+
+def _hilum(measure: Callable[[Platform, Corpus, Load], Figures]) -> Side:
+    """The side that imports by `hilum import`."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Platform(folder) as server:
+            return measure(server, files, lambda: server.import_folder(corpus.ensure(files), files.num_instances))
+
+    return side
+
+
+def _orthanc(measure: Callable[[Orthanc, Corpus, Load], Figures]) -> Side:
+    """The side that sends to Orthanc's REST."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Orthanc(folder) as server:
+            return measure(server, files, lambda: server.upload(_files(files)))
+
+    return side
+
+
+def _hilum_alone(measure: Callable[[Platform, Corpus], Figures], command: str, ready: str) -> Side:
+    """A side without a like at the peer."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Platform(folder, command, ready) as server:
+            return measure(server, files)
+
+    return side
+
+
+SCENARIOS = (
+    Scenario(
+        "ct",
+        "import of CT files; memory before and after",
+        Corpus("ct", studies=20, series=4, instances=25, edge=512),
+        Corpus("ct", studies=2, series=4, instances=25, edge=512),
+        _hilum(_ct),
+        _orthanc(_ct),
+        (
+            Row("ct.rate", "import {} CT of 528 KB", "files/s", "higher", Goal("times better", 2)),
+            Row("ct.cpu", "CPU of that", "ms/file", "lower"),
+            Row("memory.empty", "memory, idle and empty", "MB", "lower"),
+            Row("memory.ct", "memory, idle after {} CT", "MB", "lower", Goal("times row", 1.25, "memory.empty")),
+        ),
+    ),
+    Scenario(
+        "small",
+        "import of small files",
+        Corpus("small", studies=100, series=4, instances=25, edge=64),
+        Corpus("small", studies=10, series=4, instances=25, edge=64),
+        _hilum(_small),
+        _orthanc(_small),
+        (
+            Row("small.rate", "import {} files of 12 KB", "files/s", "higher", Goal("times better", 2.5)),
+            Row("small.cpu", "CPU of that", "ms/file", "lower"),
+        ),
+    ),
+    Scenario(
+        "in-place",
+        "indexing files where they lie",
+        Corpus("small", studies=100, series=4, instances=25, edge=64),
+        Corpus("small", studies=10, series=4, instances=25, edge=64),
+        _hilum_alone(_in_place, "serve", "/ready"),
+        None,
+        (
+            Row("in-place.rate", "import --in-place of {} files", "files/s", "higher", Goal("value", 3000)),
+            Row("in-place.cpu", "CPU of that", "ms/file", "lower"),
+        ),
+    ),
+    Scenario(
+        "studies",
+        "the study list of a large archive; its memory",
+        Corpus("studies", studies=10_000, series=1, instances=1, edge=64),
+        Corpus("studies", studies=1_000, series=1, instances=1, edge=64),
+        _hilum(_studies),
+        _orthanc(_studies),
+        (
+            Row("page.median", "first page (20) of {} studies, median", "ms", "lower", Goal("value", 10)),
+            Row("page.p95", "first page, 95th percentile", "ms", "lower"),
+            Row("qido.median", "QIDO-RS, 100 of {} studies, median", "ms", "lower"),
+            Row("qido.p95", "QIDO-RS, 95th percentile", "ms", "lower"),
+            Row(
+                "memory.studies",
+                "memory, idle after {} studies",
+                "MB",
+                "lower",
+                Goal("times row", 1.25, "memory.empty"),
+            ),
+        ),
+    ),
+    Scenario(
+        "demo",
+        "the first start, data made on the way",
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        _hilum_alone(_demo, "demo", "/"),
+        None,
+        (Row("demo.page", "hilum demo to page served", "s", "lower", Goal("value", 30)),),
+    ),
+)

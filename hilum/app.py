@@ -1,0 +1,197 @@
+"""The HTTP door: every route of Hilum in one application, the page beside them, and what guards them all."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import hilum
+from hilum.core import routes as core_routes
+from hilum.core.blobs import Blobs, open_blobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.errors import HilumError
+from hilum.core.http import install_problems, problem
+from hilum.core.jobs import Jobs
+from hilum.core.metrics import measure, metrics_text
+from hilum.imaging.archive import routes as archive_routes
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.dicomweb import routes as dicomweb_routes
+from hilum.imaging.intake import routes as intake_routes
+
+STATIC: Final = Path(str(files("hilum"))) / "static"
+_CSP: Final = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self'; font-src 'self' data:; frame-ancestors 'none'; "
+    "base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+_LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
+_UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one process of Hilum works with."""
+
+    settings: Settings
+    database: Database
+    archive: Archive
+    jobs: Jobs
+
+
+def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
+    """Put the rooms together and teach the process their jobs."""
+    blobs: Blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+    archive = Archive(database, blobs, settings)
+    intake_routes.register(jobs, archive)
+    return Services(settings, database, archive, jobs)
+
+
+def create_app(services: Services) -> FastAPI:
+    """Make the application that serves the page, the REST API and DICOMweb."""
+    app = _routed()
+    app.state.settings = services.settings
+    app.state.database = services.database
+    app.state.archive = services.archive
+    app.state.jobs = services.jobs
+    app.add_middleware(Guard, settings=services.settings)
+    return app
+
+
+def openapi_document() -> dict[str, object]:
+    """The OpenAPI description of every route; needs no database."""
+    return _routed().openapi()
+
+
+def _routed() -> FastAPI:
+    app = FastAPI(
+        title="Hilum",
+        version=hilum.__version__,
+        description="The gate through which medical imaging enters clinical research.",
+        separate_input_output_schemas=False,
+    )
+    install_problems(app)
+    app.include_router(core_routes.router)
+    app.include_router(archive_routes.router)
+    app.include_router(intake_routes.router)
+    for router in dicomweb_routes.routers:
+        app.include_router(router)
+    _add_service_routes(app)
+    _add_page(app)
+    return app
+
+
+def _add_service_routes(app: FastAPI) -> None:
+    @app.get("/health", tags=["service"])
+    def health() -> dict[str, str]:
+        """This process lives."""
+        return {"status": "ok", "version": hilum.__version__}
+
+    @app.get("/ready", tags=["service"])
+    def ready(request: Request) -> dict[str, str]:
+        """The database answers and objects can be kept."""
+        request.app.state.database.check()
+        request.app.state.archive.blobs.exists("ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["service"], response_class=Response)
+    def metrics(request: Request) -> Response:
+        """Figures for Prometheus."""
+        text, media_type = metrics_text(request.app.state.database)
+        return Response(text, media_type=media_type)
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def home() -> Response:
+        return RedirectResponse("/imaging")
+
+    app.mount("/assets", StaticFiles(directory=STATIC / "assets", check_dir=False), "assets")
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        """The page for every address of its own, so that each survives a reload; files of the build beside it."""
+        if path.split("/", 1)[0] in ("api", "dicom-web", "sources", "fhir", "wado"):
+            return problem(404, "Not Found", "There is nothing at this address.")
+        file = (STATIC / path).resolve()
+        if path and STATIC.resolve() in file.parents and file.is_file():
+            return FileResponse(file)
+        index = STATIC / "index.html"
+        if not index.is_file():
+            return problem(503, "The page is not built", "Run scripts/run, which builds the web page, or use /docs.")
+        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+
+
+class Guard:
+    """Around every request: security headers, a counted and timed answer, no error without a sentence, and without
+    credentials no access but from this machine's own browser and programs."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        public = urlsplit(settings.public_url).hostname
+        self.hosts: set[str] = _LOOPBACK | {settings.host} | ({public} if public else set())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], *_headers(scope)]
+            await send(message)
+
+        with measure(scope) as observed:
+            refusal = self._refusal(scope)
+            try:
+                if refusal:
+                    await refusal(scope, receive, observed(answer))
+                else:
+                    await self.app(scope, receive, observed(answer))
+            except HilumError as error:
+                if started:
+                    raise
+                await problem(error.status, error.title, str(error))(scope, receive, observed(answer))
+            except Exception:
+                log.exception("http.failed", method=scope["method"], route=_route(scope))
+                if started:
+                    raise
+                failed = problem(500, "Something went wrong", "An unexpected error; the server's log tells where.")
+                await failed(scope, receive, observed(answer))
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        """A page of another site must neither reach this server under a name of its own nor send anything to it."""
+        headers: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = urlsplit(f"//{headers.get(b'host', 'localhost')}").hostname
+        if host not in self.hosts:
+            return problem(421, "Unknown host", "This server answers by its own address only; see HILUM_PUBLIC_URL.")
+        origin = headers.get(b"origin")
+        if scope["method"] in _UNSAFE and origin and urlsplit(origin).hostname not in self.hosts:
+            return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
+        return None
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    common = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+    path: str = scope["path"]
+    if path.startswith("/assets/"):
+        common.append((b"cache-control", b"public, max-age=31536000, immutable"))
+    if not path.startswith(("/docs", "/redoc")):
+        common.append((b"content-security-policy", _CSP.encode()))
+    return common
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")

@@ -1,0 +1,270 @@
+"""The command line: every command of Hilum, each a few lines over the room that does the work."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+import hilum
+from hilum.core.config import Settings, explain_settings, load_settings
+from hilum.core.errors import HilumError, Invalid
+
+app = typer.Typer(
+    name="hilum",
+    help="The gate through which medical imaging enters clinical research.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+db = typer.Typer(help="The database's schema.", no_args_is_help=True)
+source_commands = typer.Typer(help="Data sources.", no_args_is_help=True)
+app.add_typer(db, name="db")
+app.add_typer(source_commands, name="source")
+
+out = Console()
+err = Console(stderr=True)
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.  [default: ./hilum-data]", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+# What is left out without harm: not a fault of a DICOM file.
+_HARMLESS = {"not_dicom", "dicomdir"}
+
+
+def main() -> None:
+    """Run the command line; an error with a sentence becomes that sentence and an exit code."""
+    try:
+        app()
+    except Invalid as error:
+        _say_error(error)
+        sys.exit(2)
+    except HilumError as error:
+        _say_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("Stopped.")
+        sys.exit(130)
+
+
+def _say_error(error: HilumError) -> None:
+    err.print(f"hilum: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """The gate through which medical imaging enters clinical research."""
+    if show:
+        out.print(f"hilum {hilum.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the demo.")] = Path("hilum-demo"),
+    port: Port = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin anew: delete what the demo folder holds.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """Make demo data (about 40 people, 60 studies), import it and serve it."""
+    from hilum.demo.run import prepare, reset_demo
+
+    settings = load_settings(data, port=port)
+    if reset:
+        reset_demo(settings)
+    with _bar("Demo data") as bar:
+        prepare(settings, bar)
+    _serve(settings, open_browser=not no_open)
+
+
+@app.command()
+def serve(
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes that run jobs.  [default: 1]")] = None,
+) -> None:
+    """Serve the page, the REST API and DICOMweb, and run jobs."""
+    _serve(load_settings(data, host=host, port=port, workers=workers), open_browser=False)
+
+
+def _serve(settings: Settings, *, open_browser: bool) -> None:
+    from hilum.serve import serve as run_serve
+
+    def ready(url: str) -> None:
+        out.print(f"Hilum is at [bold]{settings.public_url or url}[/bold]  (Ctrl+C stops it)", highlight=False)
+        if open_browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            import webbrowser
+
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    raise typer.Exit(run_serve(settings, ready))
+
+
+@app.command()
+def api(
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    listener: Annotated[int | None, typer.Option("--listener", hidden=True)] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run one HTTP process alone, to scale out."""
+    from hilum.serve import serve_http
+
+    del supervised
+    serve_http(load_settings(data, host=host, port=port), listener)
+
+
+@app.command()
+def worker(data: Data = None, supervised: Supervised = False) -> None:
+    """Run one process of job workers alone, to scale out."""
+    from hilum.serve import work
+
+    work(load_settings(data), supervised=supervised)
+
+
+@app.command("import")
+def import_files(
+    paths: Annotated[list[Path], typer.Argument(help="Folders, DICOM files or zip bundles.")],
+    data: Data = None,
+    source: Annotated[str, typer.Option("--source", help="Key of the source to import into.")] = "default",
+    in_place: Annotated[bool, typer.Option("--in-place", help="Index files where they lie, without a copy.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import DICOM from folders, files and zip bundles."""
+    missing = [str(path) for path in paths if not path.exists() and not path.is_symlink()]
+    if missing:
+        raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
+    settings = load_settings(data)
+    from hilum.imaging.intake.command import run_import
+
+    with _bar("Importing", hidden=as_json) as bar:
+        begin = time.monotonic()
+        summary = run_import(settings, source, paths, in_place, bar)
+    if as_json:
+        print(json.dumps(summary.as_json(), ensure_ascii=False))  # noqa: T201
+    else:
+        _print_summary(summary.counts, summary.reasons, time.monotonic() - begin)
+    if summary.stopped:
+        err.print(f"hilum: {summary.stopped}", style="red", markup=False, highlight=False, soft_wrap=True)
+    rejected = summary.stopped or any(reason["code"] not in _HARMLESS for reason in summary.reasons)
+    raise typer.Exit(1 if rejected else 0)
+
+
+def _print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seconds: float) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, count in counts.items():
+        if count:
+            table.add_row(name.replace("_", " "), f"{count:,}")
+    table.add_row("seconds", f"{seconds:.1f}")
+    out.print(table)
+    for reason in reasons:
+        out.print(f"{reason['count']:,} x {reason['reason']}", markup=False, highlight=False, soft_wrap=True)
+        for example in cast("list[str]", reason["examples"]):
+            out.print(f"    {example}", markup=False, highlight=False, soft_wrap=True, style="dim")
+
+
+@contextmanager
+def _bar(text: str, *, hidden: bool = False) -> Generator["Step"]:
+    """Show a progress bar on a terminal, and nothing elsewhere."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=err, transient=True, disable=hidden or not err.is_terminal) as bar:
+        yield Step(bar, text)
+
+
+class Step:
+    """A progress bar as the rooms see it: a function of what is done and how much there is."""
+
+    def __init__(self, bar: Bar, text: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(text, total=None, rate="")
+        self._begin = time.monotonic()
+
+    def __call__(self, done: int, total: int | None, text: str | None = None) -> None:
+        seconds = time.monotonic() - self._begin
+        rate = f"{done / seconds:,.0f}/s" if seconds > 1 else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate, description=text)
+
+
+@source_commands.command("add")
+def add_source(
+    key: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
+    name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
+    data: Data = None,
+) -> None:
+    """Add a data source."""
+    from hilum.core.database import open_database
+    from hilum.imaging.archive.sources import add_source as add
+
+    with open_database(load_settings(data), pool_size=1) as database:
+        add(database, key, name or key)
+    out.print(f"Source {key} is there.", markup=False, highlight=False)
+
+
+@source_commands.command("list")
+def list_sources(data: Data = None, as_json: Json = False) -> None:
+    """List the data sources."""
+    from hilum.core.database import open_database
+    from hilum.imaging.archive.query import sources
+
+    with open_database(load_settings(data), pool_size=1) as database, database.connect() as connection:
+        rows = [dict(row) for row in sources(connection)]
+    if as_json:
+        print(json.dumps(rows))  # noqa: T201
+        return
+    table = Table("key", "name", "studies", box=None)
+    for row in rows:
+        table.add_row(row["key"], row["name"], f"{row['studies']:,}")
+    out.print(table)
+
+
+@db.command()
+def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False) -> None:
+    """Bring the schema up to date; every start does so too."""
+    from hilum.core.database import open_database
+
+    with open_database(load_settings(data), pool_size=1):
+        if not quiet:
+            out.print("The database is up to date.")
+
+
+@app.command()
+def config(data: Data = None, as_json: Json = False) -> None:
+    """Print every setting, its value and where it came from."""
+    settings = load_settings(data)
+    entries = explain_settings(settings, {"data": data})
+    if as_json:
+        document = {e.name: {"value": e.value, "origin": e.origin, "description": e.description} for e in entries}
+        print(json.dumps(document, default=str))  # noqa: T201
+        return
+    table = Table("setting", "value", "from", "what it is for", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(entry.name, str(entry.value), entry.origin, entry.description)
+    out.print(table)
+
+
+@app.command(hidden=True)
+def openapi() -> None:
+    """Print the OpenAPI description, from which the page's types are made."""
+    from hilum.app import openapi_document
+
+    print(json.dumps(openapi_document(), indent=1, sort_keys=True))  # noqa: T201

@@ -1,0 +1,585 @@
+"""Objects by key, such as ``default/1.2.3/1.2.3.4/<digest>.dcm``: written as a group and durable when the group is
+committed, read whole, in ranges or as a stream. What an object means, and which keys exist by right, the catalogue
+knows. A key names its content, so an object is never changed in place. Here lie local files; a bucket would be another
+``Blobs``: nothing in the interface needs a rename, an append or a folder."""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import threading
+import weakref
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+from urllib.parse import unquote, urlsplit
+
+from hilum.core.errors import Invalid, NotFound, OutOfSpace, Unavailable
+
+MAX_KEY_LENGTH = 512
+MAX_COMPONENT_LENGTH = 128
+CHUNK_BYTES = 1 << 20
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+_TEMPORARY = ".tmp"
+# Write-back starts, and the free space is looked at, each time so much of one object has been written.
+_WRITE_BACK_BYTES = 8 << 20
+# Folders that others delete while we put something there are made again, but not for ever.
+_PLACE_ATTEMPTS = 10
+_KNOWN_FOLDERS = 10_000
+
+
+class BlobItem(Protocol):
+    """One object that is being written."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append to the object."""
+        ...
+
+    def reader(self) -> BinaryIO:
+        """Open what has been written so far, from its beginning; the caller closes it."""
+        ...
+
+    def finish(self, key: str) -> None:
+        """Say that the object is whole and under which key it is to appear when the group is committed."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the object."""
+        ...
+
+
+class BlobGroup(Protocol):
+    """Objects that become durable together; a context manager that forgets what was not committed.
+
+    One thread uses a group at a time.
+    """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def create(self) -> BlobItem:
+        """Begin an object."""
+        ...
+
+    def commit(self) -> None:
+        """Make every finished object durable and visible, and forget the others; on return it survives a power cut.
+
+        When it fails, no object is there in part. Some may be there whole: a later commit of the same content finds
+        them, and until then no row of the catalogue names them.
+        """
+        ...
+
+
+class Blobs(Protocol):
+    """Objects by key. Every method may be called from any thread.
+
+    A key is made of components of ``A-Z a-z 0-9 . _ -``, separated by ``/``; none begins with a dot. Methods raise
+    ``Invalid`` for another key, ``NotFound`` for a missing object, ``OutOfSpace`` when nothing more fits and
+    ``Unavailable`` when the storage fails.
+    """
+
+    def group(self) -> BlobGroup:
+        """Begin a group of objects."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading, with seek; the caller closes it."""
+        ...
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
+        ...
+
+    def stream(
+        self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks; it opens before the first."""
+        ...
+
+    def size(self, key: str) -> int:
+        """Give the size of an object in bytes."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        ...
+
+    def path(self, key: str) -> Path | None:
+        """Give the file of an object; None where objects are not files."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects and give how many there were; a missing one is no error."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """List key and size of the objects below ``prefix`` (whole components; empty for all), in no promised order."""
+        ...
+
+
+def open_blobs(url: str, data_path: Path, min_free_bytes: int = 0) -> Blobs:
+    """Open the objects of a data folder.
+
+    Parameters
+    ----------
+    url
+        ``file:///absolute/path``; empty for ``objects/`` in the data folder.
+    data_path
+        The data folder.
+    min_free_bytes
+        Free space of the disk below which nothing more is taken.
+
+    Raises
+    ------
+    Invalid
+        The URL names no storage that can be used.
+    """
+    if not url:
+        return LocalBlobs(data_path / "objects", min_free_bytes)
+    parts = urlsplit(url)
+    if parts.scheme in ("s3", "gs", "az"):
+        raise Invalid(
+            f"HILUM_BLOBS_URL names {parts.scheme}://, which this version does not take yet: use file:///absolute/path."
+        )
+    path = Path(unquote(parts.path))
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query:
+        raise Invalid("HILUM_BLOBS_URL must be of the form file:///absolute/path.")
+    return LocalBlobs(path, min_free_bytes)
+
+
+def check_key(key: str) -> str:
+    """Give the key back if it is one.
+
+    Raises
+    ------
+    Invalid
+        It is not; the sentence does not repeat it.
+    """
+    if not key or len(key) > MAX_KEY_LENGTH:
+        raise Invalid(f"A key has 1 to {MAX_KEY_LENGTH} characters; this one has {len(key)}.")
+    for component in key.split("/"):
+        if len(component) > MAX_COMPONENT_LENGTH or not _COMPONENT.fullmatch(component):
+            raise Invalid(
+                f"A key is made of components of up to {MAX_COMPONENT_LENGTH} characters A-Z a-z 0-9 . _ - that do not "
+                "begin with a dot or a dash, separated by a slash; this one is not."
+            )
+    return key
+
+
+class LocalBlobs:
+    """Objects as files below a folder, readable by its owner alone.
+
+    Parameters
+    ----------
+    root
+        The folder; it is made when the first object is written.
+    min_free_bytes
+        Free space of its disk below which nothing more is taken.
+
+    Notes
+    -----
+    An object is written to a temporary file of the same file system. A commit flushes all of them, then gives them
+    their names, then flushes each folder once. Each process has a temporary folder, which it holds by flock: one that
+    nobody holds was left by a kill and is removed by the next process that writes.
+    """
+
+    def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
+        self.root = root
+        self.min_free_bytes = min_free_bytes
+        self._base = str(root)
+        # Folders whose entries in their parents are known to be on the disk.
+        self._known: set[str] = set()
+        self._lock = threading.Lock()
+        self._temporary: _TemporaryFolder | None = None
+
+    def group(self) -> "LocalGroup":
+        """Begin a group of objects, if the disk has space."""
+        with _explained(self.root):
+            with self._lock:
+                if self._temporary is None or not self._temporary.folder.exists():
+                    self._known.clear()
+                    _make_root(self.root)
+                    self._temporary = _TemporaryFolder(self.root)
+            self.check_space()
+            return LocalGroup(self, self._temporary)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading, with seek; the caller closes it."""
+        with _explained(self.root, key):
+            return Path(self._file(key)).open("rb")
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
+        _check_range(offset, length)
+        with _explained(self.root, key):
+            handle = os.open(self._file(key), os.O_RDONLY)
+            try:
+                return _read(handle, offset, length)
+            finally:
+                os.close(handle)
+
+    def stream(
+        self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks."""
+        _check_range(offset, length or 0)
+        return _chunks(self.open(key), self.root, key, offset, length, chunk_size)
+
+    def size(self, key: str) -> int:
+        """Give the size of an object in bytes."""
+        size = self._size(key)
+        if size is None:
+            raise _missing(key)
+        return size
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        return self._size(key) is not None
+
+    def path(self, key: str) -> Path | None:
+        """Give the file of an object, which may be missing."""
+        return Path(self._file(key))
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects, and the folders that are empty then; give how many objects there were."""
+        deleted = 0
+        folders: set[str] = set()
+        with _explained(self.root):
+            for key in keys:
+                try:
+                    os.unlink(self._file(key))  # noqa: PTH108 - a Path for each object costs more than the call
+                except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    continue
+                deleted += 1
+                folders.add(_folder_of(key))
+            for folder in folders:
+                self._remove_empty(folder)
+        return deleted
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """List key and size of the objects below ``prefix`` (whole components; empty for all), in no promised order."""
+        waiting = [check_key(prefix.removesuffix("/")) if prefix else ""]
+        while waiting:
+            folder = waiting.pop()
+            with _explained(self.root):
+                for name, size in _entries(self._file(folder) if folder else self._base):
+                    key = f"{folder}/{name}" if folder else name
+                    if size is None:
+                        waiting.append(key)
+                    else:
+                        yield key, size
+
+    def check_space(self) -> None:
+        """Raise ``OutOfSpace`` when the disk has less free space than has to be left."""
+        info = os.statvfs(self._base)
+        free = info.f_bavail * info.f_frsize
+        if free < self.min_free_bytes:
+            raise OutOfSpace(
+                f"The disk of {self.root} has {free >> 20} MiB left, and {self.min_free_bytes >> 20} MiB have to stay "
+                "free (HILUM_MIN_FREE_BYTES): free some space and send it again."
+            )
+
+    def place(self, temporary: str, key: str, size: int) -> set[str]:
+        """Give a flushed temporary file its key, unless the same object is there; another process may do so as well.
+
+        Returns
+        -------
+        set of str
+            The folders to flush before the object is durable, relative to the root.
+        """
+        folder = _folder_of(key)
+        for _ in range(_PLACE_ATTEMPTS):
+            try:
+                touched = {folder} if folder in self._known else self._make_folders(folder)
+                if self._size(key) == size:
+                    os.unlink(temporary)  # noqa: PTH108
+                else:
+                    os.rename(temporary, self._file(key))  # noqa: PTH104
+            except FileNotFoundError:
+                # Who deletes the last object of a folder takes the folder along.
+                self._known.discard(folder)
+            else:
+                return touched
+        raise Unavailable(
+            f"An object cannot be put below {self.root}: its folder, or its bytes, vanish again and again."
+        )
+
+    def flush(self, folders: set[str]) -> None:
+        """Make the entries of folders durable."""
+        for folder in folders:
+            # A folder that is gone took with it what others deleted.
+            with suppress(FileNotFoundError):
+                _sync(f"{self._base}/{folder}")
+        if len(self._known) > _KNOWN_FOLDERS:
+            self._known.clear()
+        self._known |= folders
+
+    def _file(self, key: str) -> str:
+        return f"{self._base}/{check_key(key)}"
+
+    def _size(self, key: str) -> int | None:
+        with _explained(self.root):
+            try:
+                info = os.stat(self._file(key))  # noqa: PTH116
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return info.st_size if stat.S_ISREG(info.st_mode) else None
+
+    def _make_folders(self, folder: str) -> set[str]:
+        """Make a folder and those above it; all of them are to be flushed, whoever made them."""
+        above = [str(parent) for parent in PurePosixPath(folder).parents]
+        for path in [*reversed(above[:-1]), folder]:
+            if path:
+                with suppress(FileExistsError):
+                    os.mkdir(f"{self._base}/{path}", 0o700)  # noqa: PTH102
+                    _give_to_owner(self.root, f"{self._base}/{path}")
+        return {folder, *above}
+
+    def _remove_empty(self, folder: str) -> None:
+        while folder:
+            try:
+                os.rmdir(f"{self._base}/{folder}")  # noqa: PTH106
+            except OSError:
+                return
+            self._known.discard(folder)
+            folder = _folder_of(folder)
+
+
+class LocalGroup:
+    """Objects below one folder that become durable together; see ``BlobGroup``."""
+
+    def __init__(self, blobs: LocalBlobs, temporary: "_TemporaryFolder") -> None:
+        self._blobs = blobs
+        self._temporary = temporary
+        self._items: dict[str, LocalItem] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for item in list(self._items.values()):
+            item.discard()
+
+    def create(self) -> "LocalItem":
+        """Begin an object."""
+        path = f"{self._temporary.folder}/{secrets.token_hex(8)}"
+        with _explained(self._blobs.root):
+            self._items[path] = item = LocalItem(self._blobs, path, self._items)
+        return item
+
+    def commit(self) -> None:
+        """Make every finished object durable and visible, and forget the others."""
+        with _explained(self._blobs.root):
+            for item in [item for item in self._items.values() if item.key is None]:
+                item.discard()
+            for path in self._items:
+                _sync(path)
+            touched: set[str] = set()
+            while self._items:
+                path, item = next(iter(self._items.items()))
+                touched |= self._blobs.place(path, item.key or "", item.size)
+                del self._items[path]
+            self._blobs.flush(touched)
+
+
+class LocalItem:
+    """One object that is being written to a temporary file; see ``BlobItem``."""
+
+    def __init__(self, blobs: LocalBlobs, path: str, siblings: dict[str, "LocalItem"]) -> None:
+        self.size = 0
+        self.key: str | None = None
+        self._blobs = blobs
+        self._path = path
+        self._siblings = siblings
+        self._written_back = 0
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _give_to_owner(blobs.root, path)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append to the object."""
+        if self._handle < 0:
+            raise ValueError("The object is finished or discarded.")
+        rest = memoryview(chunk).cast("B")
+        with _explained(self._blobs.root):
+            while rest:
+                written = os.write(self._handle, rest)
+                self.size += written
+                rest = rest[written:]
+            if self.size - self._written_back >= _WRITE_BACK_BYTES:
+                self._blobs.check_space()
+                self._start_write_back()
+
+    def reader(self) -> BinaryIO:
+        """Open what has been written so far, from its beginning; the caller closes it."""
+        with _explained(self._blobs.root):
+            return Path(self._path).open("rb")
+
+    def finish(self, key: str) -> None:
+        """Say that the object is whole and under which key it is to appear when the group is committed."""
+        if self._handle < 0:
+            raise ValueError("The object is finished or discarded.")
+        self.key = check_key(key)
+        with _explained(self._blobs.root):
+            self._start_write_back()
+            self._close()
+
+    def discard(self) -> None:
+        """Forget the object."""
+        self._siblings.pop(self._path, None)
+        self._close()
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)  # noqa: PTH108
+
+    def _start_write_back(self) -> None:
+        # The advice makes the kernel write the dirty pages now, so that the flush at commit finds little to do.
+        os.posix_fadvise(self._handle, self._written_back, 0, os.POSIX_FADV_DONTNEED)
+        self._written_back = self.size
+
+    def _close(self) -> None:
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+class _TemporaryFolder:
+    """A folder for the objects that this process is writing, which the kernel's lock tells from one left by a kill."""
+
+    def __init__(self, root: Path) -> None:
+        parent = root / _TEMPORARY
+        parent.mkdir(mode=0o700, exist_ok=True)
+        _give_to_owner(root, str(parent))
+        for left in list(parent.iterdir()):
+            _remove_if_left(left)
+        while True:
+            self.folder = parent / secrets.token_hex(8)
+            self.folder.mkdir(mode=0o700)
+            _give_to_owner(root, str(self.folder))
+            handle = _try_lock(self.folder)
+            if handle is not None:
+                break
+        weakref.finalize(self, _remove_temporary, self.folder, handle)
+
+
+def _remove_if_left(folder: Path) -> None:
+    handle = _try_lock(folder)
+    if handle is not None:
+        _remove_temporary(folder, handle)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Lock a temporary folder; None when a process holds it, or has removed it just now."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return None
+    with suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return handle
+    os.close(handle)
+    return None
+
+
+def _remove_temporary(folder: Path, handle: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(handle)
+
+
+def _make_root(root: Path) -> None:
+    if not root.is_dir():
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _give_to_owner(root.parent, str(root))
+        _sync(str(root.parent))
+
+
+def _give_to_owner(folder: Path, path: str) -> None:
+    """Give what root makes to the owner of the folder it lies in, whose own processes will want to read it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        if owner.st_uid != 0:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _folder_of(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _entries(folder: str) -> list[tuple[str, int | None]]:
+    """Name and size of what lies in a folder of objects; the size of a folder is None."""
+    found: list[tuple[str, int | None]] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _COMPONENT.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    found.append((entry.name, None if entry.is_dir() else entry.stat().st_size))
+    return found
+
+
+def _read(handle: int, offset: int, length: int) -> bytes:
+    data = os.pread(handle, length, offset)
+    while 0 < len(data) < length:
+        more = os.pread(handle, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _chunks(
+    source: BinaryIO, root: Path, key: str, offset: int, length: int | None, chunk_size: int
+) -> Generator[bytes]:
+    with source, _explained(root, key):
+        left = length
+        while left is None or left > 0:
+            chunk = _read(source.fileno(), offset, chunk_size if left is None else min(chunk_size, left))
+            if not chunk:
+                return
+            offset += len(chunk)
+            left = None if left is None else left - len(chunk)
+            yield chunk
+
+
+def _check_range(offset: int, length: int) -> None:
+    if offset < 0 or length < 0:
+        raise Invalid("A range begins at 0 or later and has no negative length.")
+
+
+def _missing(key: str) -> NotFound:
+    return NotFound(f"There is no object {key}.")
+
+
+@contextmanager
+def _explained(root: Path, key: str | None = None) -> Generator[None]:
+    """Turn an operating system's refusal into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if key is not None and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise _missing(key) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpace(f"The disk of {root} is full: free some space and send it again.") from error
+        raise Unavailable(f"The objects in {root} cannot be used: {error.strerror or error}.") from error

@@ -1,0 +1,124 @@
+"""Every option of Hilum, once: its name, its default and what it is for. A value comes from the command line, else from
+a ``HILUM_*`` environment variable, else from ``hilum.toml`` in the data directory, else from here."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hilum.core.errors import Invalid
+
+DEFAULT_DATA = Path("hilum-data")
+
+
+def _split_paths(value: object) -> object:
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The options that hold for one process; each field's description is its line in the documentation."""
+
+    model_config = SettingsConfigDict(env_prefix="HILUM_", frozen=True, extra="forbid")
+
+    data: Path = Field(DEFAULT_DATA, description="Folder of the embedded database, the stored objects and hilum.toml.")
+    database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
+    blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
+    public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
+    host: str = Field("127.0.0.1", description="Address to listen on; without credentials only loopback is allowed.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
+    http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
+    workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
+    import_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = Field(
+        default_factory=list,
+        description="Folders the page may import from, separated by a colon; relative ones lie in the data folder.",
+    )
+    on_replace: Literal["replace", "reject"] = Field(
+        "replace", description="What other bytes for a known SOP Instance UID do: replace the instance or be refused."
+    )
+    max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
+    max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
+    max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")
+    min_free_bytes: int = Field(256 << 20, ge=0, description="Space on the disk below which nothing more is taken.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="Lines for people or JSON; auto: by whether a terminal reads them."
+    )
+
+    @property
+    def data_path(self) -> Path:
+        """The data folder as an absolute path."""
+        return self.data.expanduser().absolute()
+
+    def import_root_paths(self) -> list[Path]:
+        """The folders that a job may import from, as absolute paths."""
+        return [root if root.is_absolute() else self.data_path / root for root in self.import_roots]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSource:
+    """One setting as it holds now: its environment variable, value, origin and what it is for."""
+
+    name: str
+    value: object
+    origin: Literal["command line", "environment", "hilum.toml", "default"]
+    description: str
+
+
+def load_settings(data: Path | None = None, **given: object) -> Settings:
+    """Read the settings of a data folder.
+
+    Parameters
+    ----------
+    data
+        The data folder; None takes ``HILUM_DATA`` or ``./hilum-data``.
+    **given
+        Options of the command line, by field name; None means not given.
+
+    Raises
+    ------
+    Invalid
+        A value, or a name in ``hilum.toml``, is not one that a setting takes.
+    """
+    try:
+        return Settings(**_layers(data, given))  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise Invalid(f"The settings cannot be read: {problems}.") from error
+
+
+def explain_settings(settings: Settings, given: dict[str, object] | None = None) -> list[SettingSource]:
+    """List every setting with its value and where the value came from."""
+    from_file = _read_file(settings.data_path)
+    named = {key for key, value in (given or {}).items() if value is not None}
+
+    def origin(name: str) -> Literal["command line", "environment", "hilum.toml", "default"]:
+        if name in named:
+            return "command line"
+        if f"HILUM_{name.upper()}" in os.environ:
+            return "environment"
+        return "hilum.toml" if name in from_file else "default"
+
+    return [
+        SettingSource(f"HILUM_{name.upper()}", getattr(settings, name), origin(name), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:
+    folder = data or Path(os.environ.get("HILUM_DATA") or DEFAULT_DATA)
+    from_file = {k: v for k, v in _read_file(folder).items() if f"HILUM_{k.upper()}" not in os.environ}
+    return from_file | {key: value for key, value in given.items() if value is not None} | {"data": folder}
+
+
+def _read_file(folder: Path) -> dict[str, object]:
+    path = folder.expanduser() / "hilum.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,200 @@
+"""The one PostgreSQL of a Hilum: opened (embedded or by URL), migrated, and used in transactions that carry their own
+events. What the tables mean belongs to the rooms that declare them."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, LiteralString, TypeAlias, cast
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase
+
+from hilum.core.config import Settings
+from hilum.core.errors import Invalid, Unavailable
+from hilum.core.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from hilum.core.events import Event
+
+SCHEMA = "hilum"
+OLDEST_SERVER = 16
+_MIGRATION_LOCK = 4_845_114_001
+_EVENT_LOCK = 4_845_114_002
+_SESSION_OPTIONS = f"-c search_path={SCHEMA},public -c timezone=UTC"
+
+Row: TypeAlias = dict[str, object]
+
+
+class Table(DeclarativeBase):
+    """Base of every table that Hilum owns, all in the schema ``hilum``."""
+
+    metadata = sa.MetaData(schema=SCHEMA)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One database transaction; the events given to it are written as its last statement.
+
+    Collecting the events and writing them last, under one advisory lock, makes their ids run in commit order, so that
+    a reader of the feed may simply ask for ``id > cursor``.
+    """
+
+    connection: sa.Connection
+    _events: "list[Event]" = field(default_factory=list["Event"])
+
+    @property
+    def driver(self) -> psycopg.Connection:
+        """The psycopg connection below, for the few statements that are written by hand."""
+        return cast("psycopg.Connection", self.connection.connection.driver_connection)
+
+    def rows(self, query: LiteralString, parameters: object = ()) -> list[Row]:
+        """Run hand-written SQL and return its rows by column name."""
+        with self.driver.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
+            return cursor.fetchall() if cursor.description else []
+
+    def emit(self, *events: "Event") -> None:
+        """Tell of changes that this transaction makes; they are in the feed if and only if it commits."""
+        self._events.extend(events)
+
+    def write_events(self) -> None:
+        """Append the collected events; called once, by ``Database.transaction``, before the commit."""
+        if not self._events:
+            return
+        with self.driver.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(%s)", (_EVENT_LOCK,))
+            cursor.execute(
+                "insert into hilum.event (uuid, type, source, subject, time, data) "
+                "select uuid, type, source, subject, time, data from json_populate_recordset(null::hilum.event, %s)",
+                (msgspec.json.encode(self._events).decode(),),
+            )
+            cursor.execute("select pg_notify('hilum_event', '')")
+        self._events.clear()
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, url: str, pool_size: int = 10) -> None:
+        self.url = sa.make_url(url).set(drivername="postgresql+psycopg")
+        self.engine = sa.create_engine(
+            self.url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"options": _SESSION_OPTIONS, "application_name": "hilum", "connect_timeout": 10},
+        )
+
+    @property
+    def conninfo(self) -> str:
+        """The connection string that libpq, and so the job queue, understands."""
+        plain = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return make_conninfo(plain, options=_SESSION_OPTIONS, application_name="hilum")
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        """Open a transaction: committed with its events at the end of the block, rolled back at an exception."""
+        with self._reachable(), self.engine.begin() as connection:
+            transaction = Transaction(connection)
+            yield transaction
+            transaction.write_events()
+
+    @contextmanager
+    def connect(self) -> Generator[sa.Connection]:
+        """Open a connection for reading."""
+        with self._reachable(), self.engine.connect() as connection:
+            yield connection
+
+    def check(self) -> None:
+        """Ask the server for a sign of life.
+
+        Raises
+        ------
+        Unavailable
+            The server cannot be reached.
+        """
+        with self.connect() as connection:
+            connection.execute(sa.text("select 1"))
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; of several processes that start at once, one does it and the rest wait.
+
+        Raises
+        ------
+        Invalid
+            The server is older than PostgreSQL 16.
+        Unavailable
+            The server cannot be reached.
+        """
+        with self._reachable(), self.engine.connect() as connection:
+            major = cast("psycopg.Connection", connection.connection.driver_connection).info.server_version // 10_000
+            if major < OLDEST_SERVER:
+                raise Invalid(f"PostgreSQL {major} is too old; Hilum needs {OLDEST_SERVER} or later.")
+            connection.execute(sa.text("select pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            try:
+                connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+                connection.commit()
+                _upgrade(connection)
+            finally:
+                connection.rollback()
+                connection.execute(sa.text("select pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+
+    def close(self) -> None:
+        """Close every connection of the pool."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _reachable(self) -> Generator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            if error.connection_invalidated or error.statement is None:
+                raise Unavailable("The database cannot be reached now; try again in a moment.") from error
+            raise
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    with as_file(files("hilum").joinpath("migrations")) as folder:
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    connection.commit()
+
+
+@contextmanager
+def open_database(settings: Settings, pool_size: int = 10, *, migrate: bool = True) -> Generator[Database]:
+    """Open the database of these settings, starting or joining the embedded server when no URL is set.
+
+    Parameters
+    ----------
+    settings
+        Which database.
+    pool_size
+        Connections kept open; as many again are opened under load.
+    migrate
+        Bring the schema up to date first.
+    """
+    if settings.database_url:
+        yield from _opened(settings.database_url, pool_size, migrate)
+    else:
+        with EmbeddedPostgres(settings.data_path) as server:
+            yield from _opened(server.url, pool_size, migrate)
+
+
+def _opened(url: str, pool_size: int, migrate: bool) -> Generator[Database]:
+    database = Database(url, pool_size)
+    try:
+        if migrate:
+            database.migrate()
+        yield database
+    finally:
+        database.close()

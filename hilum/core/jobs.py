@@ -1,0 +1,352 @@
+"""Work that takes long. The row in ``job`` is what people see (progress, counts, reasons, log); ``procrastinate``
+queues it, retries it, and moves it to another worker when one dies. Every kind may run twice with the same result."""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import procrastinate
+import sqlalchemy as sa
+import structlog
+from procrastinate import RetryStrategy
+from procrastinate.exceptions import JobAborted
+from procrastinate.job_context import AbortReason
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hilum.core.database import Database, Table, Transaction
+from hilum.core.errors import Conflict, HilumError, NotFound
+
+Json: TypeAlias = dict[str, object]
+
+TASK = "hilum.run_job"
+ATTEMPTS = 5
+HEARTBEAT_SECONDS = 3
+STALLED_SECONDS = 12
+_WRITE_EVERY_SECONDS = 0.25
+_EXAMPLES = 5
+_LOG_LINES = 200
+
+log = structlog.get_logger()
+
+
+class JobRow(Table):
+    """One piece of long work, as people see it."""
+
+    __tablename__ = "job"
+
+    id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    title: Mapped[str] = mapped_column(sa.Text)
+    source: Mapped[str] = mapped_column(sa.Text, server_default="")
+    state: Mapped[str] = mapped_column(sa.Text, server_default="queued", index=True)
+    arguments: Mapped[Json] = mapped_column(JSONB, server_default="{}")
+    done: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    total: Mapped[int | None] = mapped_column(sa.BigInteger)
+    counts: Mapped[Json] = mapped_column(JSONB, server_default="{}")
+    reasons: Mapped[list[Json]] = mapped_column(JSONB, server_default="[]")
+    log: Mapped[list[Json]] = mapped_column(JSONB, server_default="[]")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    queue_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True), server_default=sa.func.now())
+    started_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=True))
+
+
+class Cancelled(Exception):
+    """A person asked for the job to stop."""
+
+
+@dataclass(slots=True)
+class Reason:
+    """Why some things were left out: how many, and a few of them by name."""
+
+    code: str
+    reason: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list[str])
+
+
+class Progress:
+    """What a running job tells: how far it is, what it counted, what it left out and why.
+
+    It is written to the job's row at most four times a second, and shown at once where a command wants to show it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        job_id: int,
+        *,
+        aborted: Callable[[], bool] = lambda: False,
+        shown: Callable[[int, int | None], None] = lambda _done, _total: None,
+    ) -> None:
+        self.job_id = job_id
+        self.done = 0
+        self.total: int | None = None
+        self.counts: dict[str, int] = {}
+        self.reasons: dict[str, Reason] = {}
+        self.lines: list[Json] = []
+        self._database = database
+        self._aborted = aborted
+        self._shown = shown
+        self._written = 0.0
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to one of the job's counts."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def leave_out(self, code: str, reason: str, example: str) -> None:
+        """Count a thing that was left out, with its reason."""
+        entry = self.reasons.setdefault(code, Reason(code, reason))
+        entry.count += 1
+        if len(entry.examples) < _EXAMPLES:
+            entry.examples.append(example if reason == entry.reason else f"{example}: {reason}")
+
+    def expect(self, by: int) -> None:
+        """Learn that there is so much more to do."""
+        self.total = (self.total or 0) + by
+
+    def say(self, message: str) -> None:
+        """Add a line to the job's log."""
+        self.lines.append({"time": datetime.now(UTC).isoformat(), "message": message})
+        del self.lines[:-_LOG_LINES]
+
+    def step(self, by: int = 1) -> None:
+        """Move on, and write how far it is when the last time is long enough ago.
+
+        Raises
+        ------
+        Cancelled
+            Someone asked for the job to stop.
+        """
+        self.done += by
+        self._shown(self.done, self.total)
+        if time.monotonic() - self._written >= _WRITE_EVERY_SECONDS:
+            self.write()
+        if self._aborted():
+            raise Cancelled
+
+    def write(self, **also: object) -> None:
+        """Write the job's row now."""
+        self._written = time.monotonic()
+        values = self.summary() | {"heartbeat_at": sa.func.now()} | also
+        with self._database.transaction() as transaction:
+            transaction.connection.execute(sa.update(JobRow).where(JobRow.id == self.job_id).values(values))
+
+    def summary(self) -> Json:
+        """What is known so far, in the words of the job's row."""
+        reasons = [
+            {"code": r.code, "reason": r.reason, "count": r.count, "examples": r.examples}
+            for r in sorted(self.reasons.values(), key=lambda r: -r.count)
+        ]
+        return {
+            "done": self.done,
+            "total": self.total,
+            "counts": self.counts,
+            "reasons": reasons,
+            "log": self.lines,
+        }
+
+
+Run: TypeAlias = Callable[[Mapping[str, object], Progress], None]
+
+
+class Jobs:
+    """The kinds of job that this process knows, and the queue that they go through."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._kinds: dict[str, Run] = {}
+        self.queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.conninfo))
+        self._task = self.queue.task(
+            name=TASK, pass_context=True, retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=2)
+        )(self._perform)
+        self.queue.periodic(cron="* * * * * */10")(
+            self.queue.task(name="hilum.sweep", queueing_lock="hilum.sweep", retry=RetryStrategy(max_attempts=2))(
+                self._sweep
+            )
+        )
+
+    def add(self, kind: str, run: Run) -> None:
+        """Teach this process a kind of job."""
+        self._kinds[kind] = run
+
+    def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
+        """Queue a job in the transaction of its cause; it exists if and only if that commits.
+
+        Returns
+        -------
+        int
+            The job's id.
+        """
+        values = {"kind": kind, "title": title, "source": source, "arguments": arguments}
+        job_id = transaction.connection.execute(sa.insert(JobRow).values(values).returning(JobRow.id)).scalar_one()
+        self._enqueue(transaction, job_id)
+        return job_id
+
+    def _enqueue(self, transaction: Transaction, job_id: int) -> None:
+        queue_id = self._task.configure(connection=transaction.driver).defer(job_id=job_id)
+        values = {"queue_id": queue_id, "state": "queued", "finished_at": None}
+        transaction.connection.execute(sa.update(JobRow).where(JobRow.id == job_id).values(values))
+
+    @contextmanager
+    def here(self, kind: str, title: str, source: str, shown: Callable[[int, int | None], None]) -> Generator[Progress]:
+        """Do work in this process (a command at a terminal) and show it as a job."""
+        values = {
+            "kind": kind, "title": title, "source": source, "state": "running", "attempts": 1,
+            "started_at": sa.func.now(), "heartbeat_at": sa.func.now(),
+        }  # fmt: skip
+        with self.database.transaction() as transaction:
+            job_id = transaction.connection.execute(sa.insert(JobRow).values(values).returning(JobRow.id)).scalar_one()
+        progress = Progress(self.database, job_id, shown=shown)
+        try:
+            yield progress
+        except (KeyboardInterrupt, Cancelled):
+            self._finish(progress, "cancelled")
+            raise
+        except BaseException:
+            self._finish(progress, "failed")
+            raise
+        self._finish(progress, "succeeded")
+
+    def cancel(self, job_id: int) -> None:
+        """Ask a job to stop.
+
+        Raises
+        ------
+        Conflict
+            It has ended already, or runs in a command at a terminal, which only its user can stop.
+        NotFound
+            There is no such job.
+        """
+        row = self.get(job_id)
+        if row["state"] not in ("queued", "running"):
+            raise Conflict(f"Job {job_id} has ended already ({row['state']}).")
+        if row["queue_id"] is None:
+            raise Conflict(f"Job {job_id} runs in a command at a terminal; stop it there with Ctrl+C.")
+        self.queue.job_manager.cancel_job_by_id(row["queue_id"], abort=True)
+        if row["state"] == "queued":
+            self._set(job_id, state="cancelled", finished_at=sa.func.now())
+
+    def retry(self, job_id: int) -> None:
+        """Queue an ended job once more.
+
+        Raises
+        ------
+        Conflict
+            It has not ended, it succeeded, or it ran in a command at a terminal.
+        NotFound
+            There is no such job.
+        """
+        row = self.get(job_id)
+        if row["state"] not in ("failed", "cancelled"):
+            raise Conflict(f"Job {job_id} is {row['state']}; only a failed or cancelled job can be retried.")
+        if row["kind"] not in self._kinds or row["queue_id"] is None:
+            raise Conflict(f"Job {job_id} ran in a command at a terminal; run the command again.")
+        with self.database.transaction() as transaction:
+            self._enqueue(transaction, job_id)
+
+    def work(self, concurrency: int = 2) -> None:
+        """Run queued jobs until this process is told to stop."""
+        self.queue.run_worker(
+            concurrency=concurrency,
+            fetch_job_polling_interval=1,
+            update_heartbeat_interval=HEARTBEAT_SECONDS,
+            shutdown_graceful_timeout=5,
+            stalled_worker_timeout=STALLED_SECONDS,
+            delete_jobs="successful",
+            listen_notify=True,
+            install_signal_handlers=True,
+        )
+
+    def _perform(self, context: procrastinate.JobContext, *, job_id: int) -> None:
+        with self.database.transaction() as transaction:
+            row = transaction.connection.execute(
+                sa.update(JobRow)
+                .where(JobRow.id == job_id, JobRow.state.in_(("queued", "running")))
+                .values(state="running", attempts=JobRow.attempts + 1, heartbeat_at=sa.func.now(),
+                        started_at=sa.func.coalesce(JobRow.started_at, sa.func.now()))
+                .returning(JobRow)
+            ).first()  # fmt: skip
+        if row is None:
+            return
+        progress = Progress(self.database, job_id, aborted=context.should_abort)
+        try:
+            self._kinds[row.kind](row.arguments | {"source": row.source}, progress)
+        except Cancelled as stopped:
+            if context.abort_reason() is AbortReason.SHUTDOWN:
+                progress.write(state="queued")
+            else:
+                self._finish(progress, "cancelled")
+            raise JobAborted from stopped
+        except HilumError as error:
+            progress.say(str(error))
+            self._finish(progress, "failed")
+        except Exception:
+            log.exception("job.failed", job_id=job_id, kind=row.kind, attempt=row.attempts)
+            progress.say("An unexpected error; the log of the server tells where.")
+            if row.attempts >= ATTEMPTS:
+                self._finish(progress, "failed")
+                return
+            progress.write(state="queued")
+            raise
+        else:
+            self._finish(progress, "succeeded")
+
+    def _finish(self, progress: Progress, state: str) -> None:
+        progress.write(state=state, finished_at=sa.func.now())
+
+    async def _sweep(self, timestamp: int) -> None:
+        """Give the jobs of dead workers to living ones, and mark those of dead commands as failed."""
+        del timestamp
+        manager = self.queue.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            if job.id is not None:
+                await manager.retry_job_by_id_async(job.id, retry_at=datetime.now(UTC))
+        await asyncio.to_thread(self._fail_dead_commands)
+
+    def _fail_dead_commands(self) -> None:
+        dead = datetime.now(UTC) - timedelta(seconds=60)
+        with self.database.transaction() as transaction:
+            transaction.connection.execute(
+                sa.update(JobRow)
+                .where(JobRow.state == "running", JobRow.queue_id.is_(None), JobRow.heartbeat_at < dead)
+                .values(state="failed", finished_at=sa.func.now())
+            )
+
+    def list(
+        self, states: Sequence[str] = (), *, limit: int = 20, offset: int = 0
+    ) -> tuple[Sequence[sa.RowMapping], int]:
+        """List jobs, latest first, and how many there are in all."""
+        query = sa.select(JobRow.__table__)
+        query = query.where(JobRow.state.in_(states)) if states else query
+        with self.database.connect() as connection:
+            total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
+            page = query.order_by(JobRow.id.desc()).limit(limit).offset(offset)
+            return connection.execute(page).mappings().all(), total or 0
+
+    def get(self, job_id: int) -> sa.RowMapping:
+        """Find one job; raises ``NotFound``."""
+        with self.database.connect() as connection:
+            row = connection.execute(sa.select(JobRow.__table__).where(JobRow.id == job_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"There is no job {job_id}.")
+        return row
+
+    def _set(self, job_id: int, **values: object) -> None:
+        with self.database.transaction() as transaction:
+            transaction.connection.execute(sa.update(JobRow).where(JobRow.id == job_id).values(values))
+
+
+@contextmanager
+def open_jobs(database: Database) -> Generator[Jobs]:
+    """Open the queue of a database."""
+    jobs = Jobs(database)
+    with jobs.queue.open():
+        yield jobs

@@ -1,0 +1,186 @@
+"""The demo's clinical story as OMOP CDM 5.4 CSVs: persons, visits, imaging procedures, conditions and notes. The
+imaging tables are not among them: linking images to procedures is what the archive is for."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from hilum.demo.exams.common import Exam, exam_of
+from hilum.demo.people import Story, Study
+from hilum.demo.reports import condition_of, report_of
+
+Row = dict[str, str | int]
+
+_GENDER = {"M": 8507, "F": 8532}
+_EHR, _ENGLISH, _UTF8 = 32817, 4180186, 32678
+_PROCEDURE_FIELD = 1147082
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    person: list[Row]
+    visit_occurrence: list[Row]
+    procedure_occurrence: list[Row]
+    condition_occurrence: list[Row]
+    note: list[Row]
+
+
+def person_ids(story: Story) -> dict[str, int]:
+    """OMOP person_id of each patient id."""
+    return {person.patient_id: 1001 + place for place, person in enumerate(story.persons)}
+
+
+def write_cdm(story: Story, folder: Path) -> dict[str, int]:
+    """Write one CSV a table into `folder`; returns the rows of each.
+
+    Accession numbers stand in procedure_source_value after the code, as ``<code>|<accession>``, so that studies can be
+    matched; a note points at its procedure by note_event_id (field concept 1147082).
+    """
+    tables = _tables(story)
+    folder.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, int] = {}
+    for name in _Tables.__slots__:
+        rows: list[Row] = getattr(tables, name)
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        counts[name] = len(rows)
+    return counts
+
+
+def _tables(story: Story) -> _Tables:
+    ids = person_ids(story)
+    tables = _Tables([], [], [], [], [])
+    for person in story.persons:
+        born = person.birth_date
+        tables.person.append(
+            {
+                "person_id": ids[person.patient_id],
+                "gender_concept_id": _GENDER.get(person.sex, 0),
+                "year_of_birth": int(born[:4]),
+                "month_of_birth": int(born[4:6]),
+                "day_of_birth": int(born[6:]),
+                "birth_datetime": f"{_date(born)} 00:00:00",
+                "race_concept_id": 0,
+                "ethnicity_concept_id": 0,
+                "location_id": "",
+                "provider_id": "",
+                "care_site_id": list(story.sites).index(person.site) + 1,
+                "person_source_value": person.patient_id,
+                "gender_source_value": person.sex,
+                "gender_source_concept_id": 0,
+                "race_source_value": "",
+                "race_source_concept_id": 0,
+                "ethnicity_source_value": "",
+                "ethnicity_source_concept_id": 0,
+            }
+        )
+        for key, date in person.conditions:
+            tables.condition_occurrence.append(_condition(story, tables, ids[person.patient_id], key, date, ""))
+    by_id = {person.patient_id: person for person in story.persons}
+    for study in story.studies:
+        _add_study(story, tables, study, exam_of(story, study, by_id[study.patient_id]), ids[study.patient_id])
+    return tables
+
+
+def _add_study(story: Story, tables: _Tables, study: Study, exam: Exam, person_id: int) -> None:
+    visit_id, procedure_id = 5001 + len(tables.visit_occurrence), 7001 + len(tables.procedure_occurrence)
+    emergency = study.protocol in ("ct_head", "cr_chest_bedside", "xa_cerebral")
+    tables.visit_occurrence.append(
+        {
+            "visit_occurrence_id": visit_id,
+            "person_id": person_id,
+            "visit_concept_id": 9203 if emergency else 9202,
+            "visit_start_date": _date(study.date),
+            "visit_start_datetime": f"{_date(study.date)} {_time(study.time)}",
+            "visit_end_date": _date(study.date),
+            "visit_end_datetime": f"{_date(study.date)} 23:59:59",
+            "visit_type_concept_id": _EHR,
+            "provider_id": "",
+            "care_site_id": list(story.sites).index(exam.site.key) + 1,
+            "visit_source_value": f"V{exam.accession_number}",
+            "visit_source_concept_id": 0,
+            "admitted_from_concept_id": 0,
+            "admitted_from_source_value": "",
+            "discharged_to_concept_id": 0,
+            "discharged_to_source_value": "",
+            "preceding_visit_occurrence_id": "",
+        }
+    )
+    tables.procedure_occurrence.append(
+        {
+            "procedure_occurrence_id": procedure_id,
+            "person_id": person_id,
+            "procedure_concept_id": exam.protocol.procedure_concept_id,
+            "procedure_date": _date(study.date),
+            "procedure_datetime": f"{_date(study.date)} {_time(study.time)}",
+            "procedure_end_date": _date(study.date),
+            "procedure_end_datetime": "",
+            "procedure_type_concept_id": _EHR,
+            "modifier_concept_id": 0,
+            "quantity": 1,
+            "provider_id": "",
+            "visit_occurrence_id": visit_id,
+            "visit_detail_id": "",
+            "procedure_source_value": f"{exam.protocol.procedure_code}|{exam.accession_number}",
+            "procedure_source_concept_id": 0,
+            "modifier_source_value": "",
+        }
+    )
+    for finding in study.findings:
+        key = condition_of(finding)
+        if key:
+            row = _condition(story, tables, person_id, key, study.date, str(visit_id))
+            tables.condition_occurrence.append(row)
+    title, text = report_of(story, study)
+    tables.note.append(
+        {
+            "note_id": 9001 + len(tables.note),
+            "person_id": person_id,
+            "note_date": _date(study.date),
+            "note_datetime": f"{_date(study.date)} {_time(study.time)}",
+            "note_type_concept_id": 32841,
+            "note_class_concept_id": 0,
+            "note_title": title,
+            "note_text": text,
+            "encoding_concept_id": _UTF8,
+            "language_concept_id": _ENGLISH,
+            "provider_id": "",
+            "visit_occurrence_id": visit_id,
+            "visit_detail_id": "",
+            "note_source_value": f"Radiology|{exam.accession_number}",
+            "note_event_id": procedure_id,
+            "note_event_field_concept_id": _PROCEDURE_FIELD,
+        }
+    )
+
+
+def _condition(story: Story, tables: _Tables, person_id: int, key: str, date: str, visit: str) -> Row:
+    condition = story.conditions[key]
+    return {
+        "condition_occurrence_id": 3001 + len(tables.condition_occurrence),
+        "person_id": person_id,
+        "condition_concept_id": condition.concept_id,
+        "condition_start_date": _date(date),
+        "condition_start_datetime": "",
+        "condition_end_date": "",
+        "condition_end_datetime": "",
+        "condition_type_concept_id": _EHR,
+        "condition_status_concept_id": 0,
+        "stop_reason": "",
+        "provider_id": "",
+        "visit_occurrence_id": visit,
+        "visit_detail_id": "",
+        "condition_source_value": condition.code,
+        "condition_source_concept_id": 0,
+        "condition_status_source_value": condition.name[:50],
+    }
+
+
+def _date(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+
+
+def _time(value: str) -> str:
+    return f"{value[:2]}:{value[2:4]}:{value[4:]}"

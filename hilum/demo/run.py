@@ -1,0 +1,68 @@
+"""Behind ``hilum demo``: makes the demo's data once, and imports it as anybody's would be."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from hilum.core.config import Settings
+from hilum.core.database import open_database
+from hilum.core.errors import Conflict
+from hilum.core.postgres import remove_database
+from hilum.demo import make, real_files
+from hilum.imaging.archive.sources import add_source
+from hilum.imaging.intake.command import run_import
+
+Step: TypeAlias = Callable[[int, int | None, str | None], None]
+
+SAMPLES: Final = "samples"
+_OWN: Final = ("demo-files", "objects", "run")
+
+
+def demo_files(settings: Settings) -> Path:
+    """Where the demo's files are made."""
+    return settings.data_path / "demo-files"
+
+
+def prepare(settings: Settings, step: Step) -> None:
+    """Make the demo's files unless they are there, and import them; what is archived already stays as it is.
+
+    Parameters
+    ----------
+    settings
+        Of the demo's data folder.
+    step
+        Told what is done, how much there is, and what is being done.
+    """
+    folder = demo_files(settings)
+    if not (folder / "manifest.json").is_file():
+        unfinished = folder.with_name("demo-files.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        make(unfinished, lambda done, total: step(done, total, "Making studies"))
+        unfinished.rename(folder)
+    with open_database(settings, pool_size=1) as database:
+        add_source(database, "default", "Demo hospital")
+        add_source(database, SAMPLES, "Sample files of pydicom")
+        paths = [folder / "dicom", *sorted((folder / "cd").glob("*.zip"))]
+        run_import(settings, "default", paths, False, lambda done, total: step(done, total, "Importing studies"))
+        run_import(settings, SAMPLES, real_files(), False, lambda done, total: step(done, total, "Importing samples"))
+
+
+def reset_demo(settings: Settings) -> None:
+    """Delete what a demo folder holds.
+
+    Raises
+    ------
+    Conflict
+        The folder is not a demo's: it may hold data that somebody needs.
+    InUse
+        It is being served.
+    """
+    if not settings.data_path.exists():
+        return
+    if not demo_files(settings).is_dir():
+        raise Conflict(f"{settings.data_path} was not made by hilum demo; nothing was deleted.")
+    remove_database(settings.data_path)
+    for name in _OWN:
+        shutil.rmtree(settings.data_path / name, ignore_errors=True)

@@ -1,0 +1,447 @@
+"""The catalogue's one writer: a batch of arrived instances becomes rows in one transaction, with the counts, the
+ready-made QIDO attributes and the events that follow from them.
+
+Safe with any number of writers at once, also into one study: every table is taken in the same order, its keys sorted,
+and the studies are locked before their series and instances are touched. Rows travel as one JSON document a table
+(``json_populate_recordset``), which costs the client next to nothing and types itself by the table.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final, Literal, LiteralString, TypeAlias, cast
+
+import msgspec
+import sqlalchemy as sa
+
+from hilum.core.database import Row, Table, Transaction
+from hilum.core.events import Event
+from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
+from hilum.imaging.archive.models import Series, Study
+from hilum.imaging.archive.study_json import study_attributes
+from hilum.imaging.dicom.header import Header, Identity
+
+_encode: Final = msgspec.json.Encoder().encode
+
+State: TypeAlias = Literal["added", "replaced", "duplicate", "set_aside"]
+
+# Of a study with several modalities the one that names it: the functional one of a pair, never a mere document of it.
+_MODALITY_RANK: Final = ["PT", "NM", "MR", "CT", "XA", "RF", "MG", "US", "DX", "CR"]
+_NOT_IMAGES: Final = ["SR", "PR", "KO", "DOC", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "FID", "RWV", "AU"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """A source as the writer needs it."""
+
+    id: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance whose bytes are safe (an object, or a file in place) and whose header has been scanned."""
+
+    name: str
+    identity: Identity
+    header: Header
+    size: int
+    digest: str
+    crc32: int
+    frames: int
+    frame_offsets: Sequence[int] | None
+    blob_key: str | None = None
+    path: str | None = None
+    path_mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one thing that was given to the archive."""
+
+    name: str
+    state: State
+    code: str = ""
+    reason: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    sop_class_uid: str = ""
+    images: int = 0
+
+
+@dataclass(slots=True)
+class Written:
+    """What a batch changed."""
+
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    new_studies: set[str] = field(default_factory=set[str])
+    new_series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    refused: list[tuple[Arrival, str, str]] = field(default_factory=list["tuple[Arrival, str, str]"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An arrival with its rows; those of patient, study and series are shared by all arrivals of a series."""
+
+    arrival: Arrival
+    above: Above
+    instance: Values
+
+    @property
+    def study_uid(self) -> str:
+        return self.arrival.identity.study_instance_uid
+
+    @property
+    def series_uid(self) -> str:
+        return self.arrival.identity.series_instance_uid
+
+    @property
+    def sop_uid(self) -> str:
+        return self.arrival.identity.sop_instance_uid
+
+
+def write(
+    transaction: Transaction, source: SourceRef, arrivals: Iterable[Arrival], *, origin: str, on_replace: str
+) -> Written:
+    """Catalogue a batch of instances.
+
+    Parameters
+    ----------
+    transaction
+        Where to write; its commit is the acknowledgement.
+    source
+        The data source that they belong to.
+    arrivals
+        Instances with sound identity; the same SOP Instance UID may come more than once.
+    origin
+        The way they came in: ``import``, ``stow``, ``bundle``, ``upload``.
+    on_replace
+        ``replace`` or ``reject`` what has a known SOP Instance UID and other bytes.
+
+    Returns
+    -------
+    Written
+        An outcome for each arrival (their order may differ), what is new, and what must be set aside.
+    """
+    written = Written()
+    entries = _entries(source, arrivals, origin)
+    while entries:
+        now: dict[str, _Entry] = {}
+        later: list[_Entry] = []
+        for entry in entries:
+            if now.setdefault(entry.sop_uid, entry) is not entry:
+                later.append(entry)
+        _Batch(transaction, source, origin, on_replace, written).write(list(now.values()))
+        entries = later
+    return written
+
+
+def _entries(source: SourceRef, arrivals: Iterable[Arrival], origin: str) -> list[_Entry]:
+    """Make the rows. Of each series the first instance in the batch speaks for what lies above it."""
+    above: dict[tuple[str, str], Above] = {}
+    studies: dict[str, Values] = {}
+    entries: list[_Entry] = []
+    for arrival in arrivals:
+        key = arrival.identity.study_instance_uid, arrival.identity.series_instance_uid
+        if key not in above:
+            rows = describe_above(arrival.header)
+            rows.patient["source_id"] = rows.study["source_id"] = source.id
+            rows.series["folder_path"] = (arrival.blob_key or arrival.path or "").rpartition("/")[0]
+            study = studies.setdefault(key[0], rows.study)
+            study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
+            above[key] = Above(rows.patient, study, rows.series)
+        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin)))
+    return entries
+
+
+def _instance(source: SourceRef, arrival: Arrival, origin: str) -> Values:
+    return describe_instance(arrival.header) | {
+        "source_id": source.id,
+        "sop_instance_uid": arrival.identity.sop_instance_uid,
+        "sop_class_uid": arrival.identity.sop_class_uid,
+        "num_frames": arrival.frames,
+        "size": arrival.size,
+        "digest": arrival.digest,
+        "crc32": arrival.crc32,
+        "blob_key": arrival.blob_key,
+        "path": arrival.path,
+        "path_mtime_ns": arrival.path_mtime_ns,
+        "frame_offsets": arrival.frame_offsets,
+        "origin": origin,
+    }
+
+
+class _Batch:
+    """One pass over distinct SOP Instance UIDs."""
+
+    def __init__(
+        self, transaction: Transaction, source: SourceRef, origin: str, on_replace: str, written: Written
+    ) -> None:
+        self.sql = transaction
+        self.source = source
+        self.origin = origin
+        self.on_replace = on_replace
+        self.written = written
+
+    def write(self, entries: list[_Entry]) -> None:
+        patients = self._patients(entries)
+        studies = self._studies(entries, patients)
+        series = self._series(entries, studies)
+        for entry in entries:
+            entry.instance["study_id"] = studies[entry.study_uid]
+            entry.instance["series_id"] = series[entry.study_uid, entry.series_uid]
+        added = self._insert_instances(entries)
+        known = [entry for entry in entries if entry.sop_uid not in added]
+        replaced = self._known(known) if known else {}
+        changed = [entry for entry in entries if entry.sop_uid in added or entry.sop_uid in replaced]
+        if changed:
+            self._count(changed, replaced)
+            self._tell(changed, replaced)
+
+    def _patients(self, entries: list[_Entry]) -> dict[str, int]:
+        rows = _distinct(entries, lambda e: e.above.patient["key"], lambda e: e.above.patient)
+        self.sql.rows(_insert("patient", tuple(rows[0]), "key"), (_document(rows),))
+        found = self.sql.rows(
+            "select id, key from hilum.patient where source_id = %s and key = any(%s)",
+            (self.source.id, [row["key"] for row in rows]),
+        )
+        return {cast("str", row["key"]): cast("int", row["id"]) for row in found}
+
+    def _studies(self, entries: list[_Entry], patients: dict[str, int]) -> dict[str, int]:
+        for entry in entries:
+            entry.above.study["patient_pk"] = patients[cast("str", entry.above.patient["key"])]
+        rows = _distinct(entries, lambda e: e.study_uid, lambda e: e.above.study)
+        new = self.sql.rows(
+            _insert("study", tuple(rows[0]), "study_instance_uid") + " returning study_instance_uid", (_document(rows),)
+        )
+        self.written.new_studies.update(cast("str", row["study_instance_uid"]) for row in new)
+        found = self.sql.rows(
+            "select id, study_instance_uid from hilum.study where source_id = %s and study_instance_uid = any(%s) "
+            "order by study_instance_uid for no key update",
+            (self.source.id, [row["study_instance_uid"] for row in rows]),
+        )
+        return {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
+
+    def _series(self, entries: list[_Entry], studies: dict[str, int]) -> dict[tuple[str, str], int]:
+        for entry in entries:
+            entry.above.series["study_id"] = studies[entry.study_uid]
+        rows = _distinct(entries, lambda e: (e.study_uid, e.series_uid), lambda e: e.above.series)
+        new = self.sql.rows(
+            _insert("series", tuple(rows[0]), "study_id, series_instance_uid") + " returning id", (_document(rows),)
+        )
+        found = self.sql.rows(
+            "select s.id, t.study_instance_uid, s.series_instance_uid from hilum.series s "
+            "join hilum.study t on t.id = s.study_id join unnest(%s::bigint[], %s::text[]) as given(study_id, uid) "
+            "on given.study_id = s.study_id and given.uid = s.series_instance_uid",
+            ([row["study_id"] for row in rows], [row["series_instance_uid"] for row in rows]),
+        )
+        inserted = {row["id"] for row in new}
+        ids: dict[tuple[str, str], int] = {}
+        for row in found:
+            key = cast("str", row["study_instance_uid"]), cast("str", row["series_instance_uid"])
+            ids[key] = cast("int", row["id"])
+            if row["id"] in inserted:
+                self.written.new_series.add(key)
+        return ids
+
+    def _insert_instances(self, entries: list[_Entry]) -> set[str]:
+        rows = sorted((entry.instance for entry in entries), key=lambda row: cast("str", row["sop_instance_uid"]))
+        statement = _insert("instance", tuple(rows[0]), "sop_instance_uid") + " returning sop_instance_uid"
+        return {cast("str", row["sop_instance_uid"]) for row in self.sql.rows(statement, (_document(rows),))}
+
+    def _known(self, entries: list[_Entry]) -> dict[str, Row]:
+        """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
+        found = self.sql.rows(
+            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.study_id "
+            "from hilum.instance i where i.source_id = %s and i.sop_instance_uid = any(%s)",
+            (self.source.id, [entry.sop_uid for entry in entries]),
+        )
+        before = {cast("str", row["sop_instance_uid"]): row for row in found}
+        replaced: dict[str, Row] = {}
+        for entry in entries:
+            old = before[entry.sop_uid]
+            if old["digest"] == entry.arrival.digest:
+                self._outcome(entry, "duplicate")
+            elif old["series_id"] != entry.instance["series_id"]:
+                reason = "Its SOP Instance UID belongs to an instance of another series or study."
+                self._refuse(entry, "sop_instance_uid_taken", reason)
+            elif self.on_replace == "reject":
+                reason = "An instance with its SOP Instance UID and other bytes is archived, and replacing is off."
+                self._refuse(entry, "replacement_rejected", reason)
+            else:
+                replaced[entry.sop_uid] = old
+        if replaced:
+            self._replace([entry for entry in entries if entry.sop_uid in replaced], replaced)
+        return replaced
+
+    def _replace(self, entries: list[_Entry], before: dict[str, Row]) -> None:
+        ids = [before[entry.sop_uid]["id"] for entry in entries]
+        self.sql.rows(
+            "insert into hilum.replaced_instance (instance_id, size, digest, blob_key, path, origin, received_at) "
+            "select id, size, digest, blob_key, path, origin, received_at from hilum.instance where id = any(%s)",
+            (ids,),
+        )
+        columns = tuple(entries[0].instance)
+        assignments = ", ".join(f"{column} = given.{column}" for column in columns)
+        statement = (
+            f"update hilum.instance i set {assignments}, received_at = now() "
+            "from json_populate_recordset(null::hilum.instance, %s) given where i.id = given.id"
+        )
+        rows = [entry.instance | {"id": before[entry.sop_uid]["id"]} for entry in entries]
+        self.sql.rows(cast("LiteralString", statement), (_document(rows),))
+
+    def _count(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
+        """Bring counts, filled-in attributes and the ready-made JSON of the touched series and studies up to date."""
+        series_rows: dict[object, Values] = {}
+        study_rows: dict[object, Values] = {}
+        for entry in changed:
+            old = replaced.get(entry.sop_uid)
+            delta = {
+                "num_instances": 0 if old else 1,
+                "num_images": entry.arrival.frames - (cast("int", old["num_frames"]) if old else 0),
+                "bytes": entry.arrival.size - (cast("int", old["size"]) if old else 0),
+            }
+            _add_up(series_rows, entry.instance["series_id"], entry.above.series, delta)
+            _add_up(study_rows, entry.instance["study_id"], entry.above.study, delta)
+        self.sql.rows(_SERIES_UPDATE, (_document(list(series_rows.values())),))
+        studies = self.sql.rows(
+            _STUDY_UPDATE,
+            {"rows": _document(list(study_rows.values())), "rank": _MODALITY_RANK, "not_images": _NOT_IMAGES},
+        )
+        self.sql.rows(
+            "insert into hilum.study_json (study_id, attributes) "
+            "select study_id, attributes from json_populate_recordset(null::hilum.study_json, %s) "
+            "on conflict (study_id) do update set attributes = excluded.attributes",
+            (_document([{"study_id": row["id"], "attributes": study_attributes(row)} for row in studies]),),
+        )
+
+    def _tell(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
+        for entry in changed:
+            change: State = "replaced" if entry.sop_uid in replaced else "added"
+            self._outcome(entry, change)
+            data = {
+                "study_instance_uid": entry.study_uid,
+                "series_instance_uid": entry.series_uid,
+                "sop_instance_uid": entry.sop_uid,
+                "sop_class_uid": entry.arrival.identity.sop_class_uid,
+                "transfer_syntax_uid": entry.arrival.header.transfer_syntax_uid,
+                "size": entry.arrival.size,
+                "digest": f"blake3:{entry.arrival.digest}",
+                "change": change,
+                "origin": self.origin,
+                "wado_url": f"/api/v1/imaging/wado/{entry.sop_uid}?source={self.source.key}",
+            }
+            self.sql.emit(Event("hilum.instance.stored.v1", self.source.key, entry.sop_uid, data))
+
+    def _refuse(self, entry: _Entry, code: str, reason: str) -> None:
+        self.written.refused.append((entry.arrival, code, reason))
+        self._outcome(entry, "set_aside", code, reason)
+
+    def _outcome(self, entry: _Entry, state: State, code: str = "", reason: str = "") -> None:
+        self.written.outcomes.append(
+            Outcome(
+                entry.arrival.name,
+                state,
+                code,
+                reason,
+                entry.study_uid,
+                entry.series_uid,
+                entry.sop_uid,
+                entry.arrival.identity.sop_class_uid,
+                entry.arrival.frames,
+            )
+        )
+
+
+def _document(rows: Sequence[Values]) -> str:
+    """Write rows as the JSON that ``json_populate_recordset`` reads; PostgreSQL's text holds no NUL character."""
+    document = _encode(rows)
+    if b"\\u0000" in document:
+        document = _encode([{name: _without_nul(value) for name, value in row.items()} for row in rows])
+    return document.decode()
+
+
+def _without_nul(value: object) -> object:
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
+def _distinct(entries: list[_Entry], key: Callable[[_Entry], object], row: Callable[[_Entry], Values]) -> list[Values]:
+    """Take the first row of each key, sorted by key."""
+    rows: dict[object, Values] = {}
+    for entry in entries:
+        rows.setdefault(key(entry), row(entry))
+    return [rows[k] for k in sorted(rows, key=str)]
+
+
+def _add_up(rows: dict[object, Values], key: object, values: Values, delta: dict[str, int]) -> None:
+    """Add an instance's share to the row of its series or study."""
+    row = rows.get(key)
+    if row is None:
+        row = rows[key] = values | {"id": key} | dict.fromkeys(delta, 0)
+    for name, by in delta.items():
+        row[name] = cast("int", row[name]) + by
+
+
+@cache
+def _insert(table: str, columns: tuple[str, ...], order: str) -> LiteralString:
+    names = ", ".join(columns)
+    statement = (
+        f"insert into hilum.{table} ({names}) "
+        f"select {names} from json_populate_recordset(null::hilum.{table}, %s) order by {order} on conflict do nothing"
+    )
+    return cast("LiteralString", statement)
+
+
+def _fill(table: type[Table], columns: Iterable[str]) -> str:
+    """Write the assignments that keep what a row knows and fill in what it does not."""
+    texts = {c.name for c in table.__table__.columns if isinstance(c.type, sa.Text)}
+    return ", ".join(
+        f"{c} = coalesce(nullif(r.{c}, ''), given.{c}, '')" if c in texts else f"{c} = coalesce(r.{c}, given.{c})"
+        for c in columns
+    )
+
+
+_GROW: Final = (
+    "num_instances = r.num_instances + given.num_instances, num_images = r.num_images + given.num_images, "
+    "bytes = r.bytes + given.bytes"
+)
+_FILLED_IN_STUDY: Final = (
+    "study_date", "study_time", "timezone_offset", "study_id", "accession_number", "study_description", "body_part",
+    "patient_name", "patient_name_dicom", "patient_birth_date", "patient_sex", "physician",
+    "referring_physician_dicom", "facility", "manufacturer", "model", "magnetic_field_strength",
+    "radiopharmaceutical", "contrast_bolus_agent", "contrast_bolus_route",
+)  # fmt: skip
+_FILLED_IN_SERIES: Final = (
+    "series_number", "series_description", "series_date", "series_time", "modality", "body_part", "laterality",
+    "view_position", "protocol_name", "manufacturer", "model", "station_name", "slice_thickness",
+    "spacing_between_slices", "images_in_acquisition", "transducer_type", "transducer_frequency", "kvp",
+    "convolution_kernel", "scanning_sequence", "repetition_time", "echo_time", "procedure_step_date",
+    "procedure_step_time", "frame_of_reference_uid", "rows", "columns",
+)  # fmt: skip
+
+_SERIES_UPDATE: Final = cast(
+    "LiteralString",
+    f"update hilum.series r set {_GROW}, version = r.version + 1, {_fill(Series, _FILLED_IN_SERIES)} "
+    "from json_populate_recordset(null::hilum.series, %s) given where r.id = given.id",
+)
+_STUDY_UPDATE: Final = cast(
+    "LiteralString",
+    f"""
+    update hilum.study r set {_GROW}, updated_at = now(), {_fill(Study, _FILLED_IN_STUDY)},
+      num_series = level.num_series, modality = level.modality, modalities = level.modalities,
+      body_parts = level.body_parts
+    from json_populate_recordset(null::hilum.study, %(rows)s) given
+    cross join lateral (
+      select count(*) as num_series,
+        (array_agg(s.modality order by s.modality = any(%(not_images)s), array_position(%(rank)s, s.modality),
+          s.modality))[1] as modality,
+        coalesce(array_agg(distinct s.modality) filter (where s.modality <> ''), '{{}}') as modalities,
+        coalesce(array_agg(distinct regexp_replace(s.body_part, '[^A-Z0-9]', '', 'g'))
+          filter (where s.body_part <> ''), '{{}}') as body_parts
+      from hilum.series s where s.study_id = given.id
+    ) level
+    where r.id = given.id
+    returning r.*
+    """,
+)

@@ -1,0 +1,301 @@
+"""The catalogue's tables: source, patient, study, series and instance, and what is kept beside them. Facts that a wing
+above owns but the study list filters by (``person_id``, ``report_status``, ``document_id``) are plain columns."""
+
+from datetime import date, datetime, time
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hilum.core.database import Table
+
+BIG = sa.BigInteger
+TEXT = sa.Text
+MOMENT = sa.DateTime(timezone=True)
+
+_SEARCHED = (
+    "study_description",
+    "accession_number",
+    "body_part",
+    "facility",
+    "physician",
+    "patient_name",
+    "patient_id",
+    "modality",
+    "study_instance_uid",
+)
+
+
+def _key() -> Mapped[int]:
+    return mapped_column(BIG, sa.Identity(), primary_key=True)
+
+
+def _text() -> Mapped[str]:
+    return mapped_column(TEXT, server_default="")
+
+
+def _count() -> Mapped[int]:
+    return mapped_column(BIG, server_default="0")
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(MOMENT, server_default=sa.func.now())
+
+
+def _owner(table: str) -> Mapped[int]:
+    return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="CASCADE"))
+
+
+class Source(Table):
+    """One data source, with studies of its own."""
+
+    __tablename__ = "source"
+
+    id: Mapped[int] = _key()
+    key: Mapped[str] = mapped_column(TEXT, unique=True)
+    name: Mapped[str] = _text()
+    created_at: Mapped[datetime] = _now()
+
+
+class Patient(Table):
+    """Who DICOM says the patient is. ``key`` is the identifier with its issuer, or the study when there is none."""
+
+    __tablename__ = "patient"
+    __table_args__ = (sa.UniqueConstraint("source_id", "key"),)
+
+    id: Mapped[int] = _key()
+    source_id: Mapped[int] = _owner("source")
+    key: Mapped[str] = mapped_column(TEXT)
+    patient_id: Mapped[str] = _text()
+    issuer_of_patient_id: Mapped[str] = _text()
+    patient_name_dicom: Mapped[str] = _text()
+    birth_date: Mapped[date | None]
+    sex: Mapped[str] = _text()
+
+
+class Study(Table):
+    """A DICOM study, with what its list shows and is filtered by. ``patient_name`` is made to be read."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        sa.UniqueConstraint("source_id", "study_instance_uid"),
+        sa.Index("study_date_order", sa.text("study_date desc nulls last"), sa.text("id desc")),
+        sa.Index("study_received_order", sa.text("received_at desc"), sa.text("id desc")),
+        sa.Index("study_search", "search", postgresql_using="gin", postgresql_ops={"search": "gin_trgm_ops"}),
+        sa.Index(
+            "study_patient_name",
+            sa.text("hilum.fold(patient_name_dicom) public.gin_trgm_ops"),
+            postgresql_using="gin",
+        ),
+        sa.Index("study_modalities", "modalities", postgresql_using="gin"),
+        sa.Index("study_body_parts", "body_parts", postgresql_using="gin"),
+        sa.Index("study_patient", "patient_pk"),
+        sa.Index("study_patient_id", "patient_id"),
+        sa.Index("study_accession", "accession_number"),
+        sa.Index("study_uid", "study_instance_uid"),
+    )
+
+    id: Mapped[int] = _key()
+    source_id: Mapped[int] = _owner("source")
+    patient_pk: Mapped[int] = _owner("patient")
+    study_instance_uid: Mapped[str] = mapped_column(TEXT)
+    study_date: Mapped[date | None]
+    study_time: Mapped[time | None]
+    timezone_offset: Mapped[str] = _text()
+    study_id: Mapped[str] = _text()
+    accession_number: Mapped[str] = _text()
+    study_description: Mapped[str] = _text()
+    modality: Mapped[str] = _text()
+    modalities: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
+    body_part: Mapped[str] = _text()
+    body_parts: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
+    patient_id: Mapped[str] = _text()
+    patient_name: Mapped[str] = _text()
+    patient_name_dicom: Mapped[str] = _text()
+    patient_birth_date: Mapped[date | None]
+    patient_sex: Mapped[str] = _text()
+    physician: Mapped[str] = _text()
+    referring_physician_dicom: Mapped[str] = _text()
+    facility: Mapped[str] = _text()
+    manufacturer: Mapped[str] = _text()
+    model: Mapped[str] = _text()
+    magnetic_field_strength: Mapped[float | None]
+    radiopharmaceutical: Mapped[str] = _text()
+    contrast_bolus_agent: Mapped[str] = _text()
+    contrast_bolus_route: Mapped[str] = _text()
+    num_series: Mapped[int] = _count()
+    num_instances: Mapped[int] = _count()
+    num_images: Mapped[int] = _count()
+    bytes: Mapped[int] = _count()
+    revision: Mapped[int] = _count()
+    status: Mapped[str] = mapped_column(TEXT, server_default="indexed")
+    status_reason: Mapped[str] = _text()
+    availability: Mapped[str] = mapped_column(TEXT, server_default="local")
+    person_id: Mapped[int | None] = mapped_column(BIG, index=True)
+    report_status: Mapped[str] = mapped_column(TEXT, server_default="placeholder")
+    document_id: Mapped[int | None] = mapped_column(BIG)
+    received_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = _now()
+    search: Mapped[str] = mapped_column(
+        TEXT, sa.Computed("hilum.fold(" + " || ' ' || ".join(_SEARCHED) + ")", persisted=True)
+    )
+
+
+class StudyJson(Table):
+    """The study's attributes in the DICOM JSON Model, ready for QIDO-RS, in rows narrow enough to page deeply."""
+
+    __tablename__ = "study_json"
+
+    study_id: Mapped[int] = mapped_column(sa.ForeignKey("hilum.study.id", ondelete="CASCADE"), primary_key=True)
+    attributes: Mapped[str] = mapped_column(TEXT)
+
+
+class Series(Table):
+    """A DICOM series. ``version`` grows with each change, so that what was made from it can be told stale."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        sa.UniqueConstraint("study_id", "series_instance_uid"),
+        sa.Index("series_uid", "series_instance_uid"),
+    )
+
+    id: Mapped[int] = _key()
+    study_id: Mapped[int] = _owner("study")
+    series_instance_uid: Mapped[str] = mapped_column(TEXT)
+    series_number: Mapped[int | None]
+    series_description: Mapped[str] = _text()
+    series_date: Mapped[date | None]
+    series_time: Mapped[time | None]
+    modality: Mapped[str] = _text()
+    body_part: Mapped[str] = _text()
+    laterality: Mapped[str] = _text()
+    view_position: Mapped[str] = _text()
+    protocol_name: Mapped[str] = _text()
+    manufacturer: Mapped[str] = _text()
+    model: Mapped[str] = _text()
+    station_name: Mapped[str] = _text()
+    slice_thickness: Mapped[float | None]
+    spacing_between_slices: Mapped[float | None]
+    images_in_acquisition: Mapped[int | None]
+    transducer_type: Mapped[str] = _text()
+    transducer_frequency: Mapped[str] = _text()
+    kvp: Mapped[float | None]
+    convolution_kernel: Mapped[str] = _text()
+    scanning_sequence: Mapped[str] = _text()
+    repetition_time: Mapped[float | None]
+    echo_time: Mapped[float | None]
+    procedure_step_date: Mapped[date | None]
+    procedure_step_time: Mapped[time | None]
+    frame_of_reference_uid: Mapped[str] = _text()
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    folder_path: Mapped[str] = _text()
+    num_instances: Mapped[int] = _count()
+    num_images: Mapped[int] = _count()
+    bytes: Mapped[int] = _count()
+    version: Mapped[int] = _count()
+    received_at: Mapped[datetime] = _now()
+
+
+class SeriesMetadata(Table):
+    """The DICOM JSON of all instances of a series, compressed, as of one version of the series. ``base_url`` is what its
+    BulkDataURIs begin with."""
+
+    __tablename__ = "series_metadata"
+
+    series_id: Mapped[int] = mapped_column(sa.ForeignKey("hilum.series.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(BIG)
+    base_url: Mapped[str] = _text()
+    body: Mapped[bytes]
+
+
+class Instance(Table):
+    """A SOP instance: where its bytes lie (an object, or a file that was indexed in place) and where its pixels are."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        sa.UniqueConstraint("source_id", "sop_instance_uid"),
+        sa.Index("instance_series", "series_id"),
+        sa.Index("instance_study", "study_id"),
+        sa.Index("instance_uid", "sop_instance_uid"),
+    )
+
+    id: Mapped[int] = _key()
+    source_id: Mapped[int] = _owner("source")
+    study_id: Mapped[int] = _owner("study")
+    series_id: Mapped[int] = _owner("series")
+    sop_instance_uid: Mapped[str] = mapped_column(TEXT)
+    sop_class_uid: Mapped[str] = _text()
+    transfer_syntax_uid: Mapped[str] = _text()
+    instance_number: Mapped[int | None]
+    num_frames: Mapped[int] = mapped_column(server_default="1")
+    rows: Mapped[int | None]
+    columns: Mapped[int | None]
+    bits_allocated: Mapped[int | None]
+    slice_location: Mapped[float | None]
+    image_position: Mapped[list[float] | None] = mapped_column(ARRAY(sa.Double))
+    image_orientation: Mapped[list[float] | None] = mapped_column(ARRAY(sa.Double))
+    depth: Mapped[float | None]
+    size: Mapped[int] = mapped_column(BIG)
+    digest: Mapped[str] = mapped_column(TEXT)
+    crc32: Mapped[int] = mapped_column(BIG)
+    blob_key: Mapped[str | None] = mapped_column(TEXT)
+    path: Mapped[str | None] = mapped_column(TEXT)
+    path_mtime_ns: Mapped[int | None] = mapped_column(BIG)
+    header_length: Mapped[int] = mapped_column(BIG)
+    pixel_offset: Mapped[int | None] = mapped_column(BIG)
+    pixel_length: Mapped[int | None] = mapped_column(BIG)
+    frame_offsets: Mapped[list[int] | None] = mapped_column(ARRAY(BIG))
+    origin: Mapped[str] = _text()
+    received_at: Mapped[datetime] = _now()
+
+
+class ReplacedInstance(Table):
+    """What an instance was before other bytes came under the same SOP Instance UID; the bytes stay where they were."""
+
+    __tablename__ = "replaced_instance"
+
+    id: Mapped[int] = _key()
+    instance_id: Mapped[int] = mapped_column(BIG, sa.ForeignKey("hilum.instance.id", ondelete="CASCADE"), index=True)
+    size: Mapped[int] = mapped_column(BIG)
+    digest: Mapped[str] = mapped_column(TEXT)
+    blob_key: Mapped[str | None] = mapped_column(TEXT)
+    path: Mapped[str | None] = mapped_column(TEXT)
+    origin: Mapped[str] = _text()
+    received_at: Mapped[datetime] = _now()
+    replaced_at: Mapped[datetime] = _now()
+
+
+class SetAside(Table):
+    """A file that claims to be DICOM and cannot be catalogued: kept with its reason, for a person to look at."""
+
+    __tablename__ = "set_aside"
+    __table_args__ = (sa.UniqueConstraint("source_id", "digest", "code"),)
+
+    id: Mapped[int] = _key()
+    source_id: Mapped[int] = _owner("source")
+    name: Mapped[str] = _text()
+    code: Mapped[str] = mapped_column(TEXT)
+    reason: Mapped[str] = mapped_column(TEXT)
+    size: Mapped[int] = mapped_column(BIG)
+    digest: Mapped[str] = mapped_column(TEXT)
+    blob_key: Mapped[str | None] = mapped_column(TEXT)
+    path: Mapped[str | None] = mapped_column(TEXT)
+    origin: Mapped[str] = _text()
+    received_at: Mapped[datetime] = _now()
+
+
+class BundleFile(Table):
+    """A file that came with a study in its zip and is not an instance: preview, report, viewer, DICOMDIR."""
+
+    __tablename__ = "bundle_file"
+    __table_args__ = (sa.UniqueConstraint("study_id", "name", "digest"),)
+
+    id: Mapped[int] = _key()
+    study_id: Mapped[int] = _owner("study")
+    name: Mapped[str] = mapped_column(TEXT)
+    kind: Mapped[str] = mapped_column(TEXT)
+    size: Mapped[int] = mapped_column(BIG)
+    digest: Mapped[str] = mapped_column(TEXT)
+    blob_key: Mapped[str] = mapped_column(TEXT)
+    received_at: Mapped[datetime] = _now()

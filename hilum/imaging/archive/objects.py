@@ -1,0 +1,69 @@
+"""The bytes of what is catalogued: an object of the store, or a file that was indexed where it lies."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from hilum.core.blobs import Blobs
+from hilum.core.errors import Gone
+from hilum.imaging.archive.query import Row
+from hilum.imaging.dicom.header import Header, scan_file
+from hilum.imaging.dicom.source import inflated_file
+
+MAX_INFLATED: Final = 512 << 20
+
+
+@contextmanager
+def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
+    """Open the bytes of an instance, a set-aside file or a bundle file.
+
+    Raises
+    ------
+    Gone
+        It was indexed in place, and the file is no longer there or no longer the same.
+    NotFound
+        The object is missing from the store.
+    """
+    path: str | None = row.get("path")
+    if path is None:
+        with blobs.open(row["blob_key"]) as file:
+            yield file
+        return
+    try:
+        status = Path(path).stat()
+        if status.st_size != row["size"] or row.get("path_mtime_ns") not in (None, status.st_mtime_ns):
+            raise Gone("The file that was indexed in place has changed since; import it again.")
+        with Path(path).open("rb") as file:
+            yield file
+    except OSError as error:
+        raise Gone("The file that was indexed in place can no longer be read there.") from error
+
+
+@contextmanager
+def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]]:
+    """Open an instance with its header, inflated if it is deflated, so that the header's offsets hold.
+
+    Raises
+    ------
+    Gone, NotFound
+        As ``opened``.
+    Unreadable
+        It inflates to more than is reasonable.
+    """
+    with opened(blobs, row) as file:
+        header = scan_file(file)
+        yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
+
+
+def reader(blobs: Blobs, row: Row) -> Callable[[int, int], bytes]:
+    """Make the function that reads ``length`` bytes from ``offset``; it may be called in any thread."""
+
+    def read(offset: int, length: int) -> bytes:
+        if row.get("path") is None:
+            return blobs.read(row["blob_key"], offset, length)
+        with opened(blobs, row) as file:
+            file.seek(offset)
+            return file.read(length)
+
+    return read

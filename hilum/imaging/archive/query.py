@@ -1,0 +1,307 @@
+"""What the catalogue is asked: lists of studies with every filter, one study with its series, instances in the order of
+their geometry, and what was set aside. All reading, no DICOM file is opened here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from hilum.core.errors import Conflict, Invalid, NotFound
+from hilum.imaging.archive.models import BundleFile, Instance, Series, SetAside, Source, Study
+from hilum.imaging.dicom.names import body_part_synonyms
+
+Row = sa.RowMapping
+
+XRAY: Final = ("CR", "DX")
+GEOMETRY: Final = (
+    Instance.depth.asc().nulls_last(),
+    Instance.instance_number.asc().nulls_last(),
+    Instance.sop_instance_uid.asc(),
+)
+_SORTS: Final[Mapping[str, Sequence[sa.SQLColumnExpression[Any]]]] = {
+    "study_date": (Study.study_date, Study.study_time),
+    "modality": (Study.modality,),
+    "body_part": (Study.body_part,),
+    "patient": (sa.func.hilum.fold(Study.patient_name),),
+    "facility": (sa.func.hilum.fold(Study.facility),),
+    "physician": (sa.func.hilum.fold(Study.physician),),
+    "report_status": (Study.report_status,),
+    "received_at": (Study.received_at,),
+}
+# The table of a slide's frames has hundreds of thousands of entries; a list of instances does without.
+_LISTED: Final = [column for column in Instance.__table__.columns if column.name != "frame_offsets"]
+STUDY_SORTS: Final = tuple(f"{sign}{name}" for name in _SORTS for sign in ("", "-"))
+INSTANCE_SORTS: Final = ("geometry", "instance_number", "-instance_number", "slice_location", "-slice_location")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFilter:
+    """What the studies of a list have in common; None asks for nothing.
+
+    ``modality`` matches any of a study's modalities, ``XR`` stands for CR or DX; ``body_part`` takes synonyms with it;
+    each word of ``q`` must occur in description, accession number, body part, facility, physician or patient.
+    """
+
+    source: str | None = None
+    modality: Sequence[str] = ()
+    person_id: int | None = None
+    patient_id: str | None = None
+    body_part: str | None = None
+    date_from: date | None = None
+    date_to: date | None = None
+    status: str | None = None
+    availability: str | None = None
+    report_status: str | None = None
+    accession_number: str | None = None
+    q: str | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """The filter as conditions on ``study`` joined with ``source``."""
+        equal = (
+            (Source.key, self.source), (Study.person_id, self.person_id), (Study.patient_id, self.patient_id),
+            (Study.status, self.status), (Study.availability, self.availability),
+            (Study.report_status, self.report_status), (Study.accession_number, self.accession_number),
+        )  # fmt: skip
+        found = [column == value for column, value in equal if value is not None]
+        if self.modality:
+            codes = {code.upper() for code in self.modality}
+            found.append(Study.modalities.overlap(sorted(codes | set(XRAY)) if "XR" in codes else sorted(codes)))
+        if self.body_part:
+            found.append(Study.body_parts.overlap(sorted(body_part_synonyms(self.body_part))))
+        if self.date_from:
+            found.append(Study.study_date >= self.date_from)
+        if self.date_to:
+            found.append(Study.study_date <= self.date_to)
+        words = (self.q or "").split()[:8]
+        found.extend(Study.search.like(sa.func.hilum.fold(f"%{_escape(word)}%")) for word in words)
+        return found
+
+
+def list_studies(
+    connection: sa.Connection, wanted: StudyFilter, *, sort: str = "-study_date", limit: int = 20, offset: int = 0
+) -> tuple[Sequence[Row], int]:
+    """List studies that match a filter.
+
+    Returns
+    -------
+    tuple
+        The page's rows (all columns of ``study`` and ``source_key``) and how many match in all.
+
+    Raises
+    ------
+    Invalid
+        The list cannot be sorted by this.
+    """
+    if sort not in STUDY_SORTS:
+        raise Invalid(f"Studies cannot be sorted by '{sort}'; take one of {', '.join(_SORTS)}, with - for descending.")
+    conditions = wanted.conditions()
+    down = sort.startswith("-")
+    order = [(c.desc() if down else c.asc()).nulls_last() for c in _SORTS[sort.removeprefix("-")]]
+    joined = sa.select(Study.id).join(Source, Source.id == Study.source_id).where(*conditions)
+    page = joined.order_by(*order, Study.id.desc() if down else Study.id.asc()).limit(limit).offset(offset).subquery()
+    rows = connection.execute(
+        sa.select(Study.__table__, Source.key.label("source_key"))
+        .join(page, page.c.id == Study.id)
+        .join(Source, Source.id == Study.source_id)
+        .order_by(*order, Study.id.desc() if down else Study.id.asc())
+    ).mappings()
+    total = connection.scalar(
+        sa.select(sa.func.count()).select_from(Study).join(Source, Source.id == Study.source_id).where(*conditions)
+    )
+    return rows.all(), total or 0
+
+
+def find_study(connection: sa.Connection, reference: str, source: str | None = None) -> Row:
+    """Find one study by Hilum's id or its Study Instance UID.
+
+    Raises
+    ------
+    Conflict
+        The UID lies in several sources and none is named.
+    NotFound
+        There is no such study.
+    """
+    by_id = reference.isdecimal() and len(reference) < 19
+    condition = Study.id == int(reference) if by_id else Study.study_instance_uid == reference
+    query = (
+        sa.select(Study.__table__, Source.key.label("source_key"))
+        .join(Source, Source.id == Study.source_id)
+        .where(condition)
+    )
+    rows = connection.execute(query.where(Source.key == source) if source else query).mappings().all()
+    return _only(rows, "study")
+
+
+def find_series(connection: sa.Connection, study_id: int, reference: str) -> Row:
+    """Find one series of a study by Hilum's id or its Series Instance UID; raises ``NotFound``."""
+    by_id = reference.isdecimal() and len(reference) < 19
+    condition = Series.id == int(reference) if by_id else Series.series_instance_uid == reference
+    row = (
+        connection.execute(sa.select(Series.__table__).where(Series.study_id == study_id, condition)).mappings().first()
+    )
+    if row is None:
+        raise NotFound("There is no such series in this study.")
+    return row
+
+
+def find_instance(connection: sa.Connection, sop_instance_uid: str, source: str | None = None) -> Row:
+    """Find one instance by its SOP Instance UID; raises ``NotFound``, or ``Conflict`` as for a study."""
+    query = (
+        sa.select(Instance.__table__, Source.key.label("source_key"))
+        .join(Source, Source.id == Instance.source_id)
+        .where(Instance.sop_instance_uid == sop_instance_uid)
+    )
+    rows = connection.execute(query.where(Source.key == source) if source else query).mappings().all()
+    return _only(rows, "instance")
+
+
+def study_series(connection: sa.Connection, study_id: int) -> Sequence[Row]:
+    """The series of a study, by number."""
+    query = (
+        sa.select(Series.__table__)
+        .where(Series.study_id == study_id)
+        .order_by(Series.series_number.asc().nulls_last(), Series.series_instance_uid)
+    )
+    return connection.execute(query).mappings().all()
+
+
+def study_instances(
+    connection: sa.Connection,
+    study_id: int,
+    series_id: int | None = None,
+    *,
+    sort: str = "geometry",
+    limit: int | None = None,
+    offset: int = 0,
+) -> tuple[Sequence[Row], int]:
+    """The instances of a study or of one of its series, and how many there are in all; raises ``Invalid`` for the sort.
+
+    In ``geometry`` order they lie series by series, along the normal of their slices, then by Instance Number.
+    """
+    if sort not in INSTANCE_SORTS:
+        raise Invalid(f"Instances cannot be sorted by '{sort}'; take one of {', '.join(INSTANCE_SORTS)}.")
+    belongs = [Instance.study_id == study_id, *([Instance.series_id == series_id] if series_id else [])]
+    query = (
+        sa.select(*_LISTED, Series.series_instance_uid, Series.modality)
+        .join(Series, Series.id == Instance.series_id)
+        .where(*belongs)
+        .order_by(*_instance_order(sort))
+        .limit(limit)
+        .offset(offset)
+    )
+    total = connection.scalar(sa.select(sa.func.count()).select_from(Instance).where(*belongs))
+    return connection.execute(query).mappings().all(), total or 0
+
+
+def find_frame(connection: sa.Connection, series_id: int, number: int) -> tuple[Row, int]:
+    """Find a frame of a series, counted over its instances in geometric order.
+
+    Parameters
+    ----------
+    series_id
+        The series.
+    number
+        Frame number in the series, 1-based.
+
+    Returns
+    -------
+    tuple
+        The instance's row and the frame's number in it, 1-based.
+
+    Raises
+    ------
+    NotFound
+        The series has no such frame.
+    """
+    up_to = sa.func.sum(Instance.num_frames).over(order_by=GEOMETRY).label("up_to")
+    counted = sa.select(Instance.__table__, up_to).where(Instance.series_id == series_id).subquery()
+    row = (
+        connection.execute(sa.select(counted).where(counted.c.up_to >= number).order_by(counted.c.up_to).limit(1))
+        .mappings()
+        .first()
+    )
+    if row is None or number < 1:
+        raise NotFound(f"The series has no frame {number}.")
+    return row, number - (int(row["up_to"]) - row["num_frames"])
+
+
+def bundle_files(connection: sa.Connection, study_id: int) -> Sequence[Row]:
+    """The files that came with a study in its zip, by name."""
+    query = sa.select(BundleFile.__table__).where(BundleFile.study_id == study_id).order_by(BundleFile.name)
+    return connection.execute(query).mappings().all()
+
+
+def list_set_aside(
+    connection: sa.Connection, source: str | None = None, *, limit: int = 20, offset: int = 0
+) -> tuple[Sequence[Row], int]:
+    """What could not be catalogued, latest first, and how much of it there is."""
+    query = sa.select(SetAside.__table__, Source.key.label("source_key")).join(Source, Source.id == SetAside.source_id)
+    query = query.where(Source.key == source) if source else query
+    total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
+    page = query.order_by(SetAside.id.desc()).limit(limit).offset(offset)
+    return connection.execute(page).mappings().all(), total or 0
+
+
+def find_set_aside(connection: sa.Connection, number: int) -> Row:
+    """Find one file that was set aside; raises ``NotFound``."""
+    row = connection.execute(sa.select(SetAside.__table__).where(SetAside.id == number)).mappings().first()
+    if row is None:
+        raise NotFound(f"Nothing was set aside under the number {number}.")
+    return row
+
+
+def sources(connection: sa.Connection) -> Sequence[Row]:
+    """Every source with its number of studies."""
+    count = sa.select(sa.func.count()).where(Study.source_id == Source.id).scalar_subquery()
+    query = sa.select(Source.key, Source.name, count.label("studies")).order_by(Source.key)
+    return connection.execute(query).mappings().all()
+
+
+def statistics(connection: sa.Connection) -> dict[str, object]:
+    """Counts over the whole archive."""
+    totals = connection.execute(
+        sa.select(
+            sa.func.count().label("studies"),
+            sa.func.coalesce(sa.func.sum(Study.num_series), 0).label("series"),
+            sa.func.coalesce(sa.func.sum(Study.num_instances), 0).label("instances"),
+            sa.func.coalesce(sa.func.sum(Study.num_images), 0).label("images"),
+            sa.func.coalesce(sa.func.sum(Study.bytes), 0).label("bytes"),
+            sa.func.count(Study.person_id.distinct()).label("persons_with_imaging"),
+            sa.func.count(Study.person_id).label("linked_studies"),
+        )
+    ).mappings().one()  # fmt: skip
+    by_modality = sa.text(
+        "select code, count(*) from hilum.study, unnest(modalities) code group by code order by count(*) desc, code"
+    )
+    modalities = connection.execute(by_modality)
+    aside = connection.scalar(sa.select(sa.func.count()).select_from(SetAside))
+    return {
+        **{name: int(value) for name, value in totals.items()},
+        "set_aside": aside or 0,
+        "features": 0,
+        "studies_by_modality": {str(code): int(count) for code, count in modalities},
+        "features_by_type": {},
+    }
+
+
+def _instance_order(sort: str) -> Sequence[sa.SQLColumnExpression[Any]]:
+    series = (Series.series_number.asc().nulls_last(), Series.series_instance_uid.asc())
+    if sort == "geometry":
+        return (*series, *GEOMETRY)
+    column = Instance.instance_number if sort.endswith("instance_number") else Instance.slice_location
+    return ((column.desc() if sort.startswith("-") else column.asc()).nulls_last(), Instance.sop_instance_uid)
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _only(rows: Sequence[Row], what: str) -> Row:
+    if not rows:
+        raise NotFound(f"There is no such {what}.")
+    if len(rows) > 1:
+        keys = ", ".join(sorted(str(row["source_key"]) for row in rows))
+        raise Conflict(f"This {what} lies in several sources ({keys}); name one with ?source=.")
+    return rows[0]

@@ -1,0 +1,318 @@
+"""The one way in. Every instance, whichever door it came through, passes here once: hashed, scanned and written as it
+streams, made durable with its batch, catalogued in one transaction, and only then acknowledged. What cannot be
+catalogued is set aside with its reason."""
+
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import sqlalchemy as sa
+from blake3 import blake3
+from isal import isal_zlib
+from sqlalchemy.dialects.postgresql import insert
+
+from hilum.core.blobs import BlobGroup, BlobItem, Blobs
+from hilum.core.config import Settings
+from hilum.core.database import Database, Transaction
+from hilum.core.errors import NotFound, TooLarge
+from hilum.imaging.archive import catalogue
+from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
+from hilum.imaging.archive.describe import count_frames, object_key
+from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
+from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
+from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
+
+CHUNK: Final = 1 << 20
+DICOMDIR: Final = "1.2.840.10008.1.3.10"
+_UNKNOWN_SIZE: Final = 1 << 62
+
+_crc32 = cast("Callable[[bytes, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where instances are kept: the catalogue and the objects, and the rules for what comes in."""
+
+    database: Database
+    blobs: Blobs
+    settings: Settings
+
+    def source(self, key: str = "default") -> SourceRef:
+        """Find a source by its key.
+
+        Raises
+        ------
+        NotFound
+            There is no such source.
+        """
+        with self.database.connect() as connection:
+            row = connection.execute(sa.select(Source.id, Source.key).where(Source.key == key)).first()
+            if row is None:
+                known = ", ".join(connection.scalars(sa.select(Source.key).order_by(Source.key)))
+                raise NotFound(f"There is no source '{key}'; there are: {known}.")
+        return SourceRef(row.id, row.key)
+
+    @contextmanager
+    def batch(self, source: SourceRef, origin: str) -> Generator["Batch"]:
+        """Open a batch of instances that become durable and are acknowledged together.
+
+        Leaving the block without ``commit`` keeps nothing.
+        """
+        with self.blobs.group() as group:
+            yield Batch(self, source, origin, group)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    name: str
+    code: str
+    reason: str
+    size: int
+    digest: str
+    blob_key: str | None
+    path: str | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Instances on their way in."""
+
+    archive: Archive
+    source: SourceRef
+    origin: str
+    group: BlobGroup
+    _arrivals: list[Arrival] = field(default_factory=list[Arrival])
+    _aside: list[_Aside] = field(default_factory=list[_Aside])
+
+    def __len__(self) -> int:
+        return len(self._arrivals) + len(self._aside)
+
+    def add(self, name: str, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None = None) -> None:
+        """Take one instance as a stream of bytes.
+
+        Parameters
+        ----------
+        name
+            What to call it towards the one who sent it: a path, a member of a zip, a number.
+        chunks
+            Its bytes; the first chunk, of at least 132 bytes or all, tells whether it is DICOM.
+        inspect
+            Told the header before the instance is taken; what it raises is raised here, and nothing is kept.
+
+        Raises
+        ------
+        NotDicom
+            It does not even claim to be DICOM, or is a DICOMDIR; nothing of it is kept.
+        OutOfSpace
+            The disk is full.
+        TooLarge
+            It is larger than the setting for instances.
+        """
+        item = self.group.create()
+        try:
+            self._add(name, item, chunks, inspect)
+        except BaseException:
+            item.discard()
+            raise
+
+    def _add(
+        self, name: str, item: BlobItem, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None
+    ) -> None:
+        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken.write(item, chunks)
+        try:
+            header = taken.header(item)
+            if inspect:
+                inspect(header)
+            known, frames, offsets = _examine(header, taken.size, item.reader)
+        except Unreadable as error:
+            key = f"{self.source.key}/set-aside/{taken.digest}"
+            item.finish(key)
+            self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, key, None))
+        else:
+            key = object_key(self.source.key, known, taken.digest)
+            item.finish(key)
+            self._arrivals.append(
+                Arrival(name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
+            )
+
+    def index(self, name: str, path: Path) -> None:
+        """Take one instance where it lies, without a copy; errors as for ``add``."""
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            try:
+                header = scan_file(file)
+                known, frames, offsets = _examine(header, status.st_size, lambda: nullcontext(file))
+            except Unreadable as error:
+                digest, _ = _hash(file)
+                self._aside.append(_Aside(name, error.code, str(error), status.st_size, digest, None, str(path)))
+                return
+            digest, crc32 = _hash(file)
+        self._arrivals.append(
+            Arrival(
+                name, known, header, status.st_size, digest, crc32, frames, offsets,
+                path=str(path), path_mtime_ns=status.st_mtime_ns,
+            )
+        )  # fmt: skip
+
+    def commit(self) -> Written:
+        """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
+
+        Returns
+        -------
+        Written
+            An outcome for each thing that was added, and what is new in the catalogue.
+        """
+        self.group.commit()
+        on_replace = self.archive.settings.on_replace
+        with self.archive.database.transaction() as transaction:
+            written = catalogue.write(
+                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace
+            )
+            refused = [
+                _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path)
+                for arrival, code, reason in written.refused
+            ]
+            _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
+        written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
+        return written
+
+
+class _Taken:
+    """The single pass over an instance's bytes: scanned, counted, hashed and written as they come."""
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        self.crc32 = 0
+        self._limit = limit
+        self._digest = blake3()
+        self._header: Header | None = None
+        self._problem: Unreadable | None = None
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, item: BlobItem, chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            if self.size == 0:
+                self._scan(chunk)
+            self.size += len(chunk)
+            if self.size > self._limit:
+                raise TooLarge(f"An instance is larger than HILUM_MAX_INSTANCE_BYTES ({self._limit} bytes).")
+            self._digest.update(chunk)
+            self.crc32 = _crc32(chunk, self.crc32)
+            item.write(chunk)
+        if self.size == 0:
+            raise NotDicom("empty", "The file is empty.")
+
+    def header(self, item: BlobItem) -> Header:
+        if self._problem:
+            raise self._problem
+        if self._header:
+            return self._header
+        with item.reader() as file:
+            return scan_file(file)
+
+    def _scan(self, first: bytes) -> None:
+        """Most headers end within the first chunk; one that does not is read from what was written."""
+        try:
+            self._header = scan(first, _UNKNOWN_SIZE)
+        except Truncated:
+            pass
+        except Unreadable as error:
+            self._problem = error
+
+
+def _examine(
+    header: Header, size: int, reader: Callable[[], AbstractContextManager[BinaryIO]]
+) -> tuple[Identity, int, Sequence[int] | None]:
+    """Check that an instance can be catalogued, and find its frames.
+
+    Raises
+    ------
+    NotDicom
+        It is a DICOMDIR.
+    Unreadable
+        It has no identity, or its pixel data is damaged.
+    """
+    if header.first("MediaStorageSOPClassUID") == DICOMDIR:
+        raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
+    known = identity(header)
+    problem = pixel_data_problem(header, size)
+    if problem:
+        raise Unreadable("truncated", problem)
+    offsets = None
+    if header.pixel_data is not None and header.pixel_data.encapsulated:
+        with reader() as file:
+            offsets = frame_offsets(file, header)
+    return known, count_frames(header, size, offsets), offsets
+
+
+def _hash(file: BinaryIO) -> tuple[str, int]:
+    file.seek(0)
+    digest, crc32 = blake3(), 0
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        crc32 = _crc32(chunk, crc32)
+    return digest.hexdigest(), crc32
+
+
+def store_bundle_files(
+    archive: Archive, source: SourceRef, studies: Sequence[str], files: Iterable[tuple[str, str, Iterable[bytes]]]
+) -> int:
+    """Keep the files that came in a zip beside the instances of its studies.
+
+    Parameters
+    ----------
+    archive, source
+        Where to keep them.
+    studies
+        Study Instance UIDs that the zip held; without any, the files are set aside.
+    files
+        Name, kind (``image``, ``pdf``, ``dicom``, ``other``) and bytes of each.
+
+    Returns
+    -------
+    int
+        How many files were given.
+    """
+    kept: list[tuple[_Aside, str]] = []
+    with archive.blobs.group() as group:
+        for name, kind, chunks in files:
+            item, digest = group.create(), blake3()
+            for chunk in chunks:
+                item.write(chunk)
+                digest.update(chunk)
+            key = f"{source.key}/{'bundles' if studies else 'set-aside'}/{digest.hexdigest()}"
+            reason = "It came in a zip without any DICOM study."
+            kept.append((_Aside(name, "no_study_in_bundle", reason, item.size, digest.hexdigest(), key, None), kind))
+            item.finish(key)
+        group.commit()
+    with archive.database.transaction() as transaction:
+        if not studies:
+            _write_aside(transaction, source, "bundle", [file for file, _ in kept])
+            return len(kept)
+        owners = transaction.connection.scalars(
+            sa.select(Study.id).where(Study.source_id == source.id, Study.study_instance_uid.in_(studies))
+        ).all()
+        for owner in owners:
+            for file, kind in kept:
+                values = {
+                    "study_id": owner, "name": file.name, "kind": kind, "size": file.size, "digest": file.digest,
+                    "blob_key": file.blob_key,
+                }  # fmt: skip
+                transaction.connection.execute(insert(BundleFile).values(values).on_conflict_do_nothing())
+    return len(kept)
+
+
+def _write_aside(transaction: Transaction, source: SourceRef, origin: str, files: Sequence[_Aside]) -> None:
+    for file in files:
+        values = {
+            "source_id": source.id, "name": file.name, "code": file.code, "reason": file.reason, "size": file.size,
+            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin,
+        }  # fmt: skip
+        transaction.connection.execute(insert(SetAside).values(values).on_conflict_do_nothing())

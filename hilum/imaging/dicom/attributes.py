@@ -1,0 +1,118 @@
+"""Which attributes the catalogue keeps of an instance, and the facts of the encoding (value representations, tags that
+structure a data set) that every reader of this room shares. Reading itself is done by ``header`` and ``dicom_json``."""
+
+from typing import Final
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+UNDEFINED: Final = 0xFFFFFFFF
+"""The length that says: up to the delimiter (PS3.5 section 7.1.1)."""
+
+# Value representations by the width of their length field in Explicit VR (PS3.5 section 7.1.2).
+TEXT_SHORT: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UI".split())
+TEXT_LONG: Final = frozenset(b"UC UR UT".split())
+TEXT: Final = TEXT_SHORT | TEXT_LONG
+SHORT: Final = TEXT_SHORT | frozenset(b"AT FD FL SL SS UL US".split())
+LONG: Final = TEXT_LONG | frozenset(b"OB OD OF OL OV OW SQ SV UN UV".split())
+CHARACTER_SET_VRS: Final = frozenset(b"LO LT PN SH ST UC UT".split())
+"""Those whose text is subject to Specific Character Set (PS3.5 section 6.1.2.3); the rest is ASCII by definition."""
+
+NUMBER_FORMATS: Final = {
+    b"US": "H",
+    b"SS": "h",
+    b"UL": "I",
+    b"SL": "i",
+    b"FL": "f",
+    b"FD": "d",
+    b"UV": "Q",
+    b"SV": "q",
+}
+
+_TOP_LEVEL: Final = """
+    SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID TimezoneOffsetFromUTC
+    StudyDate SeriesDate AcquisitionDate ContentDate StudyTime SeriesTime AcquisitionTime ContentTime
+    AccessionNumber Modality Manufacturer InstitutionName ReferringPhysicianName StationName
+    StudyDescription SeriesDescription ManufacturerModelName
+    PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientAge
+    ContrastBolusAgent BodyPartExamined ScanningSequence Radiopharmaceutical SliceThickness KVP RepetitionTime EchoTime
+    MagneticFieldStrength SpacingBetweenSlices ProtocolName ContrastBolusRoute ImagerPixelSpacing
+    EstimatedRadiographicMagnificationFactor ConvolutionKernel
+    TransducerFrequency TransducerType ViewPosition
+    StudyInstanceUID SeriesInstanceUID StudyID SeriesNumber AcquisitionNumber InstanceNumber
+    ImagePositionPatient ImageOrientationPatient FrameOfReferenceUID Laterality ImageLaterality ImagesInAcquisition
+    SliceLocation
+    SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing
+    PixelAspectRatio BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit
+    WindowCenter WindowWidth VOILUTFunction RescaleIntercept RescaleSlope RescaleType LossyImageCompression
+    PerformedProcedureStepStartDate PerformedProcedureStepStartTime PresentationLUTShape
+"""
+_NESTED: Final = """
+    Radiopharmaceutical SliceThickness SpacingBetweenSlices PixelSpacing ImagePositionPatient ImageOrientationPatient
+    WindowCenter WindowWidth VOILUTFunction RescaleIntercept RescaleSlope RescaleType
+"""
+
+KEYWORDS: Final = tuple(_TOP_LEVEL.split())
+"""The attributes of the top level that a ``Header`` carries, beside those of the file meta information."""
+
+NESTED_KEYWORDS: Final = frozenset(_NESTED.split())
+"""Those taken from a sequence (below) when the top level lacks them."""
+
+
+def raw_tag(tag: int) -> int:
+    """A tag as its four bytes read as one little-endian number, which is how the readers look tags up."""
+    return (tag & 0xFFFF) << 16 | tag >> 16
+
+
+def _raw(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise LookupError(f"{keyword} is not a DICOM keyword")
+    return raw_tag(tag)
+
+
+def _vr(keyword: str) -> bytes:
+    return dictionary_VR(keyword)[:2].encode()  # "US or SS": the sign is settled by Pixel Representation afterwards
+
+
+WANTED: Final = {_raw(keyword): keyword for keyword in KEYWORDS}
+NESTED: Final = {_raw(keyword): keyword for keyword in NESTED_KEYWORDS}
+VR_OF: Final = {keyword: _vr(keyword) for keyword in KEYWORDS}
+META: Final = {
+    _raw(keyword): keyword for keyword in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+}
+
+# Sequences whose first item may hold what the top level of an enhanced or nuclear-medicine object lacks.
+SEQUENCES: Final = frozenset(
+    _raw(keyword)
+    for keyword in (
+        "RadiopharmaceuticalInformationSequence",
+        "SharedFunctionalGroupsSequence",
+        "PerFrameFunctionalGroupsSequence",
+    )
+)
+ENTERED: Final = frozenset(
+    _raw(keyword)
+    for keyword in (
+        "PixelMeasuresSequence",
+        "PlanePositionSequence",
+        "PlaneOrientationSequence",
+        "FrameVOILUTSequence",
+        "PixelValueTransformationSequence",
+    )
+)
+
+PIXEL_DATA: Final = {_raw(keyword): keyword for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
+STRUCTURES: Final = frozenset(PIXEL_DATA) | SEQUENCES
+CHARACTER_SET: Final = _raw("SpecificCharacterSet")
+ITEM: Final = raw_tag(0xFFFEE000)
+ITEM_END: Final = raw_tag(0xFFFEE00D)
+SEQUENCE_END: Final = raw_tag(0xFFFEE0DD)
+
+IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+# The last two are JPIP Referenced Deflate and its HTJ2K form: a data set without pixels, deflated.
+DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
+"""A private transfer syntax: Implicit VR Little Endian, but for the pixels."""
+IMPLICIT: Final = frozenset((IMPLICIT_LITTLE, GE_BIG_ENDIAN_PIXELS))

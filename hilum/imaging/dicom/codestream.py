@@ -1,0 +1,96 @@
+"""What a compressed frame says of itself before anything is decoded: its size, so that a bomb is refused, and how its
+colours were stored. JPEG (all processes), JPEG-LS and JPEG 2000 with HTJ2K; the decoding is done by ``pixels``."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from hilum.imaging.dicom.problems import Unreadable
+
+Kind = Literal["jpeg", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
+
+_LOSSLESS: Final = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_NO_FRAME: Final = frozenset((0xC4, 0xC8, 0xCC))
+_JPEG_LS: Final = 0xF7
+_SIZ: Final = b"\xff\x4f\xff\x51"
+_MAX_MARKERS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class CodeStream:
+    """The frame header of a code stream.
+
+    Attributes
+    ----------
+    kind : str
+        Which family of decoders it needs.
+    rows, columns, components, precision : int
+        Size; bits a sample.
+    transformed : bool or None
+        Whether the decoder's colour transform applies (to YCbCr, or JPEG 2000's component transform); None when the
+        stream does not tell.
+    """
+
+    kind: Kind
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    transformed: bool | None
+
+
+def read_code_stream(frame: bytes) -> CodeStream:
+    """The frame header of a code stream.
+
+    Raises
+    ------
+    Unreadable
+        When the bytes are no code stream of a known kind, or end too early.
+    """
+    try:
+        if frame.startswith(b"\xff\xd8"):
+            return _jpeg(frame)
+        start = frame.find(_SIZ, 0, 65536) if frame.startswith((_SIZ, b"\0\0\0\x0cjP  ")) else -1
+        if start >= 0:
+            return _jpeg_2000(frame, start)
+    except (struct.error, IndexError):
+        raise Unreadable("pixels", "The compressed frame ends inside its header.") from None
+    raise Unreadable("pixels", "The compressed frame is of no kind that can be decoded.")
+
+
+def _jpeg(frame: bytes) -> CodeStream:
+    position, transformed = 2, None
+    for _ in range(_MAX_MARKERS):
+        while frame[position] == 0xFF and frame[position + 1] == 0xFF:  # fill bytes
+            position += 1
+        if frame[position] != 0xFF:
+            break
+        marker = frame[position + 1]
+        (length,) = struct.unpack_from(">H", frame, position + 2)
+        body = position + 4
+        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == _JPEG_LS:
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, body)
+            kind: Kind = "jpeg-ls" if marker == _JPEG_LS else "jpeg-lossless" if marker in _LOSSLESS else "jpeg"
+            if transformed is None and frame[body + 6 : body + 15 : 3] == b"RGB":
+                transformed = False
+            return CodeStream(kind, rows, columns, components, precision, transformed)
+        if marker == 0xE0 and frame[body : body + 5] == b"JFIF\0" and transformed is None:
+            transformed = True
+        if marker == 0xEE and frame[body : body + 5] == b"Adobe" and length >= 14:
+            transformed = frame[body + 11] != 0
+        position += 2 + length
+    raise Unreadable("pixels", "The compressed frame is a damaged JPEG stream.")
+
+
+def _jpeg_2000(frame: bytes, start: int) -> CodeStream:
+    """Sizes of the SIZ segment and the component transform of the COD segment (ISO/IEC 15444-1 annex A)."""
+    length, _, x, y, x0, y0, *_, components, depth = struct.unpack_from(">HH8IHB", frame, start + 4)
+    transformed, position = None, start + 4 + length
+    for _ in range(_MAX_MARKERS):
+        marker, length = struct.unpack_from(">HH", frame, position)
+        if marker == 0xFF52:
+            transformed = frame[position + 8] == 1
+        if marker in (0xFF52, 0xFF90):
+            break
+        position += 2 + length
+    return CodeStream("jpeg-2000", y - y0, x - x0, components, (depth & 0x7F) + 1, transformed)

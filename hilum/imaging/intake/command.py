@@ -1,0 +1,79 @@
+"""The work behind ``hilum import``: opens what it needs, imports in this process, and shows the import as a job beside
+those of the server."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from hilum.core.blobs import open_blobs
+from hilum.core.config import Settings
+from hilum.core.database import open_database
+from hilum.core.errors import HilumError
+from hilum.core.jobs import Jobs, Progress
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake.directory import LANES, import_paths
+from hilum.imaging.intake.tally import Tally
+from hilum.imaging.intake.walk import walk
+
+Step: TypeAlias = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What an import did; ``stopped`` is the sentence of what ended it early."""
+
+    counts: dict[str, int]
+    reasons: list[dict[str, object]]
+    stopped: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The summary as a document."""
+        return {"counts": self.counts, "reasons": self.reasons, "stopped": self.stopped or None}
+
+
+def run_import(settings: Settings, source: str, paths: Sequence[Path], in_place: bool, step: Step) -> Summary:
+    """Import paths into a source.
+
+    Parameters
+    ----------
+    settings
+        Which data folder.
+    source
+        Key of the source.
+    paths
+        Folders, files, zips.
+    in_place
+        Index files where they lie.
+    step
+        Told how many files are done, and how many there are once that is known.
+
+    Raises
+    ------
+    NotFound
+        There is no such source.
+    """
+    with open_database(settings, pool_size=LANES + 2) as database:
+        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        archive = Archive(database, blobs, settings)
+        into = archive.source(source)
+        stopped = ""
+        with Jobs(database).here("import", _title(paths), into.key, step) as progress:
+            threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
+            try:
+                import_paths(archive, into, paths, Tally(progress), in_place=in_place)
+            except HilumError as error:
+                stopped = str(error)
+                progress.say(stopped)
+        reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
+        return Summary(progress.counts, reasons, stopped)
+
+
+def _count(paths: Sequence[Path], progress: Progress) -> None:
+    """Learn how much there is while the import runs already."""
+    progress.expect(sum(1 for _ in walk(paths)))
+
+
+def _title(paths: Sequence[Path]) -> str:
+    return f"Import of {len(paths)} path{'s' if len(paths) != 1 else ''} by a command"

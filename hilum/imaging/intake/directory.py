@@ -1,0 +1,156 @@
+"""Import of folders, files and zip bundles from a disk that this machine sees: copied into the archive, or indexed
+where they lie. Several threads take groups of files, and make each group durable before it is counted."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from hilum.core.errors import HilumError, TooLarge
+from hilum.imaging.archive.catalogue import SourceRef, Written
+from hilum.imaging.archive.store import CHUNK, Archive, Batch
+from hilum.imaging.dicom.header import NotDicom
+from hilum.imaging.intake.bundle import import_bundle, is_zip_head
+from hilum.imaging.intake.tally import Tally
+from hilum.imaging.intake.walk import Found, walk
+
+GROUP_FILES: Final = 100
+GROUP_BYTES: Final = 128 << 20
+LANES: Final = 4
+
+
+@dataclass(slots=True)
+class _Group:
+    """What became of a group of files."""
+
+    written: Written = field(default_factory=Written)
+    skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    zips: list[Path] = field(default_factory=list[Path])
+
+
+def import_paths(
+    archive: Archive,
+    source: SourceRef,
+    paths: Sequence[Path],
+    tally: Tally,
+    *,
+    in_place: bool = False,
+    origin: str = "import",
+) -> None:
+    """Import everything at or below some paths.
+
+    Parameters
+    ----------
+    archive, source
+        Where to.
+    paths
+        Folders, DICOM files or zip bundles.
+    tally
+        Told of every file, and asked between groups whether to go on.
+    in_place
+        Index files where they lie instead of copying them; a zip is always copied.
+    origin
+        What to record as the way in.
+
+    Raises
+    ------
+    OutOfSpace
+        The disk is full; what was counted until then is kept.
+    Cancelled
+        Someone asked to stop.
+    """
+
+    def take(group: Sequence[Found]) -> _Group:
+        return _take(archive, source, group, in_place, origin)
+
+    zips: list[Path] = []
+    with ThreadPoolExecutor(LANES, "import") as lanes:
+        try:
+            for done in _bounded(lanes, take, _groups(walk(paths), tally)):
+                tally.written(done.written)
+                for code, name in done.skipped:
+                    tally.skip(code, name)
+                zips.extend(done.zips)
+        except BaseException:
+            lanes.shutdown(cancel_futures=True)
+            raise
+    for path in zips:
+        with path.open("rb") as file:
+            import_bundle(archive, source, str(path), file, tally)
+
+
+def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
+    group: list[Found] = []
+    size = 0
+    for file in found:
+        if file.trouble:
+            tally.skip(file.trouble, str(file.path))
+            continue
+        group.append(file)
+        size += file.size
+        if len(group) >= GROUP_FILES or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+_Take: TypeAlias = Callable[[Sequence[Found]], _Group]
+
+
+def _bounded(lanes: ThreadPoolExecutor, take: _Take, groups: Iterator[list[Found]]) -> Iterator[_Group]:
+    """Keep every lane busy and no more than one group waiting for each."""
+    running: set[Future[_Group]] = set()
+    for group in groups:
+        running.add(lanes.submit(take, group))
+        if len(running) >= LANES * 2:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+def _take(archive: Archive, source: SourceRef, group: Sequence[Found], in_place: bool, origin: str) -> _Group:
+    result = _Group()
+    with archive.batch(source, origin) as batch:
+        for file in group:
+            name = str(file.path)
+            try:
+                _take_file(batch, file, name, in_place, result)
+            except NotDicom as error:
+                result.skipped.append((error.code, name))
+            except TooLarge:
+                result.skipped.append(("too_large", name))
+            except HilumError:
+                raise
+            except PermissionError:
+                result.skipped.append(("permission", name))
+            except FileNotFoundError:
+                result.skipped.append(("missing", name))
+        if len(batch):
+            result.written = batch.commit()
+    return result
+
+
+def _take_file(batch: Batch, file: Found, name: str, in_place: bool, result: _Group) -> None:
+    chunks = _read(file.path, 4 if in_place else CHUNK)
+    first = next(chunks, b"")
+    if is_zip_head(first):
+        result.zips.append(file.path)
+    elif in_place:
+        batch.index(name, file.path.absolute())
+    else:
+        batch.add(name, chain([first], chunks))
+
+
+def _read(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        while chunk := os.read(descriptor, chunk_bytes):
+            yield chunk
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,75 @@
+"""REST of the intake: uploads, and imports of the server's own folders. Both answer with the job that does the work."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import Field
+
+from hilum.core.http import PROBLEMS, Model, refuse_unknown_parameters
+from hilum.core.jobs import Jobs
+from hilum.core.routes import Job, TheJobs, show
+from hilum.imaging.archive.routes import TheArchive
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake import local, uploads
+
+router = APIRouter(
+    prefix="/api/v1/imaging", tags=["intake"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
+)
+
+
+class LocalImport(Model):
+    """Which folder of the server to import."""
+
+    source: str = "default"
+    dir: Annotated[str, Field(max_length=4096, description="Relative to an import root.")] = local.DEFAULT_FOLDER
+
+
+def register(jobs: Jobs, archive: Archive) -> None:
+    """Teach a process the jobs of this room."""
+    jobs.add(uploads.KIND, partial(uploads.import_upload, archive))
+    jobs.add(local.KIND, partial(local.import_local, archive))
+
+
+@router.post(
+    "/uploads",
+    status_code=202,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["files"],
+                        "properties": {
+                            "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                            "source": {"type": "string", "default": "default"},
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+async def post_upload(request: Request, archive: TheArchive, jobs: TheJobs) -> Job:
+    """Send DICOM files or zip bundles; each is told by its content. Answers once all of it is on disk."""
+    length = request.headers.get("content-length", "")
+    job_id = await uploads.receive(
+        archive,
+        jobs,
+        request.headers.get("content-type", ""),
+        int(length) if length.isdecimal() else None,
+        request.stream(),
+    )
+    return show(jobs, job_id)
+
+
+@router.post("/import-local/trigger", status_code=202)
+def post_local_import(archive: TheArchive, jobs: TheJobs, wanted: LocalImport) -> Job:
+    """Import a folder below the import roots."""
+    source = archive.source(wanted.source)
+    local.local_folder(archive.settings, wanted.dir)
+    with archive.database.transaction() as transaction:
+        job_id = jobs.defer(transaction, local.KIND, "Import of a folder of the server", source.key, dir=wanted.dir)
+    return show(jobs, job_id)

@@ -1,0 +1,61 @@
+"""Files below a folder, one at a time and in order, however many there are: links are followed but never in a circle,
+and what cannot be read is named instead of ending the walk."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Trouble: TypeAlias = Literal["permission", "not_regular", "loop", "missing", "unreadable_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, or the trouble with something that is none."""
+
+    path: Path
+    size: int = 0
+    trouble: Trouble | None = None
+
+
+def walk(paths: Iterable[Path]) -> Iterator[Found]:
+    """Yield every regular file at or below the paths, and what stood in the way."""
+    for path in paths:
+        yield from _visit(str(path), frozenset())
+
+
+def _visit(path: str, above: frozenset[tuple[int, int]]) -> Iterator[Found]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a string, not a Path: a million of these are made
+    except OSError as error:
+        yield _trouble(path, error)
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield Found(Path(path), status.st_size)
+    elif stat.S_ISDIR(status.st_mode):
+        yield from _folder(path, (status.st_dev, status.st_ino), above)
+    else:
+        yield Found(Path(path), trouble="not_regular")
+
+
+def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]]) -> Iterator[Found]:
+    if own in above:
+        yield Found(Path(path), trouble="loop")
+        return
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208 - as above
+    except OSError as error:
+        yield _trouble(path, error)
+        return
+    for name in names:
+        yield from _visit(f"{path}/{name}", above | {own})
+
+
+def _trouble(path: str, error: OSError) -> Found:
+    if isinstance(error, FileNotFoundError):
+        return Found(Path(path), trouble="missing")
+    if isinstance(error, PermissionError):
+        return Found(Path(path), trouble="permission")
+    return Found(Path(path), trouble="loop" if error.errno == 40 else "unreadable_file")

@@ -1,0 +1,134 @@
+"""The processes of Hilum: the supervisor behind ``hilum serve`` and what it starts, each of which can also be run
+alone. The supervisor imports as little as it can, for it does nothing but watch."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from socket import socket
+from subprocess import run as run_process
+from typing import cast
+
+from hilum.core.config import Settings
+from hilum.core.errors import Invalid, Unavailable
+from hilum.core.log import configure_logging
+from hilum.core.postgres import EmbeddedPostgres, serve_lock
+from hilum.core.supervise import Child, bind, die_with_parent, run
+
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def serve(settings: Settings, ready: Callable[[str], None]) -> int:
+    """Run everything: HTTP processes and job workers, watched and restarted.
+
+    Parameters
+    ----------
+    settings
+        Which folder, address and how many processes.
+    ready
+        Told the address once it is listening.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    InUse
+        Another ``serve`` runs on this data folder, or the port is taken.
+    Invalid
+        The address is not loopback.
+    Unavailable
+        The database does not start.
+    """
+    configure_logging(settings, "serve")
+    with ExitStack() as stack:
+        stack.enter_context(serve_lock(settings.data_path))
+        listener = stack.enter_context(bind(settings.host, settings.port))
+        keep_alive = _keep_nothing
+        if not settings.database_url:
+            keep_alive = stack.enter_context(EmbeddedPostgres(settings.data_path)).ensure_running
+        environment = _environment(settings)
+        _migrate(environment)
+        children = [
+            Child(f"http-{n + 1}", _command("api", "--listener", str(listener.fileno())), True, environment)
+            for n in range(settings.http_processes)
+        ]
+        children += [Child(f"worker-{n + 1}", _command("worker"), False, environment) for n in range(settings.workers)]
+        host, port = listener.getsockname()[:2]
+        return run(children, listener, keep_alive, lambda: ready(f"http://{_in_url(host)}:{port}"))
+
+
+def serve_http(settings: Settings, listener: int | None) -> None:
+    """Run one HTTP process, on a socket handed down by the supervisor or on one of its own."""
+    import uvicorn
+
+    from hilum.app import assemble, create_app
+    from hilum.core.database import open_database
+    from hilum.core.jobs import open_jobs
+
+    if listener is not None:
+        die_with_parent()
+    configure_logging(settings, "http")
+    with ExitStack() as stack:
+        own = (
+            socket(fileno=listener) if listener is not None else stack.enter_context(bind(settings.host, settings.port))
+        )
+        database = stack.enter_context(open_database(settings, migrate=listener is None))
+        jobs = stack.enter_context(open_jobs(database))
+        app = create_app(assemble(settings, database, jobs))
+        options = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10, lifespan="off"
+        )
+        uvicorn.Server(options).run(sockets=[own])
+
+
+def work(settings: Settings, *, supervised: bool) -> None:
+    """Run one process of job workers."""
+    from hilum.app import assemble
+    from hilum.core.database import open_database
+    from hilum.core.jobs import open_jobs
+
+    if supervised:
+        die_with_parent()
+    configure_logging(settings, "worker")
+    with open_database(settings, migrate=not supervised) as database, open_jobs(database) as jobs:
+        assemble(settings, database, jobs)
+        jobs.work()
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "hilum", *words, "--supervised"]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Hand the settings of the command line down, and give the HTTP processes a folder to count in together."""
+    folder = settings.data_path / "run" / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    given = {f"HILUM_{name.upper()}": _text(getattr(settings, name)) for name in settings.model_fields_set}
+    return os.environ | given | {"HILUM_DATA": str(settings.data_path), _METRICS_FOLDER: str(folder)}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return os.pathsep.join(str(part) for part in cast("list[object]", value))
+    return str(value)
+
+
+def _migrate(environment: dict[str, str]) -> None:
+    done = run_process([sys.executable, "-m", "hilum", "db", "upgrade", "--quiet"], env=environment, check=False)
+    if done.returncode == 2:
+        raise Invalid("The database cannot be used; see above.")
+    if done.returncode:
+        raise Unavailable("The database could not be brought up to date; see above.")
+
+
+def _keep_nothing() -> None:
+    """A database by URL is somebody else's to keep alive."""
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

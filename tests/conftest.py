@@ -1,0 +1,186 @@
+"""What every test may use: one PostgreSQL cluster a run, a database of its own for each test, and real servers."""
+
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.postgres import EmbeddedPostgres
+from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.store import Archive
+
+TEMPLATE = "hilum_template"
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "the condition") -> None:
+    """Poll until a state is reached; fail when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} was not reached within {seconds} s")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The PostgreSQL of this run, shared by all its workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    with EmbeddedPostgres(shared / "cluster") as server:
+        with (shared / "template.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _make_template(server.url)
+        yield server
+
+
+def _make_template(url: str) -> None:
+    with _administration(url) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
+            return
+        connection.execute(f"create database {TEMPLATE}")
+    database = Database(_named(url, TEMPLATE), pool_size=1)
+    database.migrate()
+    database.close()
+
+
+@contextmanager
+def _administration(url: str) -> Iterator[psycopg.Connection]:
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        yield connection
+
+
+def _named(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+
+@pytest.fixture
+def database_url(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    with _administration(cluster.url) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield _named(cluster.url, name)
+    with _administration(cluster.url) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The test's database, open."""
+    opened = Database(database_url, pool_size=6)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def archive(database: Database, tmp_path: Path) -> Archive:
+    """An archive of the test's own, with objects below ``tmp_path``."""
+    settings = Settings(data=tmp_path / "data", min_free_bytes=0)
+    return Archive(database, LocalBlobs(tmp_path / "objects", 0), settings)
+
+
+@pytest.fixture
+def source(archive: Archive) -> SourceRef:
+    """The default source."""
+    return archive.source()
+
+
+@dataclass
+class Server:
+    """A running ``hilum serve``."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+    environment: dict[str, str]
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        """GET below the server's address."""
+        return httpx.get(self.url + path, timeout=60, **options)  # pyright: ignore[reportArgumentType]
+
+    def job(self, answer: httpx.Response, seconds: float = 120) -> dict[str, object]:
+        """Wait for the job that an answer names, and give its last state."""
+        assert answer.status_code == 202, answer.text
+        url = f"/api/v1/imaging/jobs/{answer.json()['id']}"
+        wait_until(lambda: self.get(url).json()["state"] in ("succeeded", "failed", "cancelled"), seconds, "the job's end")
+        return self.get(url).json()
+
+    def hilum(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run another hilum command on the same data."""
+        return subprocess.run(
+            [sys.executable, "-m", "hilum", *words],
+            env=self.environment, capture_output=True, text=True, check=check, timeout=300,
+        )  # fmt: skip
+
+    def stop(self) -> int:
+        """End it as a service manager would."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(data: Path, database_url: str = "", **settings: object) -> Iterator[Server]:
+    """Run ``hilum serve`` on a data folder; by default with a PostgreSQL of its own."""
+    port = free_port()
+    environment = os.environ | {
+        "HILUM_DATA": str(data),
+        "HILUM_DATABASE_URL": database_url,
+        "HILUM_PORT": str(port),
+        "HILUM_HTTP_PROCESSES": "1",
+        "HILUM_MIN_FREE_BYTES": "0",
+        **{f"HILUM_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    log = data.parent / f"{data.name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hilum", "serve"], env=environment, stdout=output, stderr=output
+        )
+    server = Server(f"http://127.0.0.1:{port}", data, process, log, environment)
+    try:
+        wait_until(lambda: _ready(server), 60, f"a ready server\n{log.read_text()[-3000:]}")
+        yield server
+    finally:
+        if process.poll() is None:
+            server.stop()
+
+
+def _ready(server: Server) -> bool:
+    if server.process.poll() is not None:
+        pytest.fail(f"the server ended: {server.log.read_text()[-3000:]}")
+    try:
+        return httpx.get(f"{server.url}/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def server(tmp_path: Path, database_url: str) -> Iterator[Server]:
+    """A server of the test's own, on a database of the run's cluster."""
+    with serving(tmp_path / "data", database_url) as running:
+        yield running

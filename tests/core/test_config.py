@@ -1,0 +1,39 @@
+"""Settings: the command line before the environment, before hilum.toml, before the default; and a typo is told."""
+
+from pathlib import Path
+
+import pytest
+
+from hilum.core.config import explain_settings, load_settings
+from hilum.core.errors import Invalid
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HILUM_DATA", "HILUM_PORT", "HILUM_DATABASE_URL", "HILUM_IMPORT_ROOTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_each_place_overrides_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(tmp_path).port == 8000
+    (tmp_path / "hilum.toml").write_text("port = 1\nworkers = 3\n")
+    assert load_settings(tmp_path).port == 1
+    monkeypatch.setenv("HILUM_PORT", "2")
+    assert load_settings(tmp_path).port == 2
+    assert load_settings(tmp_path, port=3).port == 3
+    origins = {e.name: e.origin for e in explain_settings(load_settings(tmp_path, port=3), {"port": 3})}
+    assert (origins["HILUM_PORT"], origins["HILUM_WORKERS"], origins["HILUM_HOST"]) == (
+        "command line", "hilum.toml", "default",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["portt = 1", "port = 'x'", "port = 99999", "port = ", "\x00"])
+def test_a_setting_that_cannot_be_is_told_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "hilum.toml").write_text(text)
+    with pytest.raises(Invalid, match=r"port|hilum\.toml"):
+        load_settings(tmp_path)
+
+
+def test_import_roots_come_as_a_path_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HILUM_IMPORT_ROOTS", "/a:b")
+    assert load_settings(tmp_path).import_root_paths() == [Path("/a"), tmp_path / "b"]

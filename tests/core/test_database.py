@@ -1,0 +1,43 @@
+"""The schema: migrated once however many start, and the same as the models say."""
+
+import subprocess
+import sys
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+import hilum.app  # noqa: F401 - every model
+from hilum.core.database import SCHEMA, Database, Table
+from hilum.core.postgres import EmbeddedPostgres
+from tests.conftest import _administration, _named
+
+
+def test_the_models_are_what_the_migrations_make(database: Database) -> None:
+    def ours(name: str | None, kind: str, _parent: object) -> bool:
+        return not (kind == "table" and (name or "").startswith(("procrastinate", "alembic")))
+
+    with database.connect() as connection:
+        options = {
+            "include_schemas": True,
+            "include_name": lambda n, k, p: n == SCHEMA if k == "schema" else ours(n, k, p),
+        }
+        context = MigrationContext.configure(connection, opts=options | {"compare_type": True})
+        differences = compare_metadata(context, Table.metadata)
+    assert differences == []
+
+
+def test_ten_processes_that_start_at_once_migrate_once(cluster: EmbeddedPostgres) -> None:
+    with _administration(cluster.url) as connection:
+        connection.execute("drop database if exists test_race with (force)")
+        connection.execute("create database test_race")
+    url = _named(cluster.url, "test_race")
+    code = "import sys; from hilum.core.database import Database; Database(sys.argv[1], 1).migrate()"
+    processes = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(10)]
+    assert [process.wait(120) for process in processes] == [0] * 10
+    database = Database(url, 1)
+    with database.connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from hilum.source")) == 1
+    database.close()
+    with _administration(cluster.url) as connection:
+        connection.execute("drop database test_race with (force)")

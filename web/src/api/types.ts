@@ -1,0 +1,15 @@
+/** Short names for the objects of the server's OpenAPI document. */
+import type { components, operations } from './schema'
+
+type Schemas = components['schemas']
+
+export type Study = Schemas['Study']
+export type StudyDetail = Schemas['StudyDetail']
+export type Series = Schemas['Series']
+export type Instance = Schemas['Instance']
+export type BundleFile = Schemas['BundleFile']
+export type TagRow = Schemas['TagRow']
+export type Job = Schemas['Job']
+export type SetAside = Schemas['SetAside']
+export type Stats = Schemas['Stats']
+export type StudyQuery = NonNullable<operations['studies_api_v1_imaging_studies_get']['parameters']['query']>

@@ -1,0 +1,23 @@
+/** What the jobs page shows, as it stands in the URL. */
+import { compact, oneOf, type RawSearch, text, whole } from '../common/search'
+
+export const STATES = ['queued', 'running', 'succeeded', 'failed', 'cancelled'] as const
+export const PAGE_SIZE = 20
+
+export interface JobsSearch {
+  view?: 'set-aside' | undefined
+  state?: (typeof STATES)[number] | undefined
+  /** The job that is open. */
+  job?: string | undefined
+  page?: number | undefined
+}
+
+export function jobsSearch(raw: RawSearch): JobsSearch {
+  const page = whole(raw.page)
+  return compact({
+    view: oneOf(raw.view, ['set-aside'] as const),
+    state: oneOf(raw.state, STATES),
+    job: text(raw.job),
+    page: page === 1 ? undefined : page,
+  })
+}

@@ -1,0 +1,518 @@
+/**
+ * One viewport and the stack in it: what is shown, how, and what is loaded. React draws what this says and calls what it offers; no DOM
+ * but the viewport's element is touched here. An image is on the screen only under its own number: while another one is waited for, or
+ * could not be had, the picture before it is hidden.
+ */
+import {
+  cache, type StackViewport, Enums, eventTarget, imageLoader, RenderingEngine, utilities,
+} from '@cornerstonejs/core'
+import { wadors } from '@cornerstonejs/dicom-image-loader'
+import {
+  AngleTool, annotation, Enums as ToolEnums, LengthTool, PanTool, StackScrollTool, ToolGroupManager, utilities as toolUtilities,
+  WindowLevelTool, ZoomTool,
+} from '@cornerstonejs/tools'
+import type { Dataset } from './dicomjson'
+import { str } from './dicomjson'
+import { cacheBytes, listen, loadFailure, PREFETCH_REQUESTS, startEngine } from './engine'
+import type { Frame, Vector } from './frames'
+import { letters, opposite, stackOf } from './frames'
+import { nextToLoad } from './prefetch'
+import { fromRange, toRange } from './windows'
+
+export type Tool = 'window' | 'pan' | 'zoom' | 'scroll' | 'length' | 'angle'
+
+// `toolName` is untyped in some of the classes.
+const nameOf = (tool: { toolName: unknown }) => String(tool.toolName)
+const TOOL_NAMES: Record<Tool, string> = {
+  window: nameOf(WindowLevelTool),
+  pan: nameOf(PanTool),
+  zoom: nameOf(ZoomTool),
+  scroll: nameOf(StackScrollTool),
+  length: nameOf(LengthTool),
+  angle: nameOf(AngleTool),
+}
+
+const { MouseBindings } = ToolEnums
+const LEFT = { mouseButton: MouseBindings.Primary, numTouchPoints: 1 }
+/** What a tool keeps whichever is on the left button: middle drag pans, right drag and two fingers zoom. */
+const ALWAYS: Partial<Record<Tool, object[]>> = {
+  pan: [{ mouseButton: MouseBindings.Auxiliary }],
+  zoom: [{ mouseButton: MouseBindings.Secondary }, { numTouchPoints: 2 }],
+}
+
+export interface Measurement {
+  uid: string
+  kind: 'Length' | 'Angle'
+  text: string
+  index: number
+}
+
+export interface StackState {
+  phase: 'starting' | 'loading' | 'ready' | 'failed'
+  /** The image asked for, from 0; the one on the screen unless `phase` says otherwise. */
+  index: number
+  count: number
+  frame: Frame | undefined
+  center: number | null
+  width: number | null
+  zoom: number
+  pan: readonly [number, number]
+  rotation: number
+  flipped: readonly [boolean, boolean]
+  inverted: boolean
+  tool: Tool
+  playing: boolean
+  rate: number
+  loaded: ReadonlySet<number>
+  failures: ReadonlyMap<number, string>
+  measurements: readonly Measurement[]
+  /** Letters at the left, right, top and bottom edge. */
+  edges: readonly [string, string, string, string]
+}
+
+export interface Probe {
+  column: number
+  row: number
+  value: string
+  position: Vector | undefined
+}
+
+const EMPTY: StackState = {
+  phase: 'starting', index: 0, count: 0, frame: undefined, center: null, width: null, zoom: 1, pan: [0, 0], rotation: 0,
+  flipped: [false, false], inverted: false, tool: 'window', playing: false, rate: 15, loaded: new Set(), failures: new Map(),
+  measurements: [], edges: ['', '', '', ''],
+}
+
+let made = 0
+const round = (value: number, digits = 2) => Number(value.toFixed(digits))
+
+export class Stack {
+  private state: StackState
+  private listeners = new Set<() => void>()
+  private readonly id = `hilum-${(made += 1)}`
+  private engine: RenderingEngine | undefined
+  private viewport: StackViewport | undefined
+  private viewports = 0
+  private generation = 0
+  private dead = false
+  private stops: (() => void)[] = []
+  private frames: Frame[] = []
+  private imageIds: string[] = []
+  private places = new Map<string, number>()
+  private shown = -1
+  private wanted: number | undefined
+  private fetching = new Set<number>()
+  private imageBytes = 0
+  private clock: number | undefined
+
+  constructor(
+    private readonly element: HTMLDivElement,
+    tool: Tool,
+  ) {
+    this.state = { ...EMPTY, tool }
+  }
+
+  subscribe = (listener: () => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  get = () => this.state
+
+  private set(change: Partial<StackState>) {
+    if (this.dead) return
+    this.state = { ...this.state, ...change }
+    this.listeners.forEach((listener) => listener())
+  }
+
+  /** Shows a series. `root` is the DICOMweb URL of the series; `start` an image from 0, or a SOP Instance UID. */
+  async open(datasets: readonly Dataset[], root: string, start: number | string): Promise<void> {
+    const generation = (this.generation += 1)
+    this.play(false)
+    const frames = stackOf(datasets)
+    await startEngine()
+    // Mounted twice (StrictMode), or another series was asked for meanwhile: this one is no longer wanted.
+    if (this.dead || generation !== this.generation) return
+    this.frames = frames
+    this.imageIds = frames.map((frame) => `wadors:${root}/instances/${frame.sop}/frames/${frame.number}`)
+    this.places = new Map(this.imageIds.map((imageId, index) => [imageId, index]))
+    const bySop = new Map(datasets.map((dataset) => [str(dataset, '00080018'), dataset]))
+    frames.forEach((frame, index) => {
+      const dataset = bySop.get(frame.sop)
+      const imageId = this.imageIds[index]
+      // The loader finds later frames of an instance through its first one. It writes into what it is given: hence the copy.
+      if (dataset && imageId && frame.number === 1) wadors.metaDataManager.add(imageId, { ...dataset } as never)
+    })
+    const index = typeof start === 'string' ? Math.max(0, frames.findIndex((frame) => frame.sop === start)) : start
+    const first = Math.max(0, Math.min(frames.length - 1, index))
+    this.mount()
+    this.shown = -1
+    this.fetching.clear()
+    this.set({
+      ...EMPTY,
+      phase: 'loading',
+      tool: this.state.tool,
+      index: first,
+      count: frames.length,
+      frame: frames[first],
+      rate: Math.min(60, Math.max(1, Math.round(frames[first]?.rate ?? 15))),
+      loaded: new Set(this.imageIds.flatMap((imageId, i) => (cache.isLoaded(imageId) ? [i] : []))),
+    })
+    await this.viewport?.setStack(this.imageIds, first)
+    if (generation !== this.generation) return
+    this.sync()
+    this.prefetch()
+  }
+
+  /** A fresh viewport for each series: windows, cameras and measurements of the one before do not leak into it. */
+  private mount() {
+    this.unmountViewport()
+    this.engine ??= new RenderingEngine(this.id)
+    const viewportId = `${this.id}-${(this.viewports += 1)}`
+    this.engine.enableElement({ viewportId, type: Enums.ViewportType.STACK, element: this.element, defaultOptions: { background: [0, 0, 0] } })
+    this.viewport = this.engine.getViewport<StackViewport>(viewportId)
+    const group = ToolGroupManager.getToolGroup(this.id) ?? ToolGroupManager.createToolGroup(this.id)
+    for (const name of Object.values(TOOL_NAMES)) if (!group?.hasTool(name)) group?.addTool(name)
+    group?.addViewport(viewportId, this.id)
+    this.bindTools()
+    const { Events } = Enums
+    const mine = (imageId: string) => this.places.get(imageId)
+    const { ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED } = ToolEnums.Events
+    const detail = <T>(heard: (detail: T) => void) => (event: CustomEvent<T>) => heard(event.detail)
+    this.stops = [
+      listen(this.element, Events.STACK_NEW_IMAGE, detail<{ imageId: string }>(({ imageId }) => this.onShown(mine(imageId)))),
+      listen(this.element, Events.IMAGE_RENDERED, () => this.sync()),
+      listen(this.element, Events.CAMERA_MODIFIED, () => this.sync()),
+      listen(this.element, Events.VOI_MODIFIED, () => this.sync()),
+      listen(eventTarget, Events.IMAGE_LOAD_ERROR, detail<{ imageId: string; error: unknown }>(({ imageId, error }) => this.onFailed(mine(imageId), error))),
+      listen(eventTarget, Events.IMAGE_CACHE_IMAGE_ADDED, detail<{ image: { imageId: string; sizeInBytes: number } }>(({ image }) => {
+        this.imageBytes = image.sizeInBytes
+        this.onLoaded(mine(image.imageId))
+      })),
+      listen(eventTarget, Events.IMAGE_CACHE_IMAGE_REMOVED, detail<{ imageId: string }>(({ imageId }) => this.onForgotten(mine(imageId)))),
+      ...[ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED].map((name) => listen(eventTarget, name, () => this.measure())),
+    ]
+  }
+
+  private unmountViewport() {
+    this.stops.forEach((stop) => stop())
+    this.stops = []
+    if (!this.viewport) return
+    ToolGroupManager.getToolGroup(this.id)?.removeViewports(this.id, this.viewport.id)
+    this.engine?.disableElement(this.viewport.id)
+    this.viewport = undefined
+  }
+
+  destroy() {
+    this.play(false)
+    this.unmountViewport()
+    this.dead = true
+    this.generation += 1
+    ToolGroupManager.destroyToolGroup(this.id)
+    this.engine?.destroy()
+    this.listeners.clear()
+  }
+
+  resize() {
+    if (this.viewport) this.engine?.resize(true, true)
+  }
+
+  // What arrives
+
+  private onShown(index: number | undefined) {
+    if (index === undefined) return
+    this.shown = index
+    if (this.state.failures.has(index)) {
+      const failures = new Map(this.state.failures)
+      failures.delete(index)
+      this.set({ failures })
+    }
+    // Scrolling by a tool moves the stack by itself; what is shown is then what is wanted.
+    if (this.wanted === undefined) this.set({ index, frame: this.frames[index] })
+    if (index === this.state.index) this.set({ phase: 'ready' })
+  }
+
+  private onFailed(index: number | undefined, error: unknown) {
+    if (index === undefined) return
+    const failures = new Map(this.state.failures).set(index, loadFailure(error))
+    this.set({ failures, ...(index === this.state.index ? { phase: 'failed' as const } : {}) })
+  }
+
+  private onLoaded(index: number | undefined) {
+    if (index !== undefined) this.set({ loaded: new Set(this.state.loaded).add(index) })
+  }
+
+  private onForgotten(index: number | undefined) {
+    if (index === undefined || !this.state.loaded.has(index)) return
+    const loaded = new Set(this.state.loaded)
+    loaded.delete(index)
+    this.set({ loaded })
+  }
+
+  /** Reads how the viewport stands: the tools change it behind our back. */
+  private sync() {
+    const { viewport } = this
+    if (!viewport || this.dead || this.shown < 0) return
+    const { voiRange, invert } = viewport.getProperties()
+    const window = voiRange ? fromRange(voiRange.lower, voiRange.upper) : null
+    const { rotation = 0, flipHorizontal = false, flipVertical = false } = viewport.getViewPresentation()
+    const pan = viewport.getPan()
+    const change: Partial<StackState> = {
+      center: window && round(window.center),
+      width: window && round(window.width),
+      zoom: round(viewport.getZoom(), 3),
+      pan: [round(pan[0], 1), round(pan[1], 1)],
+      rotation: ((Math.round(rotation) % 360) + 360) % 360,
+      flipped: [flipHorizontal, flipVertical],
+      inverted: invert ?? false,
+      edges: this.edges(),
+    }
+    const same = (Object.keys(change) as (keyof StackState)[]).every((key) => JSON.stringify(change[key]) === JSON.stringify(this.state[key]))
+    if (!same) this.set(change)
+  }
+
+  private edges(): StackState['edges'] {
+    const frame = this.frames[this.shown]
+    const { viewport } = this
+    if (!viewport || !frame || (!frame.orientation && !frame.patientOrientation)) return ['', '', '', '']
+    const middle: [number, number] = [this.element.clientWidth / 2, this.element.clientHeight / 2]
+    const from = viewport.canvasToWorld(middle)
+    const towards = (dx: number, dy: number): Vector => {
+      const to = viewport.canvasToWorld([middle[0] + dx, middle[1] + dy])
+      return [to[0] - from[0], to[1] - from[1], to[2] - from[2]]
+    }
+    const name = (direction: Vector): string => {
+      if (frame.orientation) return letters(direction)
+      const [row = '', column = ''] = frame.patientOrientation ?? []
+      const [x, y] = direction
+      const along = Math.abs(x) >= Math.abs(y) ? row : column
+      return (Math.abs(x) >= Math.abs(y) ? x : y) >= 0 ? along : opposite(along)
+    }
+    const right = name(towards(20, 0))
+    const down = name(towards(0, 20))
+    return [opposite(right), right, opposite(down), down]
+  }
+
+  // Going through the stack
+
+  go(index: number) {
+    if (!this.imageIds.length) return
+    const next = Math.max(0, Math.min(this.imageIds.length - 1, index))
+    if (next === this.state.index) return
+    const failed = this.state.failures.has(next)
+    this.set({ index: next, frame: this.frames[next], phase: failed ? 'failed' : next === this.shown ? 'ready' : 'loading' })
+    // A fast scroll asks for many images in one frame of the screen: only the last is fetched.
+    if (this.wanted === undefined)
+      requestAnimationFrame(() => {
+        const target = this.wanted
+        this.wanted = undefined
+        if (target === undefined || this.dead) return
+        void this.viewport?.setImageIdIndex(target).then(() => {
+          if (this.shown === this.state.index && !this.state.failures.has(this.shown)) this.set({ phase: 'ready' })
+          this.prefetch()
+        })
+      })
+    this.wanted = next
+  }
+
+  step(by: number) {
+    this.go(this.state.index + by)
+  }
+
+  /** Another try at the image that could not be shown. */
+  retry() {
+    const index = this.state.index
+    const imageId = this.imageIds[index]
+    if (!imageId || !this.viewport) return
+    const failures = new Map(this.state.failures)
+    failures.delete(index)
+    this.set({ failures, phase: 'loading' })
+    if (cache.getImageLoadObject(imageId)) cache.removeImageLoadObject(imageId)
+    const { viewport } = this
+    // The viewport believes that it is there already: it has to be asked anew.
+    void viewport.setStack(this.imageIds, index).then(() => this.prefetch())
+  }
+
+  play(on: boolean) {
+    if (this.clock !== undefined) {
+      window.clearInterval(this.clock)
+      this.clock = undefined
+    }
+    const playing = on && this.state.count > 1
+    if (playing)
+      this.clock = window.setInterval(() => {
+        // An image that is still on its way is waited for, not skipped.
+        if (this.state.phase !== 'loading') this.go((this.state.index + 1) % this.state.count)
+      }, 1000 / this.state.rate)
+    if (playing !== this.state.playing) this.set({ playing })
+  }
+
+  setRate(rate: number) {
+    this.set({ rate: Math.min(60, Math.max(1, rate)) })
+    if (this.state.playing) this.play(true)
+  }
+
+  private prefetch() {
+    if (this.dead) return
+    const room = this.imageBytes ? Math.max(1, Math.floor((0.8 * cacheBytes()) / this.imageBytes)) : 1
+    const { count, index } = this.state
+    const settled = (i: number) => this.state.loaded.has(i) || this.fetching.has(i) || this.state.failures.has(i)
+    while (this.fetching.size < PREFETCH_REQUESTS) {
+      const next = nextToLoad(count, index, settled, room)
+      const imageId = next === undefined ? undefined : this.imageIds[next]
+      if (next === undefined || !imageId) return
+      this.fetching.add(next)
+      const generation = this.generation
+      const done = () => {
+        if (generation !== this.generation) return
+        this.fetching.delete(next)
+        this.prefetch()
+      }
+      imageLoader
+        .loadAndCacheImage(imageId, { requestType: Enums.RequestType.Prefetch, priority: 0, additionalDetails: { imageId } })
+        .then(done, (error: unknown) => {
+          if (generation === this.generation) this.onFailed(next, error)
+          done()
+        })
+    }
+  }
+
+  // How it is shown
+
+  setWindow(center: number, width: number) {
+    this.viewport?.setProperties({ voiRange: toRange(center, Math.max(1e-6, width)) })
+    this.viewport?.render()
+  }
+
+  /** Moves center and width by parts of the width, so that a step is felt alike on CT and PET. */
+  nudgeWindow(center: number, width: number) {
+    const { center: c, width: w } = this.state
+    if (c === null || w === null) return
+    const unit = Math.max(w / 20, w > 2 ? 1 : w / 20)
+    this.setWindow(c + center * unit, Math.max(unit, w + width * unit))
+  }
+
+  invert() {
+    this.viewport?.setProperties({ invert: !this.state.inverted })
+    this.viewport?.render()
+  }
+
+  zoomBy(factor: number) {
+    const { viewport } = this
+    if (!viewport) return
+    viewport.setZoom(Math.min(50, Math.max(0.05, viewport.getZoom() * factor)))
+    viewport.render()
+  }
+
+  panBy(dx: number, dy: number) {
+    const { viewport } = this
+    if (!viewport) return
+    const [x, y] = viewport.getPan()
+    viewport.setPan([x + dx, y + dy])
+    viewport.render()
+  }
+
+  rotate(by: number) {
+    const { viewport } = this
+    if (!viewport) return
+    viewport.setViewPresentation({ rotation: (this.state.rotation + by + 360) % 360 })
+    viewport.render()
+  }
+
+  flip(axis: 'horizontal' | 'vertical') {
+    const { viewport } = this
+    if (!viewport) return
+    const [horizontal, vertical] = this.state.flipped
+    viewport.setViewPresentation(axis === 'horizontal' ? { flipHorizontal: !horizontal } : { flipVertical: !vertical })
+    viewport.render()
+  }
+
+  fit() {
+    this.viewport?.setZoom(1)
+    this.viewport?.setPan([0, 0])
+    this.viewport?.render()
+  }
+
+  /** Window, zoom, pan, rotation, flip and invert as the file has them. */
+  reset() {
+    const { viewport } = this
+    if (!viewport) return
+    viewport.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false })
+    viewport.resetCamera({ resetPan: true, resetZoom: true, resetToCenter: true })
+    viewport.resetProperties()
+    viewport.render()
+    this.sync()
+  }
+
+  // Tools and what they leave behind
+
+  setTool(tool: Tool) {
+    this.set({ tool })
+    this.bindTools()
+  }
+
+  private bindTools() {
+    const group = ToolGroupManager.getToolGroup(this.id)
+    if (!group) return
+    for (const tool of Object.keys(TOOL_NAMES) as Tool[]) {
+      const bindings = [...(ALWAYS[tool] ?? []), ...(tool === this.state.tool ? [LEFT] : [])]
+      group.setToolPassive(TOOL_NAMES[tool], { removeAllBindings: true })
+      if (bindings.length) group.setToolActive(TOOL_NAMES[tool], { bindings })
+    }
+  }
+
+  private mine() {
+    return annotation.state
+      .getAllAnnotations()
+      .filter(({ metadata }) => metadata?.referencedImageId !== undefined && this.places.has(metadata.referencedImageId))
+  }
+
+  private measure() {
+    const measurements = this.mine().flatMap((one): Measurement[] => {
+      const { toolName, referencedImageId = '' } = one.metadata ?? { toolName: '' }
+      const stats = Object.values((one.data.cachedStats ?? {}) as Record<string, { length?: number; angle?: number; unit?: string }>)[0]
+      const kind = toolName === TOOL_NAMES.length ? 'Length' : 'Angle'
+      const value = kind === 'Length' ? stats?.length : stats?.angle
+      if (!one.annotationUID || value === undefined || !Number.isFinite(value)) return []
+      const text = kind === 'Length' ? `${round(value, 1)} ${stats?.unit ?? 'px'}` : `${round(value, 1)}°`
+      return [{ uid: one.annotationUID, kind, text, index: this.places.get(referencedImageId) ?? 0 }]
+    })
+    if (JSON.stringify(measurements) !== JSON.stringify(this.state.measurements)) this.set({ measurements })
+  }
+
+  /** Takes one measurement away; without its id the one that is chosen, else the last that was made. */
+  remove(uid?: string) {
+    const gone = uid ?? annotation.selection.getAnnotationsSelected()[0] ?? this.state.measurements.at(-1)?.uid
+    if (!gone) return
+    annotation.state.removeAnnotation(gone)
+    this.measure()
+    if (this.viewport) toolUtilities.triggerAnnotationRenderForViewportIds([this.viewport.id])
+  }
+
+  /** What lies under a point of the viewport (CSS px from its left top): the value in the unit of the modality. */
+  probe(x: number, y: number): Probe | null {
+    const { viewport } = this
+    const frame = this.frames[this.shown]
+    if (!viewport || !frame || this.state.phase !== 'ready') return null
+    const data = viewport.getImageData()
+    const image = viewport.getCornerstoneImage()
+    // Before the first image, and where a frame was lost, the library's answers are empty whatever their types say.
+    if (!(data as unknown) || !(image as unknown)) return null
+    const world = viewport.canvasToWorld([x, y])
+    const [column = -1, row = -1] = utilities.transformWorldToIndex(data.imageData, world) as number[]
+    if (column < 0 || row < 0 || column >= image.columns || row >= image.rows) return null
+    const pixels = image.getPixelData()
+    const size = Math.max(1, Math.round(pixels.length / (image.rows * image.columns)))
+    const at = (row * image.columns + column) * size
+    const raw = Array.from(pixels.slice(at, at + Math.min(3, size)))
+    const scaled = image.preScale?.scaled ?? false
+    const values = raw.map((value) => (frame.color || scaled ? value : value * image.slope + image.intercept))
+    const text = values.map((value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(5))))).join(' ')
+    return {
+      column: column + 1,
+      row: row + 1,
+      value: frame.color ? `RGB ${text}` : frame.unit ? `${text} ${frame.unit}` : text,
+      position: frame.orientation && frame.position ? [world[0], world[1], world[2]] : undefined,
+    }
+  }
+}
