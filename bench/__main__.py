@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench import orthanc_server
+from bench.processes import Failed
 from bench.scenarios import SCENARIOS, Scenario, Side
 from bench.table import Row, met, ratio, render
 
@@ -29,6 +30,7 @@ def main() -> None:
     options = _options()
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     ours, theirs = Measured(list), Measured(list)
+    failures = 0
     for number in range(options.rounds):
         for scenario in chosen:
             sides = [(scenario.hilum, ours, "Hilum")] if options.hilum else []
@@ -37,13 +39,19 @@ def main() -> None:
             # Who goes first changes by round: what one leaves behind in caches and disk queues falls on both.
             for side, measured, name in sides if number % 2 == 0 else reversed(sides):
                 print(f"round {number + 1} of {options.rounds}: {scenario.name}, {name}", file=sys.stderr)
-                _measure(scenario, side, measured, options.quick)
+                try:
+                    _measure(scenario, side, measured, options.quick)
+                except Failed as failure:
+                    failures += 1
+                    print(f"{scenario.name}, {name}, FAILED: {failure}", file=sys.stderr)
     rows = [_titled(scenario, row, options.quick) for scenario in chosen for row in scenario.rows]
     machine = _machine()
     print(render(rows, ours, theirs))
     print(f"\nMedian (lowest–highest) of {options.rounds} round(s), sides in turn, fresh data directories. {machine}")
     if options.json:
         options.json.write_text(json.dumps(_document(rows, ours, theirs, machine), indent=1) + "\n")
+    if failures:
+        raise SystemExit(f"{failures} of the measurements failed, see above.")
 
 
 def _options() -> argparse.Namespace:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Self
 
+from bench.processes import Failed
+
 
 def free_port() -> int:
     """A port of loopback that nothing listens on now."""
@@ -28,7 +30,7 @@ class Client:
         response = self._connection.getresponse()
         content = response.read()
         if response.status != 200:
-            raise SystemExit(f"{method} {path} answered {response.status}: {content[:500].decode(errors='replace')}")
+            raise Failed(f"{method} {path} answered {response.status}: {content[:500].decode(errors='replace')}")
         return content
 
     def get_count(self, path: str, name: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.client import Client, answers, free_port
-from bench.processes import Group, run
+from bench.processes import Failed, Group, run
 
 HILUM = [sys.executable, "-m", "hilum"]
 
@@ -30,7 +30,7 @@ class Platform:
             arguments.append("--no-open")
         began = time.perf_counter()
         self.group = Group([*HILUM, *arguments], self.environment, folder / "log")
-        self.group.wait_until(answers(self.port, ready), 120)
+        self.group.wait_until(answers(self.port, ready), 600)
         self.seconds_to_ready = time.perf_counter() - began
 
     def import_folder(self, source: Path, expected: int, *options: str) -> tuple[float, float]:
@@ -40,7 +40,7 @@ class Platform:
         cpu = command_cpu + self.group.cpu_seconds() - before
         held = self.instances()
         if held != expected:
-            raise SystemExit(f"Hilum holds {held} instances, not the {expected} imported.")
+            raise Failed(f"Hilum holds {held} instances, not the {expected} imported.")
         return wall, cpu
 
     def instances(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.client import Client, answers, free_port
-from bench.processes import Group
+from bench.processes import Failed, Group
 
 PROGRAM = Path("/usr/sbin/Orthanc")
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -67,7 +67,7 @@ class Orthanc:
         with Client(self.port) as client:
             held = client.get_count("/statistics", "CountInstances")
         if held != len(files):
-            raise SystemExit(f"Orthanc holds {held} instances, not the {len(files)} sent.")
+            raise Failed(f"Orthanc holds {held} instances, not the {len(files)} sent.")
         return wall, cpu
 
     @staticmethod

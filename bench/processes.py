@@ -17,6 +17,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 MARK = "BENCH_RUN"
 
 
+class Failed(Exception):
+    """What was to be measured did not work; the message says how."""
+
+
 class Group:
     """A started command and all that comes of it.
 
@@ -108,7 +112,7 @@ class Group:
                 self.stop()
                 tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
                 why = "ended" if ended else f"was not ready within {limit:.0f} s"
-                raise SystemExit(f"{' '.join(self._command)} {why}:\n{tail}")
+                raise Failed(f"{' '.join(self._command)} {why}:\n{tail}")
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -140,7 +144,5 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, float, 
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise SystemExit(
-            f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-2000:]}"
-        )
+        raise Failed(f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-2000:]}")
     return wall, usage.ru_utime + usage.ru_stime, output

@@ -19,6 +19,7 @@ from rich.table import Table
 import hilum
 from hilum.core.config import Settings, explain_settings, load_settings
 from hilum.core.errors import HilumError, Invalid
+from hilum.core.supervise import exit_on_signals
 
 app = typer.Typer(
     name="hilum",
@@ -50,16 +51,14 @@ _HARMLESS = {"not_dicom", "dicomdir"}
 def main() -> None:
     """Run the command line; an error with a sentence becomes that sentence and an exit code."""
     try:
-        app()
+        with exit_on_signals():
+            app()
     except Invalid as error:
         _say_error(error)
         sys.exit(2)
     except HilumError as error:
         _say_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("Stopped.")
-        sys.exit(130)
 
 
 def _say_error(error: HilumError) -> None:

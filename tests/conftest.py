@@ -1,15 +1,18 @@
 """What every test may use: one PostgreSQL cluster a run, a database of its own for each test, and real servers."""
 
 import fcntl
+import hashlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +23,8 @@ import pytest
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
-from hilum.core.postgres import EmbeddedPostgres
+from hilum.core.errors import InUse
+from hilum.core.postgres import EmbeddedPostgres, remove_database
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import Archive
 
@@ -38,48 +42,60 @@ def wait_until(condition: Callable[[], object], seconds: float = 30, what: str =
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The PostgreSQL of this run, shared by all its workers."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
+    """The PostgreSQL of this run, shared by all its workers; the last of them removes it."""
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    # Not below pytest's own folder: as root the database's user could not reach it there.
+    shared = Path(tempfile.gettempdir()) / f"hilum-tests-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}"
+    shared.mkdir(mode=0o711, exist_ok=True)
     with EmbeddedPostgres(shared / "cluster") as server:
         with (shared / "template.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _make_template(server.url)
         yield server
+    with suppress(InUse):
+        remove_database(shared / "cluster")
+        shutil.rmtree(shared)
 
 
 def _make_template(url: str) -> None:
-    with _administration(url) as connection:
+    with administration(url) as connection:
         if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
             return
         connection.execute(f"create database {TEMPLATE}")
-    database = Database(_named(url, TEMPLATE), pool_size=1)
+    database = Database(named(url, TEMPLATE), pool_size=1)
     database.migrate()
     database.close()
 
 
 @contextmanager
-def _administration(url: str) -> Iterator[psycopg.Connection]:
+def administration(url: str) -> Iterator[psycopg.Connection]:
     plain = url.replace("postgresql+psycopg://", "postgresql://")
     with psycopg.connect(plain, autocommit=True) as connection:
         yield connection
 
 
-def _named(url: str, name: str) -> str:
+def named(url: str, name: str) -> str:
     head, _, query = url.partition("?")
     return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+
+@contextmanager
+def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
+    """A migrated database, dropped at the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    with administration(cluster.url) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield named(cluster.url, name)
+    with administration(cluster.url) as connection:
+        connection.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
 def database_url(cluster: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database of the test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    with _administration(cluster.url) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
-    yield _named(cluster.url, name)
-    with _administration(cluster.url) as connection:
-        connection.execute(f"drop database {name} with (force)")
+    with fresh_database(cluster) as url:
+        yield url
 
 
 @pytest.fixture
@@ -121,7 +137,8 @@ class Server:
         """Wait for the job that an answer names, and give its last state."""
         assert answer.status_code == 202, answer.text
         url = f"/api/v1/imaging/jobs/{answer.json()['id']}"
-        wait_until(lambda: self.get(url).json()["state"] in ("succeeded", "failed", "cancelled"), seconds, "the job's end")
+        ended = ("succeeded", "failed", "cancelled")
+        wait_until(lambda: self.get(url).json()["state"] in ended, seconds, "the job's end")
         return self.get(url).json()
 
     def hilum(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -163,7 +180,7 @@ def serving(data: Path, database_url: str = "", **settings: object) -> Iterator[
         )
     server = Server(f"http://127.0.0.1:{port}", data, process, log, environment)
     try:
-        wait_until(lambda: _ready(server), 60, f"a ready server\n{log.read_text()[-3000:]}")
+        wait_until(lambda: _ready(server), 120, f"a ready server (its log: {log})")
         yield server
     finally:
         if process.poll() is None:
@@ -179,8 +196,15 @@ def _ready(server: Server) -> bool:
         return False
 
 
-@pytest.fixture
-def server(tmp_path: Path, database_url: str) -> Iterator[Server]:
-    """A server of the test's own, on a database of the run's cluster."""
-    with serving(tmp_path / "data", database_url) as running:
+@pytest.fixture(scope="module")
+def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that the tests of a module share, on a database of the run's cluster."""
+    with fresh_database(cluster) as url, serving(tmp_path_factory.mktemp("server") / "data", url) as running:
         yield running
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose embedded database goes with it."""
+    yield tmp_path / "data"
+    remove_database(tmp_path / "data")

@@ -16,7 +16,9 @@ def uid(*parts: int) -> str:
     return ROOT + ".".join(str(part) for part in parts)
 
 
-def ct(study: int = 1, series: int = 1, instance: int = 1, *, size: int = 8, seed: int = 0, **attributes: object) -> bytes:
+def ct(
+    study: int = 1, series: int = 1, instance: int = 1, *, size: int = 8, seed: int = 0, **attributes: object
+) -> bytes:
     """A CT slice as a file; attributes by keyword replace its own, None takes one away."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage

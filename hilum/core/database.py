@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, LiteralString, TypeAlias, cast
 import msgspec
 import psycopg
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from sqlalchemy.exc import OperationalError
@@ -162,6 +160,9 @@ class Database:
 
 
 def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # here, for only one process of many needs it, and it is slow to load
+    from alembic.config import Config
+
     with as_file(files("hilum").joinpath("migrations")) as folder:
         config = Config()
         config.set_main_option("script_location", str(folder).replace("%", "%%"))

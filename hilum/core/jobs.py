@@ -207,7 +207,7 @@ class Jobs:
         progress = Progress(self.database, job_id, shown=shown)
         try:
             yield progress
-        except (KeyboardInterrupt, Cancelled):
+        except (SystemExit, KeyboardInterrupt, Cancelled):
             self._finish(progress, "cancelled")
             raise
         except BaseException:

@@ -227,8 +227,6 @@ def _rle(frame: Pixels) -> bytes:
 def _packbits(plane: NDArray[np.uint8]) -> bytes:
     """PackBits of (rows, columns) bytes; each row is cut into equal pieces, a piece of one value becomes a run."""
     size = math.gcd(plane.shape[1], 32)
-    if size == 1:
-        size = next(length for length in range(min(128, plane.shape[1]), 0, -1) if plane.shape[1] % length == 0)
     pieces = plane.reshape(-1, size)
     even = (pieces == pieces[:, :1]).all(axis=1)
     coded = np.empty((len(pieces), size + 1), np.uint8)

@@ -1,5 +1,6 @@
 """Making the demo: 40 invented persons, their 60 imaging studies and their clinical story, as files in a folder. No
-server and no database: `hilum demo` imports the folder like anybody's. The same libraries give the same bytes."""
+server and no database: `hilum demo` imports the folder like anybody's. The same libraries
+on the same kind of processor give the same bytes."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -83,9 +83,7 @@ def test_an_unknown_sort_is_refused_with_the_known_ones(stocked: Archive) -> Non
         found(stocked, "size")
 
 
-def test_frames_are_counted_along_the_geometry_and_never_by_name_or_number(
-    archive: Archive, source: SourceRef
-) -> None:
+def test_frames_are_counted_along_the_geometry_and_never_by_name_or_number(archive: Archive, source: SourceRef) -> None:
     store(
         archive, source,
         ct(1, 1, 1, ImagePositionPatient=[0, 0, 30]),

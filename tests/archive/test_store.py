@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from blake3 import blake3
+from pydicom.data import get_testdata_file
 
 from hilum.core.events import read_events
 from hilum.imaging.archive import query
@@ -180,7 +181,11 @@ def test_a_study_with_two_modalities_is_named_by_the_functional_one(archive: Arc
 
 
 def test_text_with_nul_and_any_script_is_stored(archive: Archive, source: SourceRef) -> None:
-    store(archive, source, ct(SpecificCharacterSet="ISO_IR 192", StudyDescription="Схема \\ \"胸部\"", PatientName="山田^太郎"))
+    store(
+        archive,
+        source,
+        ct(SpecificCharacterSet="ISO_IR 192", StudyDescription='Схема \\ "胸部"', PatientName="山田^太郎"),
+    )
     row = study_row(archive, uid(1))
     assert row["study_description"].startswith("Схема")
 
@@ -228,3 +233,11 @@ def test_indexing_in_place_copies_nothing_and_tells_when_the_file_changed(
     path.write_bytes(ct(seed=5))
     with pytest.raises(Gone), opened(archive.blobs, row):
         pass
+
+
+def test_a_deflated_instance_is_measured_by_what_it_inflates_to(archive: Archive, source: SourceRef) -> None:
+    path = get_testdata_file("image_dfl.dcm", download=False)
+    assert isinstance(path, str)
+    data = Path(path).read_bytes()
+    assert states(store(archive, source, data)) == ["added"]
+    assert states(store(archive, source, data[:-200])) == ["set_aside"]

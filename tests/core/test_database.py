@@ -10,11 +10,13 @@ from alembic.runtime.migration import MigrationContext
 import hilum.app  # noqa: F401 - every model
 from hilum.core.database import SCHEMA, Database, Table
 from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import _administration, _named
+from tests.conftest import administration, named
 
 
 def test_the_models_are_what_the_migrations_make(database: Database) -> None:
     def ours(name: str | None, kind: str, _parent: object) -> bool:
+        if kind == "schema":
+            return name == SCHEMA
         return not (kind == "table" and (name or "").startswith(("procrastinate", "alembic")))
 
     with database.connect() as connection:
@@ -28,10 +30,10 @@ def test_the_models_are_what_the_migrations_make(database: Database) -> None:
 
 
 def test_ten_processes_that_start_at_once_migrate_once(cluster: EmbeddedPostgres) -> None:
-    with _administration(cluster.url) as connection:
+    with administration(cluster.url) as connection:
         connection.execute("drop database if exists test_race with (force)")
         connection.execute("create database test_race")
-    url = _named(cluster.url, "test_race")
+    url = named(cluster.url, "test_race")
     code = "import sys; from hilum.core.database import Database; Database(sys.argv[1], 1).migrate()"
     processes = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(10)]
     assert [process.wait(120) for process in processes] == [0] * 10
@@ -39,5 +41,5 @@ def test_ten_processes_that_start_at_once_migrate_once(cluster: EmbeddedPostgres
     with database.connect() as connection:
         assert connection.scalar(sa.text("select count(*) from hilum.source")) == 1
     database.close()
-    with _administration(cluster.url) as connection:
+    with administration(cluster.url) as connection:
         connection.execute("drop database test_race with (force)")

@@ -74,7 +74,7 @@ def study_of(manifest: DemoManifest, **wanted: object) -> StudyEntry:
 
 
 def volume(folder: Path, study: StudyEntry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """HU (planes, rows, columns), the patient position of the first pixel of each plane, and the row and column spacing."""
+    """HU (planes, rows, columns), the first pixel of each plane in mm, the spacing of rows and columns."""
     planes = []
     for data in files_of(folder, study):
         ds = pydicom.dcmread(BytesIO(data))

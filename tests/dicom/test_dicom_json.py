@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,22 +66,23 @@ def unlike_pydicom(found: dict[str, Any]) -> dict[str, Any]:
 def test_json_equals_pydicoms(path: Path) -> None:
     ours = as_json(path.read_bytes(), EVERYTHING)
     data_set = pydicom.dcmread(path, force=True)
+    syntax = available(data_set)
     if "PixelData" in data_set:  # always bulk data here, whatever its size
         assert ours.pop("7FE00010")["BulkDataURI"] == "/bulk/7FE00010"
         del data_set.PixelData
-    assert ours.pop("00083002") == {"vr": "UI", "Value": [available(data_set)]}
+    assert ours.pop("00083002") == {"vr": "UI", "Value": [syntax]}
     theirs = unlike_pydicom(json.loads(data_set.to_json(suppress_invalid_tags=True)))
     assert set(ours) - set(theirs) <= NOT_CONVERTED
     assert {tag: ours[tag] for tag in ours if tag in theirs or tag not in NOT_CONVERTED} == theirs
 
 
-# What pydicom leaves out of its JSON, as it is invalid, and what is kept as text here: '1A' frames, a UID with a zero first
+# What pydicom leaves out of its JSON as invalid and is kept as text here: '1A' frames, a UID with a leading zero.
 NOT_CONVERTED = {"00280008", "300C0002"}
 
 
 def available(data_set: Dataset) -> str:
     syntax = data_set.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)
-    return syntax if syntax.is_encapsulated else pydicom.uid.ExplicitVRLittleEndian
+    return syntax if "PixelData" in data_set and syntax.is_encapsulated else pydicom.uid.ExplicitVRLittleEndian
 
 
 @pytest.mark.skipif(shutil.which("dcm2json") is None, reason="dcmtk is not installed")
@@ -215,6 +217,18 @@ def test_mutated_files_give_json_or_are_refused(path: Path, changes: list[tuple[
     with suppress(NotDicom, Unreadable):
         as_json(bytes(data))
         tags(bytes(data), scan(bytes(data)))
+
+
+def test_a_deflated_file_that_the_scanner_doubts_is_read_all_the_same() -> None:
+    unheard_of = b"\x09\0\x01\x10ZZ\2\0ab"
+    data_set = SOP + unheard_of + element(0x00100020, "LO", b"ID") + element(0x7FE00010, "OW", b"\1\2")
+    data = part10(zlib.compress(data_set)[2:-4], "1.2.840.10008.1.2.1.99")
+    header = scan(data)
+    assert (header.syntax_source, header.text("PatientID")) == ("pydicom", "ID")
+    assert as_json(data)["00100020"] == {"vr": "LO", "Value": ["ID"]}
+    inflated = inflated_file(io.BytesIO(data), header.data_set_offset, 1 << 20).read()
+    assert header.pixel_data is not None
+    assert inflated[header.pixel_data.offset :] == b"\1\2"
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -59,7 +59,7 @@ def demo(open_folder: Path, installed: Path) -> Iterator[str]:
         process = subprocess.Popen(command, env=kept | {"PATH": str(installed)}, stdout=log, stderr=log, cwd="/")
     try:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while _studies(address) == 0:
             shown = (open_folder / "log").read_text()[-3000:]
             assert process.poll() is None, shown
@@ -100,10 +100,9 @@ def test_the_demo_serves_its_page_without_node(demo: str) -> None:
     kind, page = _get(f"{demo}/")
     assert kind == "text/html"
 
-    [script] = re.findall(rb'<script[^>]+src="(/[^"]+\.js)"', page)
-    kind, code = _get(demo + script.decode())
-    assert kind in {"text/javascript", "application/javascript"}
-    assert len(code) > 10_000
+    scripts = [_get(demo + path.decode()) for path in re.findall(rb'<script[^>]+src="(/[^"]+)"', page)]
+    assert {kind for kind, _ in scripts} <= {"text/javascript", "application/javascript"}
+    assert max(len(code) for _, code in scripts) > 10_000
 
 
 def test_the_demo_shows_a_study_and_hands_out_its_instances(demo: str) -> None:

@@ -161,7 +161,7 @@ def _develop(loss: Float, body: Float, rng: np.random.Generator) -> NDArray[np.u
     wide = loss[::8, ::8]
     wide = soften(wide, 60)
     scatter = np.repeat(np.repeat(wide, 8, axis=0), 8, axis=1)[: loss.shape[0], : loss.shape[1]]
-    level = loss * np.float32(0.92) - soften(scatter, 4) * np.float32(0.28)
+    level = loss * np.float32(0.92) - soften(scatter, 2) * np.float32(0.28)
     noise: Float = rng.standard_normal(loss.shape, dtype=np.float32)
     level += soften(noise, 1) * (1.6 + np.clip(loss, 0, None) * np.float32(0.010))
     shown = 1 / (1 + np.exp(-(level - 78) / np.float32(34)))

@@ -166,7 +166,7 @@ def _grow(
         return
     tip: Point = (float(end[0]), float(end[1]), float(end[2]))
     canvas.tube("lung vessel", [start, tip], (radius, radius * 0.82))
-    if depth == 6:
+    if depth == 6 or radius < 1.1:
         return
     bend = rng.standard_normal(3)
     bend -= way * float(bend @ way)
@@ -316,7 +316,7 @@ def _ribs(canvas: Canvas) -> None:
         top = 128 - 22.0 * number
         reach = 2.75 if number < 8 else 2.75 - 0.33 * (number - 7)
         for side in (-1, 1):
-            line = [_rib_point(side, top, angle, number) for angle in np.linspace(0.0, reach, 12)]
+            line = [_rib_point(side, top, angle, number) for angle in np.linspace(0.0, reach, 9)]
             canvas.tube("bone", line, 5.2)
             canvas.tube("marrow", line, 3.2)
 

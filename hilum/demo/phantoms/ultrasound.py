@@ -205,8 +205,8 @@ def _heart(probe: Probe, still: Float, squeeze: float, phase: float, weak: bool)
 def _trace(image: RGB, phase: float) -> None:
     """The electrocardiogram along the lower edge, with a mark at the present moment."""
     rows, columns = image.shape[:2]
-    time: Float = np.mod(np.arange(columns) / columns * 2, 1)
-    wave = 1.0 * np.exp(-(((time - 0.08) / 0.012) ** 2)) - 0.25 * np.exp(-(((time - 0.11) / 0.012) ** 2))
+    time: Float = np.mod(np.arange(columns, dtype=np.float32) / columns * 2, 1)
+    wave: Float = 1.0 * np.exp(-(((time - 0.08) / 0.012) ** 2)) - 0.25 * np.exp(-(((time - 0.11) / 0.012) ** 2))
     wave += 0.22 * np.exp(-(((time - 0.34) / 0.045) ** 2)) + 0.12 * np.exp(-(((time - 0.94) / 0.03) ** 2))
     line = (rows - 16 - wave * 26).astype(np.intp)
     for column in range(columns):

@@ -22,8 +22,10 @@ from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.describe import count_frames, object_key
 from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
+from hilum.imaging.archive.objects import MAX_INFLATED
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
 from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
+from hilum.imaging.dicom.source import inflated_file
 
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
@@ -242,6 +244,9 @@ def _examine(
     if header.first("MediaStorageSOPClassUID") == DICOMDIR:
         raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
     known = identity(header)
+    if header.deflated:  # the header's offsets, and so its sizes, are those of the inflated file
+        with reader() as file:
+            size = inflated_file(file, header.data_set_offset, MAX_INFLATED).seek(0, os.SEEK_END)
     problem = pixel_data_problem(header, size)
     if problem:
         raise Unreadable("truncated", problem)

@@ -103,7 +103,6 @@ ENTERED: Final = frozenset(
 
 PIXEL_DATA: Final = {_raw(keyword): keyword for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")}
 STRUCTURES: Final = frozenset(PIXEL_DATA) | SEQUENCES
-CHARACTER_SET: Final = _raw("SpecificCharacterSet")
 ITEM: Final = raw_tag(0xFFFEE000)
 ITEM_END: Final = raw_tag(0xFFFEE00D)
 SEQUENCE_END: Final = raw_tag(0xFFFEE0DD)

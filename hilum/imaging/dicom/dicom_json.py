@@ -6,6 +6,7 @@ import base64
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Final
@@ -260,7 +261,8 @@ def tags(data: bytes, header: Header, limit: int = 20_000) -> list[Tag]:
 
 def _rows(data: bytes, header: Header) -> Iterator[Tag]:
     if data[128:132] == b"DICM" and header.syntax_source == "scanner":
-        yield from _rows_of(Reader(data).read(132, header.data_set_offset, implicit=False), DEFAULT, 0)
+        with suppress(Doubt):  # rows for those who can be told; the header was understood without
+            yield from _rows_of(Reader(data).read(132, header.data_set_offset, implicit=False), DEFAULT, 0)
     yield from _rows_of(read_tree(data, header), DEFAULT, 0)
     pixel_data = header.pixel_data
     if pixel_data is not None:

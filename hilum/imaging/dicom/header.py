@@ -88,7 +88,7 @@ class Header:
     header_length : int
         Offset of the Pixel Data element, or of the end of the data set when there is none.
     data_set_offset : int
-        Offset of the first element after the file meta information; 0 when pydicom read the header.
+        Offset of the first element after the file meta information; 0 when pydicom read it as part of the header.
     implicit_vr, little_endian : bool
         How the data set is really encoded, whatever the transfer syntax says.
     syntax_source : str
@@ -342,7 +342,7 @@ def _slow(source: Source, start: int | None, meta: dict[str, Value], doubt: Doub
         values=values,
         pixel_data=_pixel_data(found.pixel_data, syntax),
         header_length=found.end,
-        data_set_offset=0,
+        data_set_offset=start or 0,
         implicit_vr=found.implicit,
         little_endian=found.little_endian,
         syntax_source="pydicom",

@@ -165,7 +165,8 @@ def _scaled(values: NDArray[np.float32], length: int, axis: int) -> NDArray[np.f
     """One axis to a new length: means over neighbours when it shrinks, the nearest value when it grows."""
     old = values.shape[axis]
     if length >= old:
-        return values.take((np.arange(length) * old) // length, axis)
+        nearest: NDArray[np.float32] = np.take(values, np.arange(length) * old // length, axis)
+        return nearest
     edges = np.arange(length) * old // length
     counts = np.diff(edges, append=old).reshape([-1 if one == axis else 1 for one in range(values.ndim)])
     sums: NDArray[np.float32] = np.add.reduceat(values, edges, axis)

@@ -46,7 +46,7 @@ class BufferSource:
 
     def more(self, offset: int) -> None:
         if self._length < self.size:
-            raise Truncated(min(self.size, max(offset, self._length) + STEP))
+            raise Truncated(min(self.size, max(offset + STEP, 2 * self._length)))
 
 
 class FileSource:

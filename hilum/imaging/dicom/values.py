@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from hilum.imaging.dicom import attributes as a
-from hilum.imaging.dicom.text import DEFAULT, CharacterSet
+from hilum.imaging.dicom.text import CharacterSet
 
 Number = int | float
 Value = str | int | float | tuple[int | float, ...]
@@ -42,13 +42,12 @@ def convert(vr: bytes, value: bytes, *, little_endian: bool = True) -> Value | N
 def decode_texts(values: dict[str, Value]) -> None:
     """Decode, in place, the texts that were taken as Latin-1 by the character set that stands among them."""
     declared = values.get("SpecificCharacterSet", "")
-    plain = declared in ("", "ISO_IR 100", "ISO_IR 192", "ISO_IR 6")
-    if declared in ("", "ISO_IR 100", "ISO_IR 6"):
-        return  # Latin-1 holds them both, and what was written beside the default repertoire is mostly that
-    characters = CharacterSet(declared) if isinstance(declared, str) else DEFAULT
+    if not isinstance(declared, str) or declared in ("", "ISO_IR 6", "ISO_IR 100"):
+        return  # Latin-1 holds these, and what devices write beyond the default repertoire is mostly that
+    characters = CharacterSet(declared)
     for keyword, person_name in _CHARACTER_SET_KEYWORDS:
         value = values.get(keyword)
-        if isinstance(value, str) and not (plain and value.isascii()):
+        if isinstance(value, str) and not (declared == "ISO_IR 192" and value.isascii()):
             values[keyword] = characters.decode(value.encode("latin-1"), person_name=person_name).rstrip(" \0")
 
 

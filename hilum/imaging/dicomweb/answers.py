@@ -42,7 +42,7 @@ def json_answer(
     given = {"Cache-Control": PRIVATE, "Vary": "Accept, Accept-Encoding"} | (headers or {})
     if len(body) >= _WORTH_COMPRESSING and accepts_gzip(request.headers):
         given["Content-Encoding"] = "gzip"
-        body = gzip.compress([body])
+        body = gzip.compress(body)
     return Response(body, status, given, media_type)
 
 

@@ -119,8 +119,8 @@ def _meta(header: Header) -> bytes:
         _elements(
             [
                 Element(0x00020001, "OB", b"\0\1", None),
-                _uid(0x00020002, header.first("MediaStorageSOPClassUID") or header.first("SOPClassUID")),
-                _uid(0x00020003, header.first("MediaStorageSOPInstanceUID") or header.first("SOPInstanceUID")),
+                _uid(0x00020002, header.first("SOPClassUID") or header.first("MediaStorageSOPClassUID")),
+                _uid(0x00020003, header.first("SOPInstanceUID") or header.first("MediaStorageSOPInstanceUID")),
                 _uid(0x00020010, EXPLICIT_LITTLE),
                 _uid(0x00020012, IMPLEMENTATION_CLASS_UID),
                 Element(0x00020013, "SH", IMPLEMENTATION_VERSION.encode(), None),

@@ -1,4 +1,4 @@
-"""The gzip content coding (RFC 9110 section 8.4.1.3), by isal: some ten times cheaper than zlib at a like size."""
+"""The gzip content coding (RFC 9110 section 8.4.1.3), by isal: many times cheaper than zlib at a like size."""
 
 from collections.abc import Iterable
 from typing import Final, Protocol, cast
@@ -6,7 +6,7 @@ from typing import Final, Protocol, cast
 from isal import isal_zlib
 
 _GZIP: Final = 31
-_LEVEL: Final = 2
+_WINDOW: Final = 4 << 20
 
 
 class _Stream(Protocol):
@@ -16,8 +16,6 @@ class _Stream(Protocol):
 
 
 class _Zlib(Protocol):
-    DEFLATED: int
-
     def compressobj(self, *, level: int, wbits: int) -> _Stream: ...
 
     def decompress(self, data: bytes, /, *, wbits: int) -> bytes: ...
@@ -26,10 +24,30 @@ class _Zlib(Protocol):
 _zlib: Final = cast("_Zlib", cast("object", isal_zlib))
 
 
-def compress(pieces: Iterable[bytes]) -> bytes:
-    """Compress what comes in pieces; only the compressed form is held."""
-    stream = _zlib.compressobj(level=_LEVEL, wbits=_GZIP)
-    return b"".join((*(stream.compress(piece) for piece in pieces), stream.flush()))
+def compress(data: bytes) -> bytes:
+    """Compress an answer on its way out, as fast as can be."""
+    stream = _zlib.compressobj(level=1, wbits=_GZIP)
+    return stream.compress(data) + stream.flush()
+
+
+def compress_to_keep(pieces: Iterable[bytes]) -> bytes:
+    """Compress, harder, what comes in pieces; only a few MiB of it are held.
+
+    isal compresses each piece almost by itself, so the pieces are joined first.
+    """
+    stream = _zlib.compressobj(level=3, wbits=_GZIP)
+    compressed: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _WINDOW:
+            compressed.append(stream.compress(b"".join(held)))
+            held, size = [], 0
+    compressed.append(stream.compress(b"".join(held)))
+    compressed.append(stream.flush())
+    return b"".join(compressed)
 
 
 def decompress(data: bytes) -> bytes:

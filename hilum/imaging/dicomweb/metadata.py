@@ -83,7 +83,7 @@ def metadata(archive: Archive, target: Target, root: str) -> Metadata:
     if len(parts) == 1:
         return parts[0]
     bodies = (part.plain[1:-1] for part in parts)
-    return Metadata(gzip.compress(_array(bodies)), all(part.complete for part in parts))
+    return Metadata(gzip.compress_to_keep(_array(bodies)), all(part.complete for part in parts))
 
 
 def _of_series(archive: Archive, target: Target, series: Row, root: str) -> Metadata:
@@ -114,7 +114,7 @@ def _kept(database: Database, series: Row, root: str) -> Metadata | None:
         return kept
     # Asked for under another name of this server: inside a text the quotes would stand escaped.
     plain = kept.plain.replace(_bulk(row.base_url), _bulk(root))
-    return Metadata(gzip.compress([plain]))
+    return Metadata(gzip.compress(plain))
 
 
 def _keep(database: Database, series: Row, root: str, body: bytes) -> None:
@@ -150,7 +150,7 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
                 log.warning("metadata.left_out", instance=row["id"], problem=type(error).__name__)
                 failures.append(error)
 
-    body = gzip.compress(_array(objects()))
+    body = gzip.compress_to_keep(_array(objects()))
     if len(failures) == len(rows):
         raise failures[0]
     return Metadata(body, complete=not failures)

@@ -31,9 +31,9 @@ function took(job: Job): string | null {
 
 function Actions({ job }: { job: Job }) {
   const done = { onSuccess: () => void queryClient.invalidateQueries() }
-  const cancel = api.useMutation('post', '/api/v1/imaging/jobs/{id}/cancel', done)
-  const retry = api.useMutation('post', '/api/v1/imaging/jobs/{id}/retry', done)
-  const params = { params: { path: { id: job.id } } }
+  const cancel = api.useMutation('post', '/api/v1/imaging/jobs/{job_id}/cancel', done)
+  const retry = api.useMutation('post', '/api/v1/imaging/jobs/{job_id}/retry', done)
+  const params = { params: { path: { job_id: job.id } } }
   const error = cancel.error ?? retry.error
   return (
     <>

@@ -20,7 +20,7 @@ function Jobs({ search, onChange }: { search: JobsSearch; onChange: (part: Parti
   const { data, error, refetch } = api.useQuery(
     'get',
     '/api/v1/imaging/jobs',
-    { params: { query: { ...(search.state ? { state: search.state } : {}), limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE } } },
+    { params: { query: { ...(search.state ? { state: [search.state] } : {}), limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE } } },
     {
       placeholderData: keepPreviousData,
       // Something moves: look often. Nothing moves: look now and then, for what others began.
@@ -52,7 +52,7 @@ function Jobs({ search, onChange }: { search: JobsSearch; onChange: (part: Parti
       )}
       <ul className={classes.jobs}>
         {data?.items.map((job) => (
-          <JobCard key={job.id} job={job} open={search.job === job.id} onOpen={(open) => onChange({ job: open ? job.id : undefined })} />
+          <JobCard key={job.id} job={job} open={search.job === String(job.id)} onOpen={(open) => onChange({ job: open ? String(job.id) : undefined })} />
         ))}
       </ul>
       {data && data.total > 0 && (

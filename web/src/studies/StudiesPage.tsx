@@ -38,7 +38,7 @@ export function StudiesPage() {
   const change = (part: Partial<StudiesSearch>, replace = true) =>
     void navigate({ search: (before) => ({ ...before, page: undefined, ...part }), replace })
   const turn = (to: number) => void navigate({ search: (before) => ({ ...before, page: to }), resetScroll: true })
-  const open = (study: Study) => void navigate({ to: '/imaging/$studyId', params: { studyId: study.id }, search: {} })
+  const open = (study: Study) => void navigate({ to: '/imaging/$studyId', params: { studyId: String(study.id) }, search: {} })
 
   // The active row belongs to one answer of the server: a new answer has none.
   const [active, setActive] = useState<{ of: unknown; index: number }>({ of: null, index: -1 })

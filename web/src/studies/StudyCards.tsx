@@ -20,21 +20,21 @@ export function StudyCards({ studies }: { studies: readonly Study[] | undefined 
     <ul className={classes.cards} aria-label="Studies">
       {studies.map((study) => (
         <li key={`${study.source}/${study.study_instance_uid}`} data-testid="study-row" data-study-uid={study.study_instance_uid}>
-          <Link className={`panel ${classes.card}`} to="/imaging/$studyId" params={{ studyId: study.id }} search={{}}>
+          <Link className={`panel ${classes.card}`} to="/imaging/$studyId" params={{ studyId: String(study.id) }} search={{}}>
             <span className={classes.cardTop}>
-              <strong className="ellipsis">{study.patient_name ?? 'No name'}</strong>
+              <strong className="ellipsis">{study.patient_name || 'No name'}</strong>
               <span className={classes.badges}>
                 {study.modalities.map((modality) => (
                   <ModalityBadge key={modality.code} {...modality} />
                 ))}
               </span>
             </span>
-            <span className={classes.cardText}>{study.study_description ?? study.body_part ?? 'No description'}</span>
+            <span className={classes.cardText}>{study.study_description || study.body_part || 'No description'}</span>
             <span className={classes.cardFoot}>
               <span>
                 {date(study.study_date)} {time(study.study_time)}
               </span>
-              <span>{study.patient_id ?? NONE}</span>
+              <span>{study.patient_id || NONE}</span>
               <span>{plural(study.num_images, 'image')}</span>
               {study.status === 'error' && <StudyStatus status={study.status} />}
             </span>

@@ -25,7 +25,7 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
     <table className={`table ${classes.table}`} aria-label="Studies" aria-busy={!studies}>
       <thead>
         <tr>
-          <SortHeader label="Date" field="study_date" downFirst width="8.7rem" {...head} />
+          <SortHeader label="Date" field="study_date" downFirst width="6.4rem" {...head} />
           <SortHeader label="Patient" field="patient" width="14%" {...head} />
           <SortHeader label="Modality" field="modality" width="5.8rem" {...head} />
           <SortHeader label="Body part" field="body_part" width="6.4rem" {...head} />
@@ -33,11 +33,11 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             <span>Description</span>
           </th>
           <SortHeader label="Facility" field="facility" width="11.5%" {...head} />
-          <SortHeader label="Physician" field="physician" width="9%" {...head} />
+          <SortHeader label="Physician" field="physician" width="10.5%" {...head} />
           <th scope="col" className="right" style={{ width: '4.9rem' }}>
             <span>Images</span>
           </th>
-          <SortHeader label="Report" field="report_status" width="6rem" {...head} />
+          <SortHeader label="Report" field="report_status" width="5.9rem" {...head} />
           <th scope="col" style={{ width: '6.2rem' }}>
             <span>Status</span>
           </th>
@@ -58,15 +58,17 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             }}
           >
             <td className={classes.date}>
-              <Link to="/imaging/$studyId" params={{ studyId: study.id }} search={{}} aria-current={index === active || undefined}>
-                {date(study.study_date)}
-              </Link>{' '}
-              <span className="dim">{time(study.study_time)}</span>
+              <div className={classes.two}>
+                <Link to="/imaging/$studyId" params={{ studyId: String(study.id) }} search={{}} aria-current={index === active || undefined}>
+                  {date(study.study_date)}
+                </Link>
+                <span className="dim">{time(study.study_time)}</span>
+              </div>
             </td>
             <td>
               <div className={classes.two}>
-                <span className="ellipsis">{study.patient_name ?? <span className="dim">No name</span>}</span>
-                <span className="dim ellipsis">{study.patient_id ?? NONE}</span>
+                <span className="ellipsis">{study.patient_name || <span className="dim">No name</span>}</span>
+                <span className="dim ellipsis">{study.patient_id || NONE}</span>
               </div>
             </td>
             <td>
@@ -76,20 +78,20 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
                 ))}
               </span>
             </td>
-            <td className="ellipsis">{study.body_part ?? <span className="dim">{NONE}</span>}</td>
+            <td className="ellipsis">{study.body_part || <span className="dim">{NONE}</span>}</td>
             <td>
               <div className={classes.two}>
-                <span className="ellipsis" title={study.study_description ?? undefined}>
-                  {study.study_description ?? <span className="dim">No description</span>}
+                <span className="ellipsis" title={study.study_description}>
+                  {study.study_description || <span className="dim">No description</span>}
                 </span>
-                <span className="dim ellipsis">{study.accession_number ?? NONE}</span>
+                <span className="dim ellipsis">{study.accession_number || NONE}</span>
               </div>
             </td>
-            <td className="ellipsis" title={study.facility ?? undefined}>
-              {study.facility ?? <span className="dim">{NONE}</span>}
+            <td className="ellipsis" title={study.facility}>
+              {study.facility || <span className="dim">{NONE}</span>}
             </td>
-            <td className="ellipsis" title={study.physician ?? undefined}>
-              {study.physician ?? <span className="dim">{NONE}</span>}
+            <td className="ellipsis" title={study.physician}>
+              {study.physician || <span className="dim">{NONE}</span>}
             </td>
             <td className="right">
               <div className={classes.two}>

@@ -45,8 +45,8 @@ export function studiesSearch(raw: RawSearch): StudiesSearch {
   })
 }
 
-export function studyQuery({ page = 1, sort = DEFAULT_SORT, ...filters }: StudiesSearch): StudyQuery {
-  return { ...filters, sort, limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE }
+export function studyQuery({ page = 1, sort = DEFAULT_SORT, modality, ...filters }: StudiesSearch): StudyQuery {
+  return { ...filters, ...(modality ? { modality: [modality] } : {}), sort, limit: PAGE_SIZE, offset: (page - 1) * PAGE_SIZE }
 }
 
 const FILTERS = ['q', 'source', 'modality', 'body_part', 'date_from', 'date_to', 'status', 'report_status'] as const

@@ -25,11 +25,11 @@ export function InstanceTable({ study, series, search, onChange }: Props) {
   const sort = search.sort ?? 'geometry'
   const { data, error, refetch } = api.useQuery(
     'get',
-    '/api/v1/imaging/studies/{id}/instances',
+    '/api/v1/imaging/studies/{study}/instances',
     {
       params: {
-        path: { id: study.id },
-        query: { series: series.id, sort, limit: INSTANCE_PAGE, offset: (page - 1) * INSTANCE_PAGE },
+        path: { study: String(study.id) },
+        query: { series: String(series.id), sort, limit: INSTANCE_PAGE, offset: (page - 1) * INSTANCE_PAGE },
       },
     },
     { placeholderData: keepPreviousData },
@@ -78,7 +78,7 @@ export function InstanceTable({ study, series, search, onChange }: Props) {
                 <td className="right">{instance.slice_location == null ? NONE : `${instance.slice_location.toFixed(2)} mm`}</td>
                 <td className="right">{count(instance.num_frames)}</td>
                 <td>{instance.columns && instance.rows ? `${instance.columns} × ${instance.rows}` : NONE}</td>
-                <td className="ellipsis" title={instance.transfer_syntax_uid}>
+                <td className="ellipsis" title={`${instance.transfer_syntax_name} ${instance.transfer_syntax_uid}`}>
                   {transferSyntax(instance.transfer_syntax_uid)}
                 </td>
                 <td className="right">{bytes(instance.size)}</td>
@@ -98,8 +98,8 @@ export function InstanceTable({ study, series, search, onChange }: Props) {
                         renderRoot={(props) => (
                           <Link
                             to="/imaging/$studyId/view"
-                            params={{ studyId: study.id }}
-                            search={{ series: series.id, instance: instance.sop_instance_uid, source: search.source }}
+                            params={{ studyId: String(study.id) }}
+                            search={{ series: String(series.id), instance: instance.sop_instance_uid, source: search.source }}
                             {...props}
                           />
                         )}

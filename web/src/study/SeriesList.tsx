@@ -32,7 +32,7 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
           ].filter(Boolean)
           return (
             <li key={series.id} data-chosen={series.id === chosen?.id || undefined} data-testid="series-row">
-              <button type="button" aria-pressed={series.id === chosen?.id} onClick={() => onChoose(series.id)}>
+              <button type="button" aria-pressed={series.id === chosen?.id} onClick={() => onChoose(String(series.id))}>
                 <Thumbnail series={series} />
                 <span className={classes.seriesText}>
                   <span className={classes.seriesTitle}>
@@ -52,7 +52,7 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
                   color="gray"
                   aria-label={`View ${seriesTitle(series)}`}
                   renderRoot={(props) => (
-                    <Link to="/imaging/$studyId/view" params={{ studyId: study.id }} search={{ series: series.id, source }} {...props} />
+                    <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: String(series.id), source }} {...props} />
                   )}
                 >
                   <IconEye size={17} stroke={1.6} />

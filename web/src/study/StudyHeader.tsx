@@ -4,7 +4,7 @@ import { IconCheck, IconCopy, IconEye } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { ReactNode } from 'react'
 import type { Series, StudyDetail } from '../api/types'
-import { age, ago, bytes, count, date, moment, time } from '../common/format'
+import { age, ago, bytes, count, date, moment, plural, time } from '../common/format'
 import { ModalityBadge } from '../common/Modality'
 import { ReportStatus, StudyStatus } from '../common/StudyStatus'
 import classes from './study.module.css'
@@ -36,10 +36,11 @@ function Fields({ study }: { study: StudyDetail }) {
     ['Radiopharmaceutical', study.radiopharmaceutical],
     ['Contrast', [study.contrast_bolus_agent, study.contrast_bolus_route].filter(Boolean).join(', ')],
     ['Person', study.person_id],
-    ['Contents', `${count(study.num_series)} series · ${count(study.num_instances)} instances · ${count(study.num_images)} images`],
+    ['Series', count(study.num_series)],
+    ['Images', study.num_images === study.num_instances ? count(study.num_images) : `${count(study.num_images)} in ${plural(study.num_instances, 'instance')}`],
     ['Size', bytes(study.bytes)],
     ['Source', study.source],
-    ['Revision', study.revision],
+    ['Revision', study.revision || null],
     ['Report', <ReportStatus key="report" status={study.report_status} />],
     ['Received', <span key="received" title={moment(study.received_at)}>{ago(study.received_at)}</span>],
   ]
@@ -77,7 +78,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
     <section className={`panel ${classes.header}`} aria-label="Study">
       <div className={classes.title}>
         <div className={classes.who}>
-          <h1>{study.patient_name ?? 'No name'}</h1>
+          <h1>{study.patient_name || 'No name'}</h1>
           <span className="dim">{facts.join(' · ')}</span>
         </div>
         <Tooltip label="Key V" openDelay={500}>
@@ -85,7 +86,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
             size="sm"
             leftSection={<IconEye size={17} />}
             renderRoot={(props) => (
-              <Link to="/imaging/$studyId/view" params={{ studyId: study.id }} search={{ series: series?.id, source }} {...props} />
+              <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: series && String(series.id), source }} {...props} />
             )}
           >
             Open viewer
@@ -99,7 +100,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
         {study.modalities.map((modality) => (
           <ModalityBadge key={modality.code} {...modality} />
         ))}
-        <strong>{study.study_description ?? <span className="dim">No description</span>}</strong>
+        <strong>{study.study_description || <span className="dim">No description</span>}</strong>
         <StudyStatus status={study.status} reason={study.status_reason} />
       </div>
       {study.status === 'error' && study.status_reason && <p className={classes.reason}>{study.status_reason}</p>}

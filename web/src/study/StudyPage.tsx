@@ -12,6 +12,7 @@ import { InstanceTable } from './InstanceTable'
 import { SeriesList } from './SeriesList'
 import { StudyHeader } from './StudyHeader'
 import { TagPanel } from './TagPanel'
+import { firstToLookAt } from './seriesText'
 import { TABS, type StudySearch } from './search'
 import classes from './study.module.css'
 
@@ -23,23 +24,23 @@ export function StudyPage() {
   const navigate = route.useNavigate()
   const router = useRouter()
   const canGoBack = useCanGoBack()
-  const { data: study, error, refetch } = api.useQuery('get', '/api/v1/imaging/studies/{id}', {
-    params: { path: { id: studyId }, query: search.source ? { source: search.source } : {} },
+  const { data: study, error, refetch } = api.useQuery('get', '/api/v1/imaging/studies/{study}', {
+    params: { path: { study: studyId }, query: search.source ? { source: search.source } : {} },
   })
-  const series = study?.series.find((one) => one.id === search.series || one.series_instance_uid === search.series) ?? study?.series[0]
+  const series = study?.series.find((one) => String(one.id) === search.series || one.series_instance_uid === search.series) ?? (study && firstToLookAt(study.series))
   const change = (part: Partial<StudySearch>) => void navigate({ search: (before) => ({ ...before, ...part }), replace: true, resetScroll: false })
-  const choose = (id: string) => change({ series: id, page: undefined, frame: undefined })
+  const choose = (id: string) => change({ series: id, page: undefined, nth: undefined })
   const step = (by: number) => {
     if (!study || !series) return
     const next = study.series[study.series.indexOf(series) + by]
-    if (next) choose(next.id)
+    if (next) choose(String(next.id))
   }
   const back = () => (canGoBack ? router.history.back() : void navigate({ to: '/imaging', search: {} }))
-  const view = () => study && series && void navigate({ to: '/imaging/$studyId/view', params: { studyId }, search: { series: series.id, source: search.source } })
+  const view = () => study && series && void navigate({ to: '/imaging/$studyId/view', params: { studyId }, search: { series: String(series.id), source: search.source } })
   useKeys({ j: () => step(1), k: () => step(-1), v: () => view(), Escape: back })
 
   useEffect(() => {
-    document.title = study ? `${study.study_description ?? study.modality ?? 'Study'} · Hilum` : 'Hilum'
+    document.title = study ? `${study.study_description || study.modality || 'Study'} · Hilum` : 'Hilum'
     return () => {
       document.title = 'Hilum'
     }

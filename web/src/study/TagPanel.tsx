@@ -1,4 +1,4 @@
-/** Every DICOM tag of a frame: searched as one types, sequences indented and foldable. */
+/** Every DICOM tag of an instance: searched as one types, sequences indented and foldable. */
 import { Button, CloseButton, NumberInput, Skeleton, TextInput } from '@mantine/core'
 import { useDebouncedCallback } from '@mantine/hooks'
 import { IconChevronDown, IconChevronRight, IconSearch } from '@tabler/icons-react'
@@ -18,23 +18,35 @@ const FIRST_ROWS = 600
 interface Props {
   study: StudyDetail
   series: Series
-  search: Pick<StudySearch, 'frame' | 'find'>
-  onChange: (part: Pick<StudySearch, 'frame' | 'find'>) => void
+  search: Pick<StudySearch, 'nth' | 'find'>
+  onChange: (part: Pick<StudySearch, 'nth' | 'find'>) => void
 }
 
 export function TagPanel({ study, series, search, onChange }: Props) {
-  const frames = Math.max(1, series.num_images || series.num_instances)
-  const frame = Math.min(search.frame ?? 1, frames)
+  const nth = Math.min(search.nth ?? 1, Math.max(1, series.num_instances))
   const [draft, setDraft] = useState<string | null>(null)
   const [closed, setClosed] = useState<ReadonlySet<number>>(new Set())
   const [limit, setLimit] = useState(FIRST_ROWS)
   const commit = useDebouncedCallback((find: string) => onChange({ find: find.trim() || undefined }), 300)
-  const { data, error, refetch } = api.useQuery(
+  const place = api.useQuery(
     'get',
-    '/api/v1/imaging/studies/{id}/series/{sid}/frames/{n}/tags',
-    { params: { path: { id: study.id, sid: series.id, n: frame } } },
-    { placeholderData: keepPreviousData, staleTime: 300_000 },
+    '/api/v1/imaging/studies/{study}/instances',
+    { params: { path: { study: String(study.id) }, query: { series: String(series.id), limit: 1, offset: nth - 1 } } },
+    { placeholderData: keepPreviousData, staleTime: 60_000 },
   )
+  const sop = place.data?.items[0]?.sop_instance_uid
+  const header = api.useQuery(
+    'get',
+    '/api/v1/imaging/studies/{study}/instances/{sop_instance_uid}/tags',
+    { params: { path: { study: String(study.id), sop_instance_uid: sop ?? '' } } },
+    { enabled: sop !== undefined, placeholderData: keepPreviousData, staleTime: 300_000 },
+  )
+  const { data } = header
+  const error = place.error ?? header.error
+  const refetch = () => {
+    void place.refetch()
+    if (sop) void header.refetch()
+  }
   const find = draft ?? search.find ?? ''
   const rows = data ? visibleTags(data.items, find, closed) : []
   const toggle = (index: number) => {
@@ -70,19 +82,19 @@ export function TagPanel({ study, series, search, onChange }: Props) {
             commit(event.currentTarget.value)
           }}
         />
-        {frames > 1 && (
+        {series.num_instances > 1 && (
           <NumberInput
             size="xs"
-            w={128}
-            aria-label="Image whose tags are shown"
-            prefix="Image "
-            suffix={` of ${frames}`}
+            w={150}
+            aria-label="Instance whose tags are shown"
+            prefix="Instance "
+            suffix={` of ${series.num_instances}`}
             min={1}
-            max={frames}
+            max={series.num_instances}
             clampBehavior="strict"
             allowDecimal={false}
-            value={frame}
-            onChange={(value) => typeof value === 'number' && value >= 1 && onChange({ frame: value === 1 ? undefined : value })}
+            value={nth}
+            onChange={(value) => typeof value === 'number' && value >= 1 && onChange({ nth: value === 1 ? undefined : value })}
           />
         )}
         {sequences.length > 0 && (
@@ -94,7 +106,7 @@ export function TagPanel({ study, series, search, onChange }: Props) {
           {data ? (find.trim() ? `${count(rows.length)} of ${plural(data.items.length, 'tag')}` : plural(data.items.length, 'tag')) : ''}
         </span>
       </div>
-      {error && <ErrorNotice error={error} title="The tags could not be read" onRetry={() => void refetch()} />}
+      {error && <ErrorNotice error={error} title="The tags could not be read" onRetry={refetch} />}
       {!data && !error && (
         <div className={classes.tagWait}>
           {Array.from({ length: 12 }, (_, i) => (

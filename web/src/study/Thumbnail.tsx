@@ -6,10 +6,10 @@ import classes from './study.module.css'
 export function Thumbnail({ series, size = 60 }: { series: Series; size?: number }) {
   const [failed, setFailed] = useState(false)
   const style = { width: size, height: size }
-  if (!series.num_images || failed)
+  if (!series.num_images || !series.thumbnail_url || failed)
     return (
       <span className={classes.thumb} style={style} aria-hidden>
-        {series.modality ?? '?'}
+        {series.modality || '?'}
       </span>
     )
   return (

@@ -10,8 +10,8 @@ export interface StudySearch {
   tab?: (typeof TABS)[number] | undefined
   sort?: (typeof INSTANCE_SORTS)[number] | undefined
   page?: number | undefined
-  /** Frame whose tags are shown, from 1, in geometric order. */
-  frame?: number | undefined
+  /** The instance whose tags are shown, from 1, in geometric order. */
+  nth?: number | undefined
   /** What the tags are searched for. */
   find?: string | undefined
   /** Where the same UID lies in two sources: which one. */
@@ -21,13 +21,13 @@ export interface StudySearch {
 export function studySearch(raw: RawSearch): StudySearch {
   const tab = oneOf(raw.tab, TABS)
   const page = whole(raw.page)
-  const frame = whole(raw.frame)
+  const nth = whole(raw.nth)
   return compact({
     series: text(raw.series),
     tab: tab === 'instances' ? undefined : tab,
     sort: oneOf(raw.sort, INSTANCE_SORTS),
     page: page === 1 ? undefined : page,
-    frame: frame === 1 ? undefined : frame,
+    nth: nth === 1 ? undefined : nth,
     find: text(raw.find),
     source: text(raw.source),
   })

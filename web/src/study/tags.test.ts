@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import type { TagRow } from '../api/types'
+import type { Tag } from '../api/types'
 import { visibleTags } from './tags'
 
-const row = (tag: string, keyword: string, value: string, depth = 0): TagRow => ({ tag, keyword, vr: 'LO', name: keyword, value, depth })
+const row = (tag: string, keyword: string, value: string, depth = 0): Tag => ({ tag, keyword, vr: 'LO', name: keyword, value, depth })
 
 const rows = [
   row('0008,0060', 'Modality', 'CT'),

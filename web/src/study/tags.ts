@@ -1,20 +1,20 @@
 /** Which rows of a tag list are seen: a search keeps the sequences that lead to what it found, a closed sequence hides what is in it. */
-import type { TagRow } from '../api/types'
+import type { Tag } from '../api/types'
 
 export interface VisibleTag {
-  row: TagRow
+  row: Tag
   /** Place in the whole list: the key of the row, and of what is closed. */
   index: number
   /** It has items below it that can be folded away. */
   opens: boolean
 }
 
-export function matches(row: TagRow, needle: string): boolean {
+export function matches(row: Tag, needle: string): boolean {
   const hay = `${row.tag} ${row.tag.replace(',', '')} ${row.keyword} ${row.name} ${row.value}`.toLowerCase()
   return hay.includes(needle)
 }
 
-export function visibleTags(rows: readonly TagRow[], find: string, closed: ReadonlySet<number>): VisibleTag[] {
+export function visibleTags(rows: readonly Tag[], find: string, closed: ReadonlySet<number>): VisibleTag[] {
   const needle = find.trim().toLowerCase().replace(/^\((.*)\)$/, '$1')
   const keep = new Array<boolean>(rows.length).fill(!needle)
   if (needle) {

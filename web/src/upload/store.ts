@@ -148,7 +148,7 @@ class UploadStore {
       if (this.abort.signal.aborted) return
       for (const job of this.state.jobs.filter((one) => !hasEnded(one))) {
         try {
-          const { data } = await fetchClient.GET('/api/v1/imaging/jobs/{id}', { params: { path: { id: job.id } } })
+          const { data } = await fetchClient.GET('/api/v1/imaging/jobs/{job_id}', { params: { path: { job_id: job.id } } })
           if (!data) continue
           this.set({ jobs: this.state.jobs.map((one) => (one.id === data.id ? data : one)) })
           if (hasEnded(data)) this.refresh()
@@ -170,7 +170,7 @@ class UploadStore {
     const open = this.state.jobs.filter((job) => !hasEnded(job))
     this.set({ phase: 'cancelled' })
     await Promise.allSettled(
-      open.map((job) => fetchClient.POST('/api/v1/imaging/jobs/{id}/cancel', { params: { path: { id: job.id } } })),
+      open.map((job) => fetchClient.POST('/api/v1/imaging/jobs/{job_id}/cancel', { params: { path: { job_id: job.id } } })),
     )
     this.refresh()
   }

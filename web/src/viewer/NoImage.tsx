@@ -10,11 +10,11 @@ import type { StudySearch } from '../study/search'
 import classes from './viewer.module.css'
 
 export function NoImage({ study, series }: { study: StudyDetail; series: Series }) {
-  const [search, setSearch] = useState<Pick<StudySearch, 'frame' | 'find'>>({})
-  const { data } = api.useQuery('get', '/api/v1/imaging/studies/{id}/instances', {
-    params: { path: { id: study.id }, query: { series: series.id, limit: 20 } },
+  const [search, setSearch] = useState<Pick<StudySearch, 'nth' | 'find'>>({})
+  const { data } = api.useQuery('get', '/api/v1/imaging/studies/{study}/instances', {
+    params: { path: { study: String(study.id) }, query: { series: String(series.id), limit: 20 } },
   })
-  const what = modalityName(series.modality ?? 'OT')
+  const what = modalityName(series.modality || 'OT')
   return (
     <div className={classes.noImage} data-testid="no-image">
       <header>

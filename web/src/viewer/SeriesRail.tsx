@@ -6,7 +6,7 @@ import classes from './viewer.module.css'
 
 interface Props {
   series: readonly Series[]
-  chosen: string | undefined
+  chosen: number | undefined
   onChoose: (series: Series) => void
 }
 

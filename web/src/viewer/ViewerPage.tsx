@@ -7,7 +7,7 @@ import type { Series, StudyDetail } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
 import { age, date, time } from '../common/format'
 import { useKeys } from '../common/useKeys'
-import { seriesTitle } from '../study/seriesText'
+import { firstToLookAt, seriesTitle } from '../study/seriesText'
 import { CineBar } from './CineBar'
 import { Help } from './Help'
 import { NoImage } from './NoImage'
@@ -36,19 +36,19 @@ function useDark() {
 
 function pick(study: StudyDetail | undefined, id: string | undefined): Series | undefined {
   if (!study) return undefined
-  const asked = id ? study.series.find((one) => one.id === id || one.series_instance_uid === id) : undefined
-  return asked ?? study.series.find((one) => one.num_images > 0) ?? study.series[0]
+  const asked = id ? study.series.find((one) => String(one.id) === id || one.series_instance_uid === id) : undefined
+  return asked ?? firstToLookAt(study.series)
 }
 
 function cornersOf(study: StudyDetail, series: Series) {
   const sex = [study.patient_sex, age(study.patient_birth_date, study.study_date)].filter(Boolean).join(', ')
   return {
     topLeft: [study.patient_name, study.patient_id, sex, study.study_description, `${date(study.study_date)} ${time(study.study_time)}`].filter(
-      (line): line is string => Boolean(line?.trim()),
+      (line) => line.trim() !== '',
     ),
     topRight: [
       `${series.series_number != null ? `${series.series_number} · ` : ''}${seriesTitle(series)}`,
-      series.modality ?? '',
+      series.modality,
       [series.manufacturer, series.model].filter(Boolean).join(' '),
     ].filter(Boolean),
   }
@@ -90,14 +90,14 @@ export function ViewerPage() {
   useEffect(() => {
     if (image === undefined || !series) return
     const timer = window.setTimeout(() => {
-      if (image !== search.image || search.instance) change({ series: series.id, image, instance: undefined })
+      if (image !== search.image || search.instance) change({ series: String(series.id), image, instance: undefined })
     }, URL_PAUSE_MS)
     return () => window.clearTimeout(timer)
     // eslint-disable-next-line react-hooks/exhaustive-deps -- only a new image, not a new URL, is a reason to write
   }, [image, series?.id])
 
   const choose = (next: Series) => {
-    if (next.id !== series?.id) change({ series: next.id, image: undefined, instance: undefined }, false)
+    if (next.id !== series?.id) change({ series: String(next.id), image: undefined, instance: undefined }, false)
   }
   const stepSeries = (by: number) => {
     const all = study?.series ?? []
@@ -109,7 +109,7 @@ export function ViewerPage() {
       series: stepSeries,
       help: () => setHelp(true),
       text: () => setText(!text),
-      back: () => void navigate({ to: '/imaging/$studyId', params: { studyId }, search: { series: series?.id, source: search.source } }),
+      back: () => void navigate({ to: '/imaging/$studyId', params: { studyId }, search: { series: series && String(series.id), source: search.source } }),
     }),
     !help,
   )
@@ -131,16 +131,16 @@ export function ViewerPage() {
           color="gray"
           aria-label="Back to the study"
           renderRoot={(props) => (
-            <Link to="/imaging/$studyId" params={{ studyId }} search={{ series: series?.id, source: search.source }} {...props} />
+            <Link to="/imaging/$studyId" params={{ studyId }} search={{ series: series && String(series.id), source: search.source }} {...props} />
           )}
         >
           <IconArrowLeft size={19} />
         </ActionIcon>
         <h1 className={classes.name}>
-          <span>{study?.patient_name ?? (study ? 'No name' : '')}</span>
+          <span>{study ? study.patient_name || 'No name' : ''}</span>
           <span className="dim">{study ? [study.study_description, date(study.study_date)].filter(Boolean).join(' · ') : ''}</span>
         </h1>
-        <Toolbar stack={pictures ? stack : null} state={pictures ? state : undefined} onHelp={() => setHelp(true)} />
+        {(pictures || !study) && <Toolbar stack={stack} state={state} onHelp={() => setHelp(true)} />}
       </header>
       <SeriesRail series={study?.series ?? []} chosen={series?.id} onChoose={choose} />
       <main className={classes.main} data-text={text}>

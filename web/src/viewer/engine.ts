@@ -46,6 +46,7 @@ export function startEngine(): Promise<void> {
         textBoxColorSelected: '#ffd479',
         textBoxFontFamily: 'Inter Variable, system-ui, sans-serif',
         textBoxFontSize: '13px',
+        textBoxBackground: 'rgba(0, 0, 0, 0.6)',
         lineWidth: '1.5',
       },
     })

@@ -255,14 +255,13 @@ export class Stack {
     if (!viewport || this.dead || this.shown < 0) return
     const { voiRange, invert } = viewport.getProperties()
     const window = voiRange ? fromRange(voiRange.lower, voiRange.upper) : null
-    const { rotation = 0, flipHorizontal = false, flipVertical = false } = viewport.getViewPresentation()
+    const { flipHorizontal = false, flipVertical = false } = viewport.getViewPresentation()
     const pan = viewport.getPan()
     const change: Partial<StackState> = {
       center: window && round(window.center),
       width: window && round(window.width),
       zoom: round(viewport.getZoom(), 3),
       pan: [round(pan[0], 1), round(pan[1], 1)],
-      rotation: ((Math.round(rotation) % 360) + 360) % 360,
       flipped: [flipHorizontal, flipVertical],
       inverted: invert ?? false,
       edges: this.edges(),
@@ -415,7 +414,10 @@ export class Stack {
   rotate(by: number) {
     const { viewport } = this
     if (!viewport) return
-    viewport.setViewPresentation({ rotation: (this.state.rotation + by + 360) % 360 })
+    // Kept here: what the viewport tells of its rotation is mixed with its flips.
+    const rotation = (this.state.rotation + by + 360) % 360
+    viewport.setViewPresentation({ rotation })
+    this.set({ rotation })
     viewport.render()
   }
 
@@ -440,6 +442,7 @@ export class Stack {
     viewport.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false })
     viewport.resetCamera({ resetPan: true, resetZoom: true, resetToCenter: true })
     viewport.resetProperties()
+    this.set({ rotation: 0 })
     viewport.render()
     this.sync()
   }

@@ -22,8 +22,8 @@ async function fetchMetadata(root: string, signal: AbortSignal): Promise<Dataset
 }
 
 export function useStudy(studyId: string, source: string | undefined) {
-  return api.useQuery('get', '/api/v1/imaging/studies/{id}', {
-    params: { path: { id: studyId }, query: source ? { source } : {} },
+  return api.useQuery('get', '/api/v1/imaging/studies/{study}', {
+    params: { path: { study: studyId }, query: source ? { source } : {} },
   })
 }
 
