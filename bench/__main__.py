@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ Measured = defaultdict[str, list[float]]
 def main() -> None:
     """Parse the options, measure, print."""
     options = _options()
+    # Ended from outside, the servers end too: the exit passes through every `with` and `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = [scenario for scenario in SCENARIOS if not options.only or scenario.name in options.only]
     ours, theirs = Measured(list), Measured(list)
     failures = 0
@@ -80,6 +83,7 @@ def _measure(scenario: Scenario, side: Side, measured: Measured, quick: bool) ->
     try:
         for key, value in side(folder, scenario.quick if quick else scenario.full).items():
             measured[key].append(value)
+            print(f"    {key} {value:,.2f}", file=sys.stderr)
     finally:
         shutil.rmtree(folder)
 

@@ -14,7 +14,7 @@ HILUM = [sys.executable, "-m", "hilum"]
 
 def environment(data: Path) -> dict[str, str]:
     """The variables for a command on `data`: defaults in all else, so that the user's own settings do not count."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HILUM_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HILUM_", "PYTHON"))}
     return kept | {"HILUM_DATA": str(data), "PYTHONSAFEPATH": "1"}
 
 

@@ -193,7 +193,7 @@ SCENARIOS = (
         "the first start, data made on the way",
         Corpus("none", studies=0, series=0, instances=0, edge=0),
         Corpus("none", studies=0, series=0, instances=0, edge=0),
-        _hilum_alone(_demo, "demo", "/"),
+        _hilum_alone(_demo, "demo", "/imaging"),
         None,
         (Row("demo.page", "hilum demo to page served", "s", "lower", Goal("value", 30)),),
     ),

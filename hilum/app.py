@@ -1,6 +1,5 @@
 """The HTTP door: every route of Hilum in one application, the page beside them, and what guards them all."""
 
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -14,17 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import hilum
 from hilum.core import routes as core_routes
-from hilum.core.blobs import Blobs, open_blobs
 from hilum.core.config import Settings
-from hilum.core.database import Database
 from hilum.core.errors import HilumError
 from hilum.core.http import install_problems, problem
-from hilum.core.jobs import Jobs
 from hilum.core.metrics import measure, metrics_text
 from hilum.imaging.archive import routes as archive_routes
-from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import routes as intake_routes
+from hilum.services import Services
 
 STATIC: Final = Path(str(files("hilum"))) / "static"
 _CSP: Final = (
@@ -36,24 +32,6 @@ _LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
 _UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What one process of Hilum works with."""
-
-    settings: Settings
-    database: Database
-    archive: Archive
-    jobs: Jobs
-
-
-def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
-    """Put the rooms together and teach the process their jobs."""
-    blobs: Blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
-    archive = Archive(database, blobs, settings)
-    intake_routes.register(jobs, archive)
-    return Services(settings, database, archive, jobs)
 
 
 def create_app(services: Services) -> FastAPI:

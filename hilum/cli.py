@@ -19,6 +19,7 @@ from rich.table import Table
 import hilum
 from hilum.core.config import Settings, explain_settings, load_settings
 from hilum.core.errors import HilumError, Invalid
+from hilum.core.log import configure_logging
 from hilum.core.supervise import exit_on_signals
 
 app = typer.Typer(
@@ -61,6 +62,13 @@ def main() -> None:
         sys.exit(1)
 
 
+def _settings(data: Path | None, **given: object) -> Settings:
+    """Read the settings, and from here on log as they say, to standard error: standard output is the command's own."""
+    settings = load_settings(data, **given)
+    configure_logging(settings, "command")
+    return settings
+
+
 def _say_error(error: HilumError) -> None:
     err.print(f"hilum: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
 
@@ -83,7 +91,7 @@ def demo(
     """Make demo data (about 40 people, 60 studies), import it and serve it."""
     from hilum.demo.run import prepare, reset_demo
 
-    settings = load_settings(data, port=port)
+    settings = _settings(data, port=port)
     if reset:
         reset_demo(settings)
     with _bar("Demo data") as bar:
@@ -99,7 +107,7 @@ def serve(
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that run jobs.  [default: 1]")] = None,
 ) -> None:
     """Serve the page, the REST API and DICOMweb, and run jobs."""
-    _serve(load_settings(data, host=host, port=port, workers=workers), open_browser=False)
+    _serve(_settings(data, host=host, port=port, workers=workers), open_browser=False)
 
 
 def _serve(settings: Settings, *, open_browser: bool) -> None:
@@ -127,7 +135,7 @@ def api(
     from hilum.serve import serve_http
 
     del supervised
-    serve_http(load_settings(data, host=host, port=port), listener)
+    serve_http(_settings(data, host=host, port=port), listener)
 
 
 @app.command()
@@ -135,7 +143,7 @@ def worker(data: Data = None, supervised: Supervised = False) -> None:
     """Run one process of job workers alone, to scale out."""
     from hilum.serve import work
 
-    work(load_settings(data), supervised=supervised)
+    work(_settings(data), supervised=supervised)
 
 
 @app.command("import")
@@ -150,7 +158,7 @@ def import_files(
     missing = [str(path) for path in paths if not path.exists() and not path.is_symlink()]
     if missing:
         raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
-    settings = load_settings(data)
+    settings = _settings(data)
     from hilum.imaging.intake.command import run_import
 
     with _bar("Importing", hidden=as_json) as bar:
@@ -214,7 +222,7 @@ def add_source(
     from hilum.core.database import open_database
     from hilum.imaging.archive.sources import add_source as add
 
-    with open_database(load_settings(data), pool_size=1) as database:
+    with open_database(_settings(data), pool_size=1) as database:
         add(database, key, name or key)
     out.print(f"Source {key} is there.", markup=False, highlight=False)
 
@@ -225,7 +233,7 @@ def list_sources(data: Data = None, as_json: Json = False) -> None:
     from hilum.core.database import open_database
     from hilum.imaging.archive.query import sources
 
-    with open_database(load_settings(data), pool_size=1) as database, database.connect() as connection:
+    with open_database(_settings(data), pool_size=1) as database, database.connect() as connection:
         rows = [dict(row) for row in sources(connection)]
     if as_json:
         print(json.dumps(rows))  # noqa: T201
@@ -241,7 +249,7 @@ def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", he
     """Bring the schema up to date; every start does so too."""
     from hilum.core.database import open_database
 
-    with open_database(load_settings(data), pool_size=1):
+    with open_database(_settings(data), pool_size=1):
         if not quiet:
             out.print("The database is up to date.")
 
@@ -249,7 +257,7 @@ def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", he
 @app.command()
 def config(data: Data = None, as_json: Json = False) -> None:
     """Print every setting, its value and where it came from."""
-    settings = load_settings(data)
+    settings = _settings(data)
     entries = explain_settings(settings, {"data": data})
     if as_json:
         document = {e.name: {"value": e.value, "origin": e.origin, "description": e.description} for e in entries}

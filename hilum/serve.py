@@ -65,9 +65,10 @@ def serve_http(settings: Settings, listener: int | None) -> None:
     """Run one HTTP process, on a socket handed down by the supervisor or on one of its own."""
     import uvicorn
 
-    from hilum.app import assemble, create_app
+    from hilum.app import create_app
     from hilum.core.database import open_database
     from hilum.core.jobs import open_jobs
+    from hilum.services import assemble
 
     if listener is not None:
         die_with_parent()
@@ -87,9 +88,9 @@ def serve_http(settings: Settings, listener: int | None) -> None:
 
 def work(settings: Settings, *, supervised: bool) -> None:
     """Run one process of job workers."""
-    from hilum.app import assemble
     from hilum.core.database import open_database
     from hilum.core.jobs import open_jobs
+    from hilum.services import assemble
 
     if supervised:
         die_with_parent()

@@ -136,7 +136,7 @@ make_python() { # LEVEL
         "$uv" venv --quiet --clear --python "$python" "$VENV"
     fi
     say "installing the Python packages of requirements/$1.txt"
-    "$uv" pip sync --quiet --python "$PYTHON" --require-hashes "$ROOT/requirements/$1.txt" >&2
+    "$uv" pip sync --quiet --compile-bytecode --python "$PYTHON" --require-hashes "$ROOT/requirements/$1.txt" >&2
     # The sync takes out what the lock does not name, the package itself included.
     "$uv" pip install --quiet --python "$PYTHON" --no-deps --editable "$ROOT" >&2
     stamp "$VENV/.hilum-level" "$1"

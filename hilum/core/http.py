@@ -203,5 +203,15 @@ def _range(header: str, size: int) -> tuple[int, int] | str | None:
 
 
 def base_url(request: Request, public_url: str) -> str:
-    """The address that stands in URLs: the setting's, else the one that the client used; without a slash at the end."""
-    return public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    """The address that stands in URLs: the setting's, else the one that the client used; without a slash at the end.
+
+    Without the setting only this machine's own names are answered, so a ``Host`` without a port (dicomweb-client sends
+    such a one to every server) means the port that the request came in by.
+    """
+    if public_url:
+        return public_url.rstrip("/")
+    base = request.base_url
+    _, port = request.scope.get("server") or (None, None)
+    if base.port is None and port not in (None, 443 if base.scheme == "https" else 80):
+        base = base.replace(port=port)
+    return str(base).rstrip("/")

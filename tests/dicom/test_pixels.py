@@ -224,6 +224,41 @@ def test_a_frame_that_is_larger_than_its_header_says_is_not_decoded(codec: str) 
     assert "2000 x 2000 x 1" in str(caught.value)
 
 
+def test_a_cut_jpeg_ls_frame_is_refused_at_once() -> None:
+    data = wheel_file("MR_small_jpeg_ls_lossless.dcm").read_bytes()
+    header, file = scan(data), io.BytesIO(data)
+    image, frame = describe(file, header), read_frame(file, header, frame_offsets(file, header), 0)
+    began = time.process_time()
+    for length in (3000, 3500, 4000):
+        with pytest.raises(Unreadable):
+            decode_frame(frame[:length], image)
+    assert time.process_time() - began < 1
+
+
+def test_a_damaged_lossless_jpeg_frame_does_not_end_the_process() -> None:
+    data = wheel_file("SC_rgb_jpeg_gdcm.dcm").read_bytes()
+    header, file = scan(data), io.BytesIO(data)
+    image, frame = describe(file, header), bytearray(read_frame(file, header, frame_offsets(file, header), 0))
+    frame[21] = 170  # a damaged code table
+    with suppress(Unreadable):
+        decode_frame(bytes(frame), image)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(36, 26), (20, 1), (24, 0)], ids=["outside", "far too many", "no height"]
+)
+def test_tiles_that_would_keep_a_decoder_busy_are_refused(offset: int, value: int) -> None:
+    frame = bytearray(imagecodecs.htj2k_encode(np.zeros((512, 512), np.uint8)))
+    struct.pack_into(">I", frame, 4 + offset, value)
+    if offset == 20:
+        struct.pack_into(">I", frame, 4 + 24, value)
+    image = dataclasses.replace(
+        IMAGE, transfer_syntax_uid="1.2.840.10008.1.2.4.201", rows=512, columns=512, bits_allocated=8, bits_stored=8
+    )
+    with pytest.raises(Unreadable, match="tiles"):
+        decode_frame(bytes(frame), image)
+
+
 def test_run_lengths_cannot_fill_more_than_the_image() -> None:
     bomb = struct.pack("<16I", 1, 64, *([0] * 14)) + b"\x81\x00" * 1_000_000
     image = dataclasses.replace(

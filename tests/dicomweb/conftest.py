@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -39,8 +40,14 @@ class Web:
 
     def post(self, body: object, content_type: str | None = None, study: str = "", **headers: str) -> httpx.Response:
         """POST a body of any kind."""
-        kind = content_type if content_type is not None else f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-        given = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Content-Type": kind} if kind else {})
+        kind = (
+            content_type
+            if content_type is not None
+            else f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
+        )
+        given = {name.replace("_", "-"): value for name, value in headers.items()} | (
+            {"Content-Type": kind} if kind else {}
+        )
         path = f"/studies/{study}" if study else "/studies"
         return httpx.post(self.root + path, content=body, headers=given, timeout=60)  # pyright: ignore[reportArgumentType]
 
@@ -56,15 +63,24 @@ class Web:
 @pytest.fixture
 def web(archive: Archive) -> Iterator[Web]:
     """The service, listening on loopback."""
+    with listening(archive) as running:
+        yield running
+
+
+@contextmanager
+def listening(archive: Archive) -> Iterator[Web]:
+    """Serve an archive."""
     app = create_app(Services(archive.settings, archive.database, archive, Jobs(archive.database)))
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until(lambda: server.started, what="a started server")
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield Web(f"http://127.0.0.1:{port}/dicom-web", archive)
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield Web(f"http://127.0.0.1:{port}/dicom-web", archive)
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 def parts(answer: httpx.Response) -> list[tuple[dict[str, str], bytes]]:
@@ -78,6 +94,6 @@ def parts(answer: httpx.Response) -> list[tuple[dict[str, str], bytes]]:
     assert pieces[-1].startswith(b"--")
     for piece in pieces[1:-1]:
         head, _, body = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        fields = (line.split(": ", 1) for line in head.decode().split("\r\n"))
-        found.append(({name: value for name, value in fields}, body))
+        fields = (tuple(line.split(": ", 1)) for line in head.decode().split("\r\n"))
+        found.append((dict(fields), body))
     return found

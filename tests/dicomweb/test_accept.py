@@ -107,7 +107,11 @@ def test_w13_a_study_is_never_given_as_a_single_part() -> None:
 @pytest.mark.parametrize(
     ("header", "stored", "expected"),
     [
-        ("multipart/related; type=application/octet-stream; transfer-syntax=*", J2K, ("application/octet-stream", J2K, True)),
+        (
+            "multipart/related; type=application/octet-stream; transfer-syntax=*",
+            J2K,
+            ("application/octet-stream", J2K, True),
+        ),
         ("multipart/related; type=application/octet-stream", J2K, None),
         ('multipart/related; type="image/jp2"', J2K, ("image/jp2", J2K, True)),
         ('multipart/related; type="image/*"', J2K, ("image/jp2", J2K, True)),
@@ -143,9 +147,8 @@ def test_w29_what_ohif_accepts_is_given() -> None:
 
 
 def test_equal_wishes_are_met_in_the_order_of_the_client() -> None:
-    assert chosen("application/json, application/dicom+json", [Offer("application/dicom+json"), Offer("application/json")]) == (
-        "application/json", "", False,
-    )  # fmt: skip
+    offers = [Offer("application/dicom+json"), Offer("application/json")]
+    assert chosen("application/json, application/dicom+json", offers) == ("application/json", "", False)
 
 
 def test_a_refusal_names_what_can_be_had() -> None:
@@ -160,7 +163,15 @@ def test_bulk_data_of_several_parts_is_multipart() -> None:
 
 @pytest.mark.parametrize(
     ("field", "taken"),
-    [("gzip", True), ("br, gzip;q=0.5", True), ("*", True), ("gzip;q=0", False), ("gzip; q=0.0", False), ("br", False), ("", False)],
+    [
+        ("gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0", False),
+        ("br", False),
+        ("", False),
+    ],
 )
 def test_the_gzip_coding(field: str, taken: bool) -> None:
     assert accepts_gzip({"accept-encoding": field}) is taken

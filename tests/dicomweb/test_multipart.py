@@ -19,12 +19,22 @@ def read(body: bytes, boundary: bytes = b"B", size: int = 1 << 20) -> list[tuple
     return [(part.headers, b"".join(part.chunks)) for part in read_parts(blocks(body, size), boundary)]
 
 
-def body_of(parts: list[bytes], boundary: bytes = b"B", header: bytes = b"Content-Type: application/dicom\r\n") -> bytes:
-    return b"".join(b"--" + boundary + b"\r\n" + header + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--"
+def body_of(
+    parts: list[bytes], boundary: bytes = b"B", header: bytes = b"Content-Type: application/dicom\r\n"
+) -> bytes:
+    return (
+        b"".join(b"--" + boundary + b"\r\n" + header + b"\r\n" + part + b"\r\n" for part in parts)
+        + b"--"
+        + boundary
+        + b"--"
+    )
 
 
 @given(
-    st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([b"\r\n--", b"\r\n--B", b"--B--", b"\r", b"\r\n-"])), max_size=5),
+    st.lists(
+        st.one_of(st.binary(max_size=60), st.sampled_from([b"\r\n--", b"\r\n--B", b"--B--", b"\r", b"\r\n-"])),
+        max_size=5,
+    ),
     st.integers(1, 40),
     st.sampled_from([b"B", b"0f3cf5c0-70e0", b"a'()+_,./:=?b"]),
 )
@@ -74,7 +84,7 @@ def test_no_more_than_a_block_is_held() -> None:
             yield bytes(100_000)
         yield b"\r\n--B--"
 
-    (part,) = read_parts(endless(), b"B"),
+    (part,) = (read_parts(endless(), b"B"),)
     sizes = [len(chunk) for one in part for chunk in one.chunks]
     assert sum(sizes) == 100_000_000
     assert max(sizes) <= 200_000
@@ -86,8 +96,8 @@ def test_s18_a_body_without_parts_gives_none() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"--A\r\n\r\nx\r\n--A--", b"--B\r\n\r\nx", b"--B\r\n\r\nx\r\n--B", b"--B\r\nno header\r\n\r\n", b"x" * 100_000,
-     b"--B\r\n" + b"X: y\r\n" * 100 + b"\r\n--B--", b"--B\r\nX: " + b"y" * 20_000],
+    [b"", b"x" * 100_000, b"--A\r\n\r\nx\r\n--A--", b"--B\r\n\r\nx", b"--B\r\n\r\nx\r\n--B",
+     b"--B\r\nno header\r\n\r\n", b"--B\r\n" + b"X: y\r\n" * 100 + b"\r\n--B--", b"--B\r\nX: " + b"y" * 20_000],
 )  # fmt: skip
 def test_a_broken_body_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(BadRequest):

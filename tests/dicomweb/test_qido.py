@@ -208,7 +208,8 @@ def test_q18_q40_names_match_without_case_or_accents_and_by_group(three: Web, na
 
 
 @pytest.mark.parametrize(
-    "field", ["includefield=StationName", "includefield=00081010", "includefield=Modality,StationName", "includefield=all"]
+    "field",
+    ["includefield=StationName", "includefield=00081010", "includefield=Modality,StationName", "includefield=all"],
 )
 def test_q19_q21_fields_are_included_by_keyword_tag_list_or_all(web: Web, field: str) -> None:
     web.keep(ct(1, StationName="CT99"))

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,8 +22,12 @@ def counts(server: Server) -> tuple[int, int, int]:
 
 
 def children(server: Server, word: str) -> list[psutil.Process]:
-    own = psutil.Process(server.process.pid).children(recursive=True)
-    return [process for process in own if word in process.cmdline()]
+    found: list[psutil.Process] = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if word in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_killed_in_the_middle_of_an_import_and_begun_again_each_file_is_there_once(tmp_path: Path, data: Path) -> None:

@@ -40,7 +40,7 @@ def installed(open_folder: Path, wheel: Path) -> Path:
     locked = ["--constraint", str(ROOT / "requirements" / "base.txt")]
     for command in (
         [uv, "venv", "--quiet", "--python", sys.executable, str(environment)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *locked, str(wheel)],
+        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *locked, str(wheel)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ _NO_FRAME: Final = frozenset((0xC4, 0xC8, 0xCC))
 _JPEG_LS: Final = 0xF7
 _SIZ: Final = b"\xff\x4f\xff\x51"
 _MAX_MARKERS: Final = 4096
+_MAX_TILES: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,11 @@ def _jpeg(frame: bytes) -> CodeStream:
 
 def _jpeg_2000(frame: bytes, start: int) -> CodeStream:
     """Sizes of the SIZ segment and the component transform of the COD segment (ISO/IEC 15444-1 annex A)."""
-    length, _, x, y, x0, y0, *_, components, depth = struct.unpack_from(">HH8IHB", frame, start + 4)
+    length, _, x, y, x0, y0, tx, ty, tx0, ty0, components, depth = struct.unpack_from(">HH8IHB", frame, start + 4)
+    if not (tx0 <= x0 < x and ty0 <= y0 < y and tx0 + tx > x0 and ty0 + ty > y0):
+        raise Unreadable("pixels", "The compressed frame is damaged: its tiles do not cover the image.")
+    if -(-(x - tx0) // tx) * -(-(y - ty0) // ty) > _MAX_TILES:
+        raise Unreadable("pixels", "The compressed frame has more tiles than the standard allows.")
     transformed, position = None, start + 4 + length
     for _ in range(_MAX_MARKERS):
         marker, length = struct.unpack_from(">HH", frame, position)

@@ -33,7 +33,6 @@ _RUNS: Final = re.compile(r"[^*?^=\s]{3,}")
 _INDEXED: Final = frozenset(
     ("st.study_description", "st.accession_number", "st.facility", "st.patient_id", "st.study_instance_uid")
 )
-_ENDS_OF_TIME: Final = (("23", "59", "59"), "235959")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,8 @@ def _text(attribute: Attribute, value: str) -> _Sql:
 
 def _words(attribute: Attribute, value: str) -> _Sql:
     column = attribute.column
-    return _narrowed(column, value, f"hilum.fold({column}) like hilum.fold(%s)", (_like(value),))
+    sql: LiteralString = f"{column} ilike %s"
+    return _narrowed(column, value, sql, (_like(value),))
 
 
 def _name(attribute: Attribute, value: str) -> _Sql:

@@ -43,26 +43,31 @@ class Metadata:
         return gzip.decompress(self.compressed)
 
 
-def entity_tag(archive: Archive, target: Target, root: str) -> str:
-    """What changes whenever the metadata of a study, series or instance does; raises ``NotFound`` for none such."""
-    with archive.database.connect() as connection:
-        if target.instance:
-            rows = find_instances(connection, target)
-            versions = [str(row["digest"]) for row in rows]
-        else:
-            versions = [f"{row['id']}-{row['version']}" for row in find_series(connection, target)]
-    return blake2b("\n".join((root, *versions)).encode(), digest_size=16).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What metadata is asked of: the one instance that a path names, or its series.
+
+    Attributes
+    ----------
+    etag : str
+        What changes whenever the metadata does.
+    """
+
+    target: Target
+    root: str
+    rows: Sequence[Row]
+    etag: str
 
 
-def metadata(archive: Archive, target: Target, root: str) -> Metadata:
-    """The metadata of a study, series or instance.
+def look_up(archive: Archive, target: Target, root: str) -> Found:
+    """Find what metadata is asked of.
 
     Parameters
     ----------
     archive : Archive
         Where it is kept.
     target : Target
-        What is asked for.
+        A study, series or instance.
     root : str
         Base URL of the service, with which BulkDataURIs begin.
 
@@ -70,16 +75,23 @@ def metadata(archive: Archive, target: Target, root: str) -> Metadata:
     ------
     NotFound
         There is no such thing.
-    HilumError
-        No instance of it can be read.
     """
-    if target.instance:
-        with archive.database.connect() as connection:
-            rows = find_instances(connection, target)
-        return _made(archive, rows, root)
     with archive.database.connect() as connection:
-        series = find_series(connection, target)
-    parts = [_of_series(archive, target, row, root) for row in series]
+        if target.instance:
+            rows = find_instances(connection, target)
+            versions = [str(row["digest"]) for row in rows]
+        else:
+            rows = find_series(connection, target)
+            versions = [f"{row['id']}-{row['version']}" for row in rows]
+    etag = blake2b("\n".join((root, *versions)).encode(), digest_size=16).hexdigest()
+    return Found(target, root, rows, etag)
+
+
+def metadata(archive: Archive, found: Found) -> Metadata:
+    """The metadata of what was found; raises a ``HilumError`` when no instance of it can be read."""
+    if found.target.instance:
+        return _made(archive, found.rows, found.root)
+    parts = [_of_series(archive, found.target, row, found.root) for row in found.rows]
     if len(parts) == 1:
         return parts[0]
     bodies = (part.plain[1:-1] for part in parts)

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from hilum.imaging.archive.study_json import da, element, tm
 from hilum.imaging.dicomweb.attributes import Attribute, Level, of_level
 from hilum.imaging.dicomweb.matching import Search
-from hilum.imaging.dicomweb.syntaxes import available_syntaxes
+from hilum.imaging.dicomweb.syntaxes import available_syntax
 
-_RETRIEVE_URL: Final = "00081190"
+_URL: Final = "00081190"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -139,46 +139,57 @@ def _studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
     """The ready-made objects with the Retrieve URL in its place before (0010,0010), which every one of them has."""
     parts: list[bytes] = []
     for uid, attributes in cast("Sequence[tuple[str, str]]", rows):
-        url = f',"{_RETRIEVE_URL}":{{"vr":"UR","Value":["{root}/studies/{uid}"]}},"00100010":'
+        url = f',"{_URL}":{{"vr":"UR","Value":["{root}/studies/{uid}"]}},"00100010":'
         parts.append(attributes.replace(',"00100010":', url, 1).encode())
     return parts
 
 
 def _lower(rows: Sequence[tuple[object, ...]], wanted: Search, root: str) -> list[bytes]:
+    """Series and instances. The plan is in the order of the tags, so that an object needs no sorting."""
     shown = _shown(wanted)
     places = {one.keyword: place for place, one in enumerate(shown, start=2)}
+    series_at, instance_at = places["SeriesInstanceUID"], places.get("SOPInstanceUID")
+    plan: list[tuple[str, int, Attribute | None]] = sorted(
+        [(one.tag, place, one) for place, one in enumerate(shown, start=2)] + [("0020000D", 0, None), (_URL, 0, None)],
+        key=lambda step: step[0],
+    )
     parents = _study_tags(wanted)
     objects: list[bytes] = []
     for row in rows:
-        study, attributes = cast("tuple[str, str]", row[:2])
-        found: dict[str, object] = {}
-        if attributes:
-            known = _decode(attributes)
-            found = dict(known) if parents is None else {tag: known[tag] for tag in parents if tag in known}
-        found["0020000D"] = element("UI", study)
-        url = f"{root}/studies/{study}/series/{row[places['SeriesInstanceUID']]}"
-        if wanted.level == Level.INSTANCE:
-            found["00080056"] = element("CS", "ONLINE")
-            url = f"{url}/instances/{row[places['SOPInstanceUID']]}"
-        found[_RETRIEVE_URL] = element("UR", url)
-        for one, value in zip(shown, row[2:], strict=True):
-            if value not in (None, "") or one.given == "always" or one.tag in wanted.included:
-                found[one.tag] = _element(one, value)
-        objects.append(_encode(dict(sorted(found.items()))))
+        url = f"{root}/studies/{row[0]}/series/{row[series_at]}"
+        own: dict[str, object] = {}
+        if instance_at is not None:
+            url = f"{url}/instances/{row[instance_at]}"
+        for tag, place, one in plan:
+            if one is None:
+                own[tag] = _single("UR", url) if tag == _URL else _single("UI", row[0])
+            elif (value := row[place]) is not None and value != "":
+                own[tag] = _element(one, value)
+            elif one.given == "always" or tag in wanted.included:
+                own[tag] = {"vr": one.vr}
+        if row[1]:
+            known = _decode(cast("str", row[1]))
+            kept = known if parents is None else {tag: known[tag] for tag in parents if tag in known}
+            own = dict(sorted((kept | own).items()))
+        objects.append(_encode(own))
     return objects
 
 
+def _single(vr: str, value: object) -> dict[str, object]:
+    return {"vr": vr, "Value": [value]}
+
+
 def _element(attribute: Attribute, value: object) -> dict[str, object]:
-    if attribute.keyword == "AvailableTransferSyntaxUID":
-        return element("UI", *available_syntaxes(str(value)))
-    if isinstance(value, date):
-        return element(attribute.vr, da(value))
-    if isinstance(value, time):
-        return element(attribute.vr, tm(value))
+    vr = attribute.vr
+    if isinstance(value, int):
+        return _single(vr, value)
     if isinstance(value, str):
-        return element(attribute.vr, *value.split("\\"))
-    values = cast("list[object]", value) if isinstance(value, list) else [value]
-    return element(attribute.vr, *values)
+        if attribute.keyword == "AvailableTransferSyntaxUID":
+            return _single(vr, available_syntax(value))
+        return element(vr, *value.split("\\")) if "\\" in value else _single(vr, value)
+    if isinstance(value, list):
+        return element(vr, *cast("list[object]", value))
+    return element(vr, da(value) if isinstance(value, date) else tm(value) if isinstance(value, time) else value)
 
 
 def _shown(wanted: Search) -> tuple[Attribute, ...]:

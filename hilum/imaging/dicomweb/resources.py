@@ -4,13 +4,15 @@ to read their bytes, and the plain Part 10 file behind each."""
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, LiteralString, cast
 
+import psycopg
 import sqlalchemy as sa
+from psycopg.abc import Params
+from psycopg.rows import dict_row
 
 from hilum.core.blobs import Blobs
 from hilum.core.errors import NotFound
-from hilum.imaging.archive.models import Instance, Series, Source, Study
 from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import Row
 from hilum.imaging.dicom.header import Header, scan_file
@@ -18,21 +20,20 @@ from hilum.imaging.dicom.source import inflated_file
 from hilum.imaging.dicomweb.matching import check_path_uid
 
 MAX_INFLATED: Final = 512 << 20
-_COLUMNS: Final = (
-    Instance.id,
-    Instance.sop_instance_uid,
-    Instance.sop_class_uid,
-    Instance.transfer_syntax_uid,
-    Instance.num_frames,
-    Instance.bits_allocated,
-    Instance.size,
-    Instance.digest,
-    Instance.blob_key,
-    Instance.path,
-    Instance.path_mtime_ns,
-    Series.series_instance_uid,
-    Study.study_instance_uid,
-)
+_ABOVE: Final[LiteralString] = """
+  hilum.study st join hilum.series se on se.study_id = st.id
+    and st.source_id = (select id from hilum.source where key = %(source)s) and st.study_instance_uid = %(study)s
+"""
+_SERIES_COLUMNS: Final[LiteralString] = "se.id, se.series_instance_uid, se.version"
+_INSTANCE_COLUMNS: Final[LiteralString] = """
+  i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.blob_key, i.path,
+  i.path_mtime_ns, se.series_instance_uid, st.study_instance_uid
+"""
+_PLACES: Final[LiteralString] = """
+  select number, frame_offsets[number] as "start", frame_offsets[number + 1] as "end"
+  from hilum.instance, unnest(%s::bigint[]) number
+  where id = %s and frame_offsets[number + 1] is not null
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +65,30 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
-    query = (
-        sa.select(*_COLUMNS)
-        .join(Series, Series.id == Instance.series_id)
-        .join(Study, Study.id == Instance.study_id)
-        .join(Source, Source.id == Study.source_id)
-        .where(*_conditions(target))
-        .order_by(
-            Series.series_number.asc().nulls_last(),
-            Series.id,
-            Instance.instance_number.asc().nulls_last(),
-            Instance.id,
-        )
-    )
-    rows = connection.execute(query).mappings().all()
-    if not rows:
-        raise NotFound(f"There is no such {target.noun} here.")
-    return rows
+    query: LiteralString = f"""
+      select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id {_narrowed(target)}
+      order by se.series_number nulls last, se.id, i.instance_number nulls last, i.id
+    """
+    return _found(connection, query, target)
 
 
 def find_series(connection: sa.Connection, target: Target) -> Sequence[Row]:
     """The series (id, UID and version) that a path names, by number; raises ``NotFound`` as `find_instances`."""
-    query = (
-        sa.select(Series.id, Series.series_instance_uid, Series.version)
-        .join(Study, Study.id == Series.study_id)
-        .join(Source, Source.id == Study.source_id)
-        .where(*_conditions(target))
-        .order_by(Series.series_number.asc().nulls_last(), Series.id)
-    )
-    rows = connection.execute(query).mappings().all()
+    query: LiteralString = f"""
+      select {_SERIES_COLUMNS} from {_ABOVE} {_narrowed(target)} order by se.series_number nulls last, se.id
+    """
+    return _found(connection, query, target)
+
+
+def _narrowed(target: Target) -> LiteralString:
+    series: LiteralString = "and se.series_instance_uid = %(series)s" if target.series else ""
+    return f"{series} and i.sop_instance_uid = %(instance)s" if target.instance else series
+
+
+def _found(connection: sa.Connection, query: LiteralString, target: Target) -> Sequence[Row]:
+    target.check()
+    uids = {"study": target.study, "series": target.series, "instance": target.instance}
+    rows = _rows(connection, query, uids | {"source": target.source})
     if not rows:
         raise NotFound(f"There is no such {target.noun} here.")
     return rows
@@ -110,16 +106,15 @@ def frame_places(connection: sa.Connection, instance_id: int, frames: Sequence[i
     frames : sequence of int
         Frame numbers, 1-based. Only these are read: the table of a slide has hundreds of thousands.
     """
-    wanted = sa.func.unnest(sa.literal(list(frames), sa.ARRAY(sa.BigInteger))).table_valued("number").render_derived()
-    number = wanted.c.number
-    query = (
-        sa.select(number, Instance.frame_offsets[number], Instance.frame_offsets[number + 1])
-        .select_from(Instance)
-        .join(wanted, sa.true())
-        .where(Instance.id == instance_id, Instance.frame_offsets.is_not(None))
-    )
-    places = {row[0]: (row[1], row[2]) for row in connection.execute(query)}
-    return {number: (start, end) for number, (start, end) in places.items() if start is not None and end is not None}
+    rows = _rows(connection, _PLACES, (list(frames), instance_id))
+    return {row["number"]: (row["start"], row["end"]) for row in rows}
+
+
+def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -> Sequence[Row]:
+    """Ask by hand-written SQL: these questions stand before every frame, and composing them costs more than asking."""
+    driver = cast("psycopg.Connection", connection.connection.driver_connection)
+    with driver.cursor(row_factory=dict_row) as cursor:
+        return cast("Sequence[Row]", cursor.execute(query, parameters).fetchall())
 
 
 @contextmanager
@@ -142,13 +137,3 @@ def instance_url(root: str, row: Row) -> str:
     """The URL of an instance below the base URL of the service."""
     uids = row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"]
     return f"{root}/studies/{uids[0]}/series/{uids[1]}/instances/{uids[2]}"
-
-
-def _conditions(target: Target) -> list[sa.ColumnElement[bool]]:
-    target.check()
-    conditions = [Source.key == target.source, Study.study_instance_uid == target.study]
-    if target.series:
-        conditions.append(Series.series_instance_uid == target.series)
-    if target.instance:
-        conditions.append(Instance.sop_instance_uid == target.instance)
-    return conditions

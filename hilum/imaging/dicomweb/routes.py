@@ -1,9 +1,10 @@
 """The addresses of DICOMweb, below ``/dicom-web`` for the source ``default`` and ``/sources/{key}/dicom-web`` for any.
 They read the request, call one function of this room and hand on its answer."""
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from hilum.core.http import base_url, matches
@@ -105,11 +106,12 @@ def search_series_instances(
 def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], root: str, target: Target) -> Response:
     media_type = choose_or_refuse(ranges, _JSON).media_type
     gzip = accepts_gzip(request.headers)
-    etag = metadata.entity_tag(archive, target, root) + ("-gzip" if gzip else "")
+    wanted = metadata.look_up(archive, target, root)
+    etag = wanted.etag + ("-gzip" if gzip else "")
     headers = {"ETag": f'"{etag}"', "Cache-Control": PRIVATE, "Vary": "Accept, Accept-Encoding"}
     if matches(request, etag):
         return Response(status_code=304, headers=headers)
-    found = metadata.metadata(archive, target, root)
+    found = metadata.metadata(archive, wanted)
     status = 200
     if not found.complete:
         status = 206
@@ -229,6 +231,7 @@ async def _store(
 
 _SERIES: Final = "/studies/{study}/series/{series}"
 _INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
+_METHODS: Final = ("POST", "PUT", "PATCH", "DELETE")
 _STORING: Final = (("/studies", store_instances), ("/studies/{study}", store_in_study))
 _READING: Final = (
     ("/studies", search_studies),
@@ -255,7 +258,20 @@ def _router(prefix: str) -> APIRouter:
     for path, endpoint in _READING:
         router.add_api_route(path, endpoint, methods=["GET"], response_class=Response)
         router.add_api_route(path, endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False)
+    for path in dict.fromkeys(path for path, _ in (*_STORING, *_READING)):
+        allowed = ["GET", "HEAD", *(["POST"] if path in dict(_STORING) else [])]
+        others = [method for method in _METHODS if method not in allowed]
+        router.add_api_route(path, _refusal(allowed), methods=others, include_in_schema=False)
     return router
+
+
+def _refusal(allowed: list[str]) -> Callable[[], Response]:
+    """An endpoint that names all the methods of its address: the framework would name those of one route."""
+
+    def refuse() -> Response:
+        raise HTTPException(405, headers={"Allow": ", ".join(allowed)})
+
+    return refuse
 
 
 routers: Final = [_router("/dicom-web"), _router("/sources/{key}/dicom-web")]

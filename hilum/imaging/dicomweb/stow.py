@@ -18,6 +18,7 @@ from hilum.imaging.archive.catalogue import Outcome, SourceRef
 from hilum.imaging.archive.store import Archive, Batch
 from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.header import Header, NotDicom
+from hilum.imaging.dicom.uids import check_uid
 from hilum.imaging.dicomweb import multipart
 from hilum.imaging.dicomweb.accept import DICOM, RELATED, parse_media_type
 from hilum.imaging.dicomweb.matching import check_path_uid
@@ -223,7 +224,8 @@ class _Upload:
         return False
 
     def _inspect(self, name: str, header: Header) -> None:
-        self._identities[name] = header.first("SOPClassUID"), header.first("SOPInstanceUID")
+        uids = header.first("SOPClassUID"), header.first("SOPInstanceUID")
+        self._identities[name] = (uids[0] if check_uid(uids[0]) else "", uids[1] if check_uid(uids[1]) else "")
         if self._study is not None and header.first("StudyInstanceUID") != self._study:
             raise _OtherStudy
 

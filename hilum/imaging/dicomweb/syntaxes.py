@@ -3,7 +3,6 @@ them what is stored can be given."""
 
 from typing import Final
 
-from hilum.imaging.dicom.uids import is_compressed
 from hilum.imaging.dicomweb.accept import DICOM, EXPLICIT_LITTLE, OCTETS, Offer
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -51,7 +50,7 @@ def dicom_offers(stored: str, *, single: bool) -> list[Offer]:
 
 def frame_offers(stored: str, *, single: bool) -> list[Offer]:
     """How frames of this transfer syntax can be given: as octets, and compressed ones by their own media type."""
-    syntax = available_syntaxes(stored)[0]
+    syntax = available_syntax(stored)
     offers = _both(OCTETS, [(syntax, True)], single=single)
     for media_type in _MEDIA_TYPES.get(stored, ()):
         offers.extend(_both(media_type, [(stored, True)], single=single))
@@ -73,9 +72,9 @@ def bulkdata_offers(stored: str, *, parts: int) -> list[Offer]:
     return [*single, *(Offer(media_type, multipart=True) for media_type in types)]
 
 
-def available_syntaxes(stored: str) -> tuple[str, ...]:
-    """The transfer syntaxes in which pixels can be had, the first as (0008,3002) Available Transfer Syntax UID."""
-    return (stored,) if is_compressed(stored) or not is_convertible(stored) else (EXPLICIT_LITTLE,)
+def available_syntax(stored: str) -> str:
+    """The transfer syntax in which pixels can be had, (0008,3002) Available Transfer Syntax UID."""
+    return EXPLICIT_LITTLE if is_convertible(stored) else stored
 
 
 def _both(media_type: str, syntaxes: list[tuple[str, bool]], *, single: bool) -> list[Offer]:

@@ -39,6 +39,7 @@ def import_paths(
     *,
     in_place: bool = False,
     origin: str = "import",
+    within: Path | None = None,
 ) -> None:
     """Import everything at or below some paths.
 
@@ -54,6 +55,8 @@ def import_paths(
         Index files where they lie instead of copying them; a zip is always copied.
     origin
         What to record as the way in.
+    within
+        A folder that no link may lead out of; None allows any link.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def import_paths(
     zips: list[Path] = []
     with ThreadPoolExecutor(LANES, "import") as lanes:
         try:
-            for done in _bounded(lanes, take, _groups(walk(paths), tally)):
+            for done in _bounded(lanes, take, _groups(walk(paths, within), tally)):
                 tally.written(done.written)
                 for code, name in done.skipped:
                     tally.skip(code, name)

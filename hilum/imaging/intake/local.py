@@ -50,4 +50,4 @@ def local_folder(settings: Settings, folder: str) -> Path:
 def import_local(archive: Archive, arguments: Mapping[str, object], progress: Progress) -> None:
     """Import a folder of the server; run by a worker."""
     path = local_folder(archive.settings, str(arguments["dir"]))
-    import_paths(archive, archive.source(str(arguments["source"])), [path], Tally(progress))
+    import_paths(archive, archive.source(str(arguments["source"])), [path], Tally(progress), within=path)

@@ -1,16 +1,13 @@
 """REST of the intake: uploads, and imports of the server's own folders. Both answer with the job that does the work."""
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
 from hilum.core.http import PROBLEMS, Model, refuse_unknown_parameters
-from hilum.core.jobs import Jobs
 from hilum.core.routes import Job, TheJobs, show
 from hilum.imaging.archive.routes import TheArchive
-from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake import local, uploads
 
 router = APIRouter(
@@ -23,12 +20,6 @@ class LocalImport(Model):
 
     source: str = "default"
     dir: Annotated[str, Field(max_length=4096, description="Relative to an import root.")] = local.DEFAULT_FOLDER
-
-
-def register(jobs: Jobs, archive: Archive) -> None:
-    """Teach a process the jobs of this room."""
-    jobs.add(uploads.KIND, partial(uploads.import_upload, archive))
-    jobs.add(local.KIND, partial(local.import_local, archive))
 
 
 @router.post(

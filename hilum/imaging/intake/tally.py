@@ -11,6 +11,7 @@ SKIPPED = {
     "not_regular": "It is a pipe, socket or device, not a file.",
     "loop": "The link leads back to a folder above it.",
     "missing": "It does not exist.",
+    "outside": "The link leads out of the folder that may be imported.",
     "unreadable_file": "The system cannot read it.",
     "bad_zip": "The zip is damaged or empty.",
     "damaged_member": "A member of the zip is damaged.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Trouble: TypeAlias = Literal["permission", "not_regular", "loop", "missing", "unreadable_file"]
+Trouble: TypeAlias = Literal["permission", "not_regular", "loop", "missing", "outside", "unreadable_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,25 @@ class Found:
     trouble: Trouble | None = None
 
 
-def walk(paths: Iterable[Path]) -> Iterator[Found]:
-    """Yield every regular file at or below the paths, and what stood in the way."""
+def walk(paths: Iterable[Path], within: Path | None = None) -> Iterator[Found]:
+    """Yield every regular file at or below the paths, and what stood in the way.
+
+    Parameters
+    ----------
+    paths
+        Where to begin.
+    within
+        A folder that no link may lead out of; None allows any link.
+    """
+    root = os.path.realpath(within) if within else None
     for path in paths:
-        yield from _visit(str(path), frozenset())
+        yield from _visit(str(path), frozenset(), root)
 
 
-def _visit(path: str, above: frozenset[tuple[int, int]]) -> Iterator[Found]:
+def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
+    if root and os.path.islink(path) and not f"{os.path.realpath(path)}/".startswith(f"{root}/"):  # noqa: PTH114
+        yield Found(Path(path), trouble="outside")
+        return
     try:
         status = os.stat(path)  # noqa: PTH116 - a string, not a Path: a million of these are made
     except OSError as error:
@@ -35,12 +47,12 @@ def _visit(path: str, above: frozenset[tuple[int, int]]) -> Iterator[Found]:
     if stat.S_ISREG(status.st_mode):
         yield Found(Path(path), status.st_size)
     elif stat.S_ISDIR(status.st_mode):
-        yield from _folder(path, (status.st_dev, status.st_ino), above)
+        yield from _folder(path, (status.st_dev, status.st_ino), above, root)
     else:
         yield Found(Path(path), trouble="not_regular")
 
 
-def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]]) -> Iterator[Found]:
+def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
     if own in above:
         yield Found(Path(path), trouble="loop")
         return
@@ -50,7 +62,7 @@ def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]]) 
         yield _trouble(path, error)
         return
     for name in names:
-        yield from _visit(f"{path}/{name}", above | {own})
+        yield from _visit(f"{path}/{name}", above | {own}, root)
 
 
 def _trouble(path: str, error: OSError) -> Found:

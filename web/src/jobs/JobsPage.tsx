@@ -75,7 +75,7 @@ export function JobsPage() {
         keepMounted={false}
         onChange={(view) => void navigate({ search: view === 'set-aside' ? { view } : {} })}
       >
-        <Tabs.List px={6}>
+        <Tabs.List className="tabs">
           <Tabs.Tab value="jobs">Jobs</Tabs.Tab>
           <Tabs.Tab value="set-aside">
             Set aside <span className="dim">{stats ? count(stats.set_aside) : ''}</span>

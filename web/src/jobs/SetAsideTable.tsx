@@ -36,6 +36,9 @@ export function SetAsideTable({ page, onPage }: { page: number; onPage: (page: n
               <th scope="col">
                 <span>Reason</span>
               </th>
+              <th scope="col" style={{ width: '26%' }}>
+                <span>Name</span>
+              </th>
               <th scope="col" style={{ width: '8rem' }}>
                 <span>Came by</span>
               </th>
@@ -54,10 +57,11 @@ export function SetAsideTable({ page, onPage }: { page: number; onPage: (page: n
             </tr>
           </thead>
           <tbody>
-            {!data && <SkeletonRows rows={8} columns={6} />}
+            {!data && <SkeletonRows rows={8} columns={7} />}
             {data?.items.map((file) => (
               <tr key={file.id} data-testid="set-aside-row">
                 <td>{file.reason}</td>
+                <td className={classes.fileName}>{file.name}</td>
                 <td>{file.origin}</td>
                 <td>{file.source}</td>
                 <td className="right">{bytes(file.size)}</td>

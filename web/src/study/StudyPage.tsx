@@ -84,7 +84,7 @@ export function StudyPage() {
                 }}
                 keepMounted={false}
               >
-                <Tabs.List className={classes.tabs}>
+                <Tabs.List className="tabs">
                   <Tabs.Tab value="instances">
                     Instances <span className="dim">{count(series?.num_instances)}</span>
                   </Tabs.Tab>

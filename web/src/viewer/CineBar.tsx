@@ -1,7 +1,8 @@
 /** Playing a cine: start, stop, how fast. */
 import { ActionIcon, Slider } from '@mantine/core'
 import { IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react'
-import type { Stack, StackState } from './stack'
+import type { Stack } from './stack'
+import type { StackState } from './state'
 import classes from './viewer.module.css'
 
 export function CineBar({ stack, state }: { stack: Stack; state: StackState }) {

@@ -20,7 +20,7 @@ export function NoImage({ study, series }: { study: StudyDetail; series: Series 
       <header>
         <IconFileText size={30} stroke={1.4} />
         <div>
-          <strong>This series holds no image</strong>
+          <strong>{series.num_images ? 'This series holds no image that can be shown here' : 'This series holds no image'}</strong>
           <p>
             {what === 'Other' ? 'Other data' : what}, {plural(series.num_instances, 'instance')}. What is in it is read in its tags.
           </p>

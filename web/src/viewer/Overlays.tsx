@@ -1,6 +1,7 @@
 /** What stands over the picture: who, what, which image, how it is windowed, and what lies under the pointer. */
 import { along } from './frames'
-import type { Probe, StackState } from './stack'
+import type { Probe } from './readout'
+import type { StackState } from './state'
 import classes from './viewer.module.css'
 
 const trim = (value: number, digits = 1) => String(Number(value.toFixed(digits)))

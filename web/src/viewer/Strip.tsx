@@ -1,7 +1,7 @@
 /** The stack at a glance, and the way through it: what is loaded, where one is, drag or press to go. */
 import { useRef } from 'react'
 import { ranges } from './prefetch'
-import type { StackState } from './stack'
+import type { StackState } from './state'
 import classes from './viewer.module.css'
 
 export function Strip({ state, onGo }: { state: StackState; onGo: (index: number) => void }) {

@@ -4,7 +4,8 @@ import {
   IconAdjustments, IconAngle, IconArrowAutofitHeight, IconArrowsMove, IconContrast, IconFlipHorizontal, IconFlipVertical, IconHelp,
   IconPlayerPause, IconPlayerPlay, IconRefresh, IconRotateClockwise, IconRuler2, IconTrash, IconZoomIn, type Icon,
 } from '@tabler/icons-react'
-import type { Stack, StackState, Tool } from './stack'
+import type { Stack } from './stack'
+import type { StackState, Tool } from './state'
 import classes from './viewer.module.css'
 import { WindowMenu } from './WindowMenu'
 

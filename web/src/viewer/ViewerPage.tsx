@@ -7,6 +7,7 @@ import type { Series, StudyDetail } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
 import { age, date, time } from '../common/format'
 import { useKeys } from '../common/useKeys'
+import { hasImage } from './frames'
 import { firstToLookAt, seriesTitle } from '../study/seriesText'
 import { CineBar } from './CineBar'
 import { Help } from './Help'
@@ -75,7 +76,7 @@ export function ViewerPage() {
   })
   const root = series ? seriesRoot(series) : undefined
   useEffect(() => {
-    if (!stack || !datasets || !root) return
+    if (!stack || !datasets?.some(hasImage) || !root) return
     stack.open(datasets, root, start.current).then(
       () => setBroken(null),
       (error: unknown) => setBroken(error),
@@ -114,7 +115,7 @@ export function ViewerPage() {
     !help,
   )
 
-  const pictures = series !== undefined && series.num_images > 0
+  const pictures = series !== undefined && series.num_images > 0 && !(datasets && !datasets.some(hasImage))
   const error = studyError ?? (pictures ? (seriesError ?? broken) : null)
   useEffect(() => {
     document.title = series ? `${seriesTitle(series)} · Hilum` : 'Hilum'

@@ -2,7 +2,8 @@
 import { Button, Kbd, NumberInput, Popover } from '@mantine/core'
 import { IconChevronDown } from '@tabler/icons-react'
 import { useState } from 'react'
-import type { Stack, StackState } from './stack'
+import type { Stack } from './stack'
+import type { StackState } from './state'
 import classes from './viewer.module.css'
 import { presetsOf } from './windows'
 

@@ -2,6 +2,8 @@
 export interface Element {
   vr: string
   Value?: unknown[]
+  /** Base64, little endian. */
+  InlineBinary?: string
 }
 
 export type Dataset = Record<string, Element | undefined>

@@ -1,6 +1,6 @@
 /** Cornerstone3D, started once for the page: loader with its workers, tools, and the cap of the image cache. */
-import { cache, eventTarget, imageLoadPoolManager, imageRetrievalPoolManager, init as initCore, Enums, getConfiguration } from '@cornerstonejs/core'
-import { init as initLoader } from '@cornerstonejs/dicom-image-loader'
+import { cache, eventTarget, imageLoadPoolManager, imageRetrievalPoolManager, init as initCore, Enums, getConfiguration, imageLoader, metaData, type Types } from '@cornerstonejs/core'
+import { init as initLoader, wadors } from '@cornerstonejs/dicom-image-loader'
 import {
   addTool, AngleTool, annotation, init as initTools, LengthTool, PanTool, StackScrollTool, WindowLevelTool, ZoomTool,
 } from '@cornerstonejs/tools'
@@ -14,6 +14,20 @@ export const PREFETCH_REQUESTS = 4
 export function cacheBytes(): number {
   const memory = 'deviceMemory' in navigator && typeof navigator.deviceMemory === 'number' ? navigator.deviceMemory : 4
   return (memory >= 8 ? 1024 : memory >= 4 ? 640 : 320) * MIB
+}
+
+/** A frame that cannot be decoded may come back as an image without size or with too few pixels: that is no image. */
+function checked(image: Types.IImage): Types.IImage {
+  const { rows, columns } = (metaData.get('imagePixelModule', image.imageId) ?? {}) as { rows?: number; columns?: number }
+  if (!rows || !columns || image.rows !== rows || image.columns !== columns) throw new Error('the decoder gave no picture of the right size')
+  const pixels = image.getPixelData().length
+  if (pixels < rows * columns) throw new Error(`the decoder gave ${pixels} of ${rows * columns} pixels`)
+  return image
+}
+
+const loadChecked: Types.ImageLoaderFn = (imageId, options) => {
+  const { promise } = wadors.loadImage(imageId, options)
+  return { promise: promise.then((image) => checked(image as Types.IImage)), cancelFn: undefined }
 }
 
 let started: Promise<void> | undefined
@@ -31,6 +45,7 @@ export function startEngine(): Promise<void> {
       useLegacyMetadataProvider: true,
       maxWebWorkers: Math.max(1, Math.min(4, Math.floor((navigator.hardwareConcurrency || 2) / 2))),
     })
+    imageLoader.registerImageLoader('wadors', loadChecked)
     initTools()
     for (const tool of [WindowLevelTool, PanTool, ZoomTool, StackScrollTool, LengthTool, AngleTool]) addTool(tool)
     const styles = annotation.config.style.getDefaultToolStyles()

@@ -85,7 +85,9 @@ function rateOf(dataset: Dataset): number | undefined {
   return ms && ms > 0 ? 1000 / ms : undefined
 }
 
+/** Whether there is a picture that the decoder can show; one bit a pixel (segmentations, overlays) it reads wrongly. */
 export function hasImage(dataset: Dataset): boolean {
+  if (num(dataset, '00280100') === 1) return false
   return (num(dataset, '00280010') ?? 0) > 0 && (num(dataset, '00280011') ?? 0) > 0 && str(dataset, '00280004') !== undefined
 }
 

@@ -1,6 +1,7 @@
 /** What each key does in the viewer. */
 import type { KeyMap } from '../common/useKeys'
-import type { Stack, StackState, Tool } from './stack'
+import type { Stack } from './stack'
+import type { StackState, Tool } from './state'
 import { presetByKey } from './windows'
 
 interface Acts {

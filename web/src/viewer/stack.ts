@@ -4,7 +4,7 @@
  * could not be had, the picture before it is hidden.
  */
 import {
-  cache, type StackViewport, Enums, eventTarget, imageLoader, RenderingEngine, utilities,
+  cache, type StackViewport, type Types, Enums, eventTarget, imageLoader, RenderingEngine,
 } from '@cornerstonejs/core'
 import { wadors } from '@cornerstonejs/dicom-image-loader'
 import {
@@ -14,12 +14,12 @@ import {
 import type { Dataset } from './dicomjson'
 import { str } from './dicomjson'
 import { cacheBytes, listen, loadFailure, PREFETCH_REQUESTS, startEngine } from './engine'
-import type { Frame, Vector } from './frames'
-import { letters, opposite, stackOf } from './frames'
+import { type Frame, stackOf } from './frames'
+import { forLoader } from './loader'
 import { nextToLoad } from './prefetch'
+import { edges, probe, type Probe, valueRange } from './readout'
+import { EMPTY, type Measurement, type StackState, type Tool } from './state'
 import { fromRange, toRange } from './windows'
-
-export type Tool = 'window' | 'pan' | 'zoom' | 'scroll' | 'length' | 'angle'
 
 // `toolName` is untyped in some of the classes.
 const nameOf = (tool: { toolName: unknown }) => String(tool.toolName)
@@ -40,47 +40,14 @@ const ALWAYS: Partial<Record<Tool, object[]>> = {
   zoom: [{ mouseButton: MouseBindings.Secondary }, { numTouchPoints: 2 }],
 }
 
-export interface Measurement {
-  uid: string
-  kind: 'Length' | 'Angle'
-  text: string
-  index: number
-}
+type IImage = Types.IImage
+type LoadError = { imageId: string; error: unknown } | { reason?: unknown }[]
 
-export interface StackState {
-  phase: 'starting' | 'loading' | 'ready' | 'failed'
-  /** The image asked for, from 0; the one on the screen unless `phase` says otherwise. */
-  index: number
-  count: number
-  frame: Frame | undefined
-  center: number | null
-  width: number | null
-  zoom: number
-  pan: readonly [number, number]
-  rotation: number
-  flipped: readonly [boolean, boolean]
-  inverted: boolean
-  tool: Tool
-  playing: boolean
-  rate: number
-  loaded: ReadonlySet<number>
-  failures: ReadonlyMap<number, string>
-  measurements: readonly Measurement[]
-  /** Letters at the left, right, top and bottom edge. */
-  edges: readonly [string, string, string, string]
-}
+const LATE_MS = 60_000
 
-export interface Probe {
-  column: number
-  row: number
-  value: string
-  position: Vector | undefined
-}
-
-const EMPTY: StackState = {
-  phase: 'starting', index: 0, count: 0, frame: undefined, center: null, width: null, zoom: 1, pan: [0, 0], rotation: 0,
-  flipped: [false, false], inverted: false, tool: 'window', playing: false, rate: 15, loaded: new Set(), failures: new Map(),
-  measurements: [], edges: ['', '', '', ''],
+/** Some failures of the loader never come back: after a minute the place of a prefetch is given to another image. */
+function late(): Promise<never> {
+  return new Promise((_, reject) => setTimeout(() => reject(new Error('it did not arrive within a minute')), LATE_MS))
 }
 
 let made = 0
@@ -103,6 +70,8 @@ export class Stack {
   private wanted: number | undefined
   private fetching = new Set<number>()
   private imageBytes = 0
+  /** The zoom at which the picture fits: 1 when a GPU draws, canvas px a pixel when the CPU does. */
+  private fitZoom = 1
   private clock: number | undefined
 
   constructor(
@@ -141,7 +110,7 @@ export class Stack {
       const dataset = bySop.get(frame.sop)
       const imageId = this.imageIds[index]
       // The loader finds later frames of an instance through its first one. It writes into what it is given: hence the copy.
-      if (dataset && imageId && frame.number === 1) wadors.metaDataManager.add(imageId, { ...dataset } as never)
+      if (dataset && imageId && frame.number === 1) wadors.metaDataManager.add(imageId, forLoader(dataset) as never)
     })
     const index = typeof start === 'string' ? Math.max(0, frames.findIndex((frame) => frame.sop === start)) : start
     const first = Math.max(0, Math.min(frames.length - 1, index))
@@ -160,6 +129,7 @@ export class Stack {
     })
     await this.viewport?.setStack(this.imageIds, first)
     if (generation !== this.generation) return
+    this.fitZoom = this.viewport?.getZoom() ?? 1
     this.sync()
     this.prefetch()
   }
@@ -180,11 +150,12 @@ export class Stack {
     const { ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED } = ToolEnums.Events
     const detail = <T>(heard: (detail: T) => void) => (event: CustomEvent<T>) => heard(event.detail)
     this.stops = [
-      listen(this.element, Events.STACK_NEW_IMAGE, detail<{ imageId: string }>(({ imageId }) => this.onShown(mine(imageId)))),
+      listen(this.element, Events.STACK_NEW_IMAGE, detail<{ imageId: string; image: IImage }>(({ imageId, image }) => this.onShown(mine(imageId), image))),
       listen(this.element, Events.IMAGE_RENDERED, () => this.sync()),
       listen(this.element, Events.CAMERA_MODIFIED, () => this.sync()),
       listen(this.element, Events.VOI_MODIFIED, () => this.sync()),
-      listen(eventTarget, Events.IMAGE_LOAD_ERROR, detail<{ imageId: string; error: unknown }>(({ imageId, error }) => this.onFailed(mine(imageId), error))),
+      listen(eventTarget, Events.IMAGE_LOAD_ERROR, detail<LoadError>((error) => this.onLoadError(error))),
+      listen(window, 'unhandledrejection', (event) => this.onLostError(event)),
       listen(eventTarget, Events.IMAGE_CACHE_IMAGE_ADDED, detail<{ image: { imageId: string; sizeInBytes: number } }>(({ image }) => {
         this.imageBytes = image.sizeInBytes
         this.onLoaded(mine(image.imageId))
@@ -214,14 +185,23 @@ export class Stack {
   }
 
   resize() {
-    if (this.viewport) this.engine?.resize(true, true)
+    const { viewport } = this
+    if (!viewport) return
+    const zoom = this.state.zoom
+    this.engine?.resize(true, true)
+    if (this.shown >= 0) this.fitZoom = viewport.getZoom() / zoom
   }
 
   // What arrives
 
-  private onShown(index: number | undefined) {
+  private onShown(index: number | undefined, image: IImage) {
     if (index === undefined) return
+    const firstOne = this.shown < 0
     this.shown = index
+    if (firstOne) {
+      this.fitZoom = this.viewport?.getZoom() ?? 1
+      this.windowByValues(image)
+    }
     if (this.state.failures.has(index)) {
       const failures = new Map(this.state.failures)
       failures.delete(index)
@@ -236,6 +216,17 @@ export class Stack {
     if (index === undefined) return
     const failures = new Map(this.state.failures).set(index, loadFailure(error))
     this.set({ failures, ...(index === this.state.index ? { phase: 'failed' as const } : {}) })
+  }
+
+  /** One image that could not be had, or a list of those that could not be drawn, which says not which: it is the one asked for. */
+  private onLoadError(detail: LoadError) {
+    if (Array.isArray(detail)) this.onFailed(this.state.index, detail[0]?.reason)
+    else this.onFailed(this.places.get(detail.imageId), detail.error)
+  }
+
+  /** The loader loses some of its errors on the way: they reach only the window, and the image would be waited for for ever. */
+  private onLostError(event: Event) {
+    if (this.state.phase === 'loading') this.onFailed(this.state.index, (event as PromiseRejectionEvent).reason)
   }
 
   private onLoaded(index: number | undefined) {
@@ -255,41 +246,17 @@ export class Stack {
     if (!viewport || this.dead || this.shown < 0) return
     const { voiRange, invert } = viewport.getProperties()
     const window = voiRange ? fromRange(voiRange.lower, voiRange.upper) : null
-    const { flipHorizontal = false, flipVertical = false } = viewport.getViewPresentation()
     const pan = viewport.getPan()
     const change: Partial<StackState> = {
       center: window && round(window.center),
       width: window && round(window.width),
-      zoom: round(viewport.getZoom(), 3),
+      zoom: round(viewport.getZoom() / this.fitZoom, 3),
       pan: [round(pan[0], 1), round(pan[1], 1)],
-      flipped: [flipHorizontal, flipVertical],
       inverted: invert ?? false,
-      edges: this.edges(),
+      edges: edges(viewport, this.element, this.frames[this.shown]),
     }
     const same = (Object.keys(change) as (keyof StackState)[]).every((key) => JSON.stringify(change[key]) === JSON.stringify(this.state[key]))
     if (!same) this.set(change)
-  }
-
-  private edges(): StackState['edges'] {
-    const frame = this.frames[this.shown]
-    const { viewport } = this
-    if (!viewport || !frame || (!frame.orientation && !frame.patientOrientation)) return ['', '', '', '']
-    const middle: [number, number] = [this.element.clientWidth / 2, this.element.clientHeight / 2]
-    const from = viewport.canvasToWorld(middle)
-    const towards = (dx: number, dy: number): Vector => {
-      const to = viewport.canvasToWorld([middle[0] + dx, middle[1] + dy])
-      return [to[0] - from[0], to[1] - from[1], to[2] - from[2]]
-    }
-    const name = (direction: Vector): string => {
-      if (frame.orientation) return letters(direction)
-      const [row = '', column = ''] = frame.patientOrientation ?? []
-      const [x, y] = direction
-      const along = Math.abs(x) >= Math.abs(y) ? row : column
-      return (Math.abs(x) >= Math.abs(y) ? x : y) >= 0 ? along : opposite(along)
-    }
-    const right = name(towards(20, 0))
-    const down = name(towards(0, 20))
-    return [opposite(right), right, opposite(down), down]
   }
 
   // Going through the stack
@@ -367,16 +334,24 @@ export class Stack {
         this.fetching.delete(next)
         this.prefetch()
       }
-      imageLoader
-        .loadAndCacheImage(imageId, { requestType: Enums.RequestType.Prefetch, priority: 0, additionalDetails: { imageId } })
-        .then(done, (error: unknown) => {
-          if (generation === this.generation) this.onFailed(next, error)
-          done()
-        })
+      const load = imageLoader.loadAndCacheImage(imageId, {
+        requestType: Enums.RequestType.Prefetch, priority: 0, additionalDetails: { imageId },
+      })
+      void Promise.race([load, late()]).then(done, (error: unknown) => {
+        if (generation === this.generation) this.onFailed(next, error)
+        done()
+      })
     }
   }
 
   // How it is shown
+
+  /** Where the file brings no window, the range of its values is one. */
+  private windowByValues(image: IImage | undefined) {
+    if (!image || image.color || this.frames[this.shown]?.windows.length) return
+    this.viewport?.setProperties({ voiRange: valueRange(image) })
+    this.viewport?.render()
+  }
 
   setWindow(center: number, width: number) {
     this.viewport?.setProperties({ voiRange: toRange(center, Math.max(1e-6, width)) })
@@ -399,7 +374,7 @@ export class Stack {
   zoomBy(factor: number) {
     const { viewport } = this
     if (!viewport) return
-    viewport.setZoom(Math.min(50, Math.max(0.05, viewport.getZoom() * factor)))
+    viewport.setZoom(this.fitZoom * Math.min(50, Math.max(0.05, this.state.zoom * factor)))
     viewport.render()
   }
 
@@ -424,13 +399,16 @@ export class Stack {
   flip(axis: 'horizontal' | 'vertical') {
     const { viewport } = this
     if (!viewport) return
+    // Kept here, as the rotation is: the CPU's viewport does not tell.
     const [horizontal, vertical] = this.state.flipped
-    viewport.setViewPresentation(axis === 'horizontal' ? { flipHorizontal: !horizontal } : { flipVertical: !vertical })
+    const flipped = axis === 'horizontal' ? ([!horizontal, vertical] as const) : ([horizontal, !vertical] as const)
+    viewport.setCamera({ flipHorizontal: flipped[0], flipVertical: flipped[1] })
+    this.set({ flipped })
     viewport.render()
   }
 
   fit() {
-    this.viewport?.setZoom(1)
+    this.viewport?.setZoom(this.fitZoom)
     this.viewport?.setPan([0, 0])
     this.viewport?.render()
   }
@@ -439,10 +417,13 @@ export class Stack {
   reset() {
     const { viewport } = this
     if (!viewport) return
-    viewport.setViewPresentation({ rotation: 0, flipHorizontal: false, flipVertical: false })
+    viewport.setViewPresentation({ rotation: 0 })
+    viewport.setCamera({ flipHorizontal: false, flipVertical: false })
     viewport.resetCamera({ resetPan: true, resetZoom: true, resetToCenter: true })
     viewport.resetProperties()
-    this.set({ rotation: 0 })
+    this.set({ rotation: 0, flipped: [false, false] })
+    this.fitZoom = viewport.getZoom()
+    this.windowByValues(viewport.getCornerstoneImage())
     viewport.render()
     this.sync()
   }
@@ -492,30 +473,9 @@ export class Stack {
     if (this.viewport) toolUtilities.triggerAnnotationRenderForViewportIds([this.viewport.id])
   }
 
-  /** What lies under a point of the viewport (CSS px from its left top): the value in the unit of the modality. */
+  /** What lies under a point of the viewport (CSS px from its left top). */
   probe(x: number, y: number): Probe | null {
-    const { viewport } = this
     const frame = this.frames[this.shown]
-    if (!viewport || !frame || this.state.phase !== 'ready') return null
-    const data = viewport.getImageData()
-    const image = viewport.getCornerstoneImage()
-    // Before the first image, and where a frame was lost, the library's answers are empty whatever their types say.
-    if (!(data as unknown) || !(image as unknown)) return null
-    const world = viewport.canvasToWorld([x, y])
-    const [column = -1, row = -1] = utilities.transformWorldToIndex(data.imageData, world) as number[]
-    if (column < 0 || row < 0 || column >= image.columns || row >= image.rows) return null
-    const pixels = image.getPixelData()
-    const size = Math.max(1, Math.round(pixels.length / (image.rows * image.columns)))
-    const at = (row * image.columns + column) * size
-    const raw = Array.from(pixels.slice(at, at + Math.min(3, size)))
-    const scaled = image.preScale?.scaled ?? false
-    const values = raw.map((value) => (frame.color || scaled ? value : value * image.slope + image.intercept))
-    const text = values.map((value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(5))))).join(' ')
-    return {
-      column: column + 1,
-      row: row + 1,
-      value: frame.color ? `RGB ${text}` : frame.unit ? `${text} ${frame.unit}` : text,
-      position: frame.orientation && frame.position ? [world[0], world[1], world[2]] : undefined,
-    }
+    return this.viewport && frame && this.state.phase === 'ready' ? probe(this.viewport, frame, x, y) : null
   }
 }

@@ -1,0 +1,13 @@
+"""The jobs of the intake."""
+
+from functools import partial
+
+from hilum.core.jobs import Jobs
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake import local, uploads
+
+
+def register(jobs: Jobs, archive: Archive) -> None:
+    """Teach a process the jobs of this room."""
+    jobs.add(uploads.KIND, partial(uploads.import_upload, archive))
+    jobs.add(local.KIND, partial(local.import_local, archive))

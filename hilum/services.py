@@ -1,0 +1,29 @@
+"""What one process of Hilum works with, put together: the rooms' services and the kinds of job that it knows. Shared by
+the doors; it imports no web framework, so that a worker stays small."""
+
+from dataclasses import dataclass
+
+from hilum.core.blobs import open_blobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.jobs import Jobs
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake import tasks as intake_tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The settings, the database, the archive and the jobs of this process."""
+
+    settings: Settings
+    database: Database
+    archive: Archive
+    jobs: Jobs
+
+
+def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
+    """Put the rooms together and teach the process their jobs."""
+    blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+    archive = Archive(database, blobs, settings)
+    intake_tasks.register(jobs, archive)
+    return Services(settings, database, archive, jobs)
