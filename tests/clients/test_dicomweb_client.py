@@ -1,4 +1,5 @@
-"""dicomweb-client, the library that most of Python uses, against a running server: store, search, retrieve."""
+"""dicomweb-client, the library that most of Python uses, against a running server: store, search, retrieve. The
+tests share the server, so each has studies of its own."""
 
 import io
 
@@ -29,27 +30,28 @@ def store(client: DICOMwebClient, *files: bytes, study: str | None = None) -> py
 
 
 def test_a_study_is_stored_found_and_retrieved(client: DICOMwebClient) -> None:
-    files = [ct(1, series, instance) for series in (1, 2) for instance in (1, 2, 3)]
-    answer = store(client, *files, study=uid(1))
+    files = [ct(40, series, instance) for series in (1, 2) for instance in (1, 2, 3)]
+    answer = store(client, *files, study=uid(40))
     assert len(answer.ReferencedSOPSequence) == 6
     assert "FailedSOPSequence" not in answer
-    (study,) = client.search_for_studies(search_filters={"PatientName": "doe*"}, fields=["StudyDescription"])
+    (study,) = client.search_for_studies(search_filters={"PatientName": "doe^jane40"}, fields=["StudyDescription"])
     assert study["00201208"]["Value"] == [6]
-    series = client.search_for_series(uid(1), search_filters={"Modality": "CT"})
-    assert [one["0020000E"]["Value"][0] for one in series] == [uid(1, 1), uid(1, 2)]
-    instances = client.search_for_instances(uid(1), uid(1, 2))
-    assert [one["00080018"]["Value"][0] for one in instances] == [uid(1, 2, instance) for instance in (1, 2, 3)]
-    retrieved = client.retrieve_study(uid(1))
+    series = client.search_for_series(uid(40), search_filters={"Modality": "CT"})
+    assert [one["0020000E"]["Value"][0] for one in series] == [uid(40, 1), uid(40, 2)]
+    instances = client.search_for_instances(uid(40), uid(40, 2))
+    assert [one["00080018"]["Value"][0] for one in instances] == [uid(40, 2, instance) for instance in (1, 2, 3)]
+    retrieved = client.retrieve_study(uid(40))
     assert [one.SOPInstanceUID for one in retrieved] == [
         pydicom.dcmread(io.BytesIO(file)).SOPInstanceUID for file in files
     ]
     assert retrieved == [pydicom.dcmread(io.BytesIO(file)) for file in files]
-    assert len(client.retrieve_series(uid(1), uid(1, 1))) == 3
+    assert len(client.retrieve_series(uid(40), uid(40, 1))) == 3
 
 
 def test_pages_are_followed_to_the_end(client: DICOMwebClient) -> None:
-    store(client, *(ct(study) for study in range(1, 8)))
-    found = client.search_for_studies(limit=3, get_remaining=True)
+    store(client, *(ct(study, StudyDescription="One of seven") for study in range(1, 8)))
+    found = client.search_for_studies(search_filters={"StudyDescription": "One of*"}, limit=3, get_remaining=True)
+    assert len(found) == 7
     assert {one["0020000D"]["Value"][0] for one in found} == {uid(study) for study in range(1, 8)}
 
 

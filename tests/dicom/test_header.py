@@ -147,6 +147,13 @@ def test_a_file_offered_in_pieces_gives_the_same_header(path: Path, first: int, 
     assert all(had < need <= len(data) for had, need in needs)
 
 
+def test_a_file_for_pydicom_asks_for_more_bytes_too() -> None:
+    data = wheel_file("UN_sequence.dcm").read_bytes()
+    with pytest.raises(Truncated):
+        scan(data[:600], len(data))
+    assert scan(data).syntax_source == "pydicom"
+
+
 @given(
     path=st.sampled_from(SMALL),
     changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=6)), max_size=6),

@@ -55,8 +55,16 @@ class _Reader(io.RawIOBase):
         self._bytes: int = 0
         self._reads: int = 0
         self.overrun: int = 0
+        self.problem: Unreadable | Truncated | None = None
 
     def read(self, size: int = -1) -> bytes:
+        try:
+            return self._read(size)
+        except (Unreadable, Truncated) as problem:
+            self.problem = problem  # pydicom turns it into an error of its own in places
+            raise
+
+    def _read(self, size: int) -> bytes:
         if size < 0:  # pydicom asks so only for a deflated data set, which it would inflate without bound
             raise Unreadable("unreadable", "The deflated file's meta information is damaged.")
         data = self._source.read(self._position, min(size, MAX_BYTES + 1))
@@ -110,27 +118,30 @@ def read(source: Source, start: int | None) -> Found:
         When the source is partial and ends first.
     """
     tags: list[BaseTag | int] = [Tag(keyword) for keyword in (*a.KEYWORDS, *_NESTED_IN)]
-    with _guarded():
-        reader = _Reader(source)
+    with _guarded(source) as reader:
         return _found(reader, source, *_open(reader, start, tags))
 
 
 def read_elements(source: Source, start: int | None) -> list[Element]:
     """Every element before Pixel Data, binary values little-endian. Parameters and errors as of `read`."""
-    with _guarded():
-        data_set, _ = _open(_Reader(source), start, None)
+    with _guarded(source) as reader:
+        data_set, _ = _open(reader, start, None)
         return _elements(data_set)
 
 
 @contextmanager
-def _guarded() -> Generator[None]:
-    """pydicom raises whatever a damaged file provokes, RecursionError too; here all of it is one error."""
+def _guarded(source: Source) -> Generator[_Reader]:
+    """A reader, and every failure as one error: pydicom raises whatever a damaged file provokes, RecursionError too."""
+    reader = _Reader(source)
     try:
-        yield
-    except (Unreadable, Truncated):
-        raise
-    except Exception:
-        raise Unreadable("unreadable", "The header is damaged: neither reader understands it.") from None
+        yield reader
+    except Exception as error:
+        if isinstance(error, (Unreadable, Truncated)) and reader.problem is None:
+            raise
+        damaged = Unreadable("unreadable", "The header is damaged: neither reader understands it.")
+        raise (reader.problem or damaged) from None
+    if reader.problem is not None:
+        raise reader.problem
 
 
 def _open(reader: _Reader, start: int | None, tags: list[BaseTag | int] | None) -> tuple[Dataset, Dataset | None]:

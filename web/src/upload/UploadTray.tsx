@@ -8,6 +8,12 @@ import { Reasons } from '../jobs/Reasons'
 import { hasEnded, mergedReasons, totals, type UploadState, uploads, useUpload } from './store'
 import classes from './upload.module.css'
 
+/** How many instances came that the archive now has, new or not. */
+function arrived({ jobs }: UploadState): number {
+  const sum = totals(jobs)
+  return (sum['instances'] ?? 0) + (sum['replaced'] ?? 0) + (sum['duplicates'] ?? 0)
+}
+
 function title(state: UploadState): string {
   switch (state.phase) {
     case 'reading':
@@ -17,7 +23,8 @@ function title(state: UploadState): string {
     case 'importing':
       return 'Importing'
     case 'done':
-      return state.jobs.some((job) => job.state === 'failed') ? 'Imported in part' : 'Imported'
+      if (state.jobs.some((job) => job.state === 'failed')) return 'Imported in part'
+      return arrived(state) ? 'Imported' : 'Nothing was imported'
     case 'cancelled':
       return 'Cancelled'
     default:
@@ -83,11 +90,12 @@ export function UploadTray() {
   const aside = sum['set_aside'] ?? 0
   const ended = !busy && state.jobs.length > 0
   const failures = state.jobs.filter((job) => job.state === 'failed')
+  const good = !failures.length && arrived(state) > 0
   return (
     <section className={classes.tray} aria-label="Upload" data-phase={state.phase} data-testid="upload-tray">
       <header className={classes.head}>
-        {state.phase === 'done' && !failures.length && <IconCircleCheck size={19} className={classes.good} />}
-        {state.phase === 'done' && failures.length > 0 && <IconAlertTriangle size={19} className={classes.warn} />}
+        {state.phase === 'done' && good && <IconCircleCheck size={19} className={classes.good} />}
+        {state.phase === 'done' && !good && <IconAlertTriangle size={19} className={classes.warn} />}
         {state.phase === 'failed' && <IconCircleX size={19} className={classes.bad} />}
         <strong role="status">{title(state)}</strong>
         {busy ? (
@@ -121,7 +129,9 @@ export function UploadTray() {
           ))}
           {reasons.length > 0 && <Reasons reasons={reasons} />}
           <nav className={classes.links}>
-            <Anchor renderRoot={(props) => <Link to="/imaging" search={{ sort: '-received_at' }} {...props} />}>Show what arrived</Anchor>
+            {arrived(state) > 0 && (
+              <Anchor renderRoot={(props) => <Link to="/imaging" search={{ sort: '-received_at' }} {...props} />}>Show what arrived</Anchor>
+            )}
             {aside > 0 && (
               <Anchor renderRoot={(props) => <Link to="/jobs" search={{ view: 'set-aside' }} {...props} />}>
                 {plural(aside, 'file')} set aside

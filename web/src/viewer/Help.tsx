@@ -60,7 +60,7 @@ const SECTIONS: [string, [string, string][]][] = [
 
 export function Help({ opened, onClose }: { opened: boolean; onClose: () => void }) {
   return (
-    <Modal opened={opened} onClose={onClose} title="Keys and mouse" size="lg" centered>
+    <Modal opened={opened} onClose={onClose} title="Keys and mouse" size="lg" centered classNames={{ content: classes.dialog }}>
       <div className={classes.help}>
         {SECTIONS.map(([title, rows]) => (
           <section key={title}>

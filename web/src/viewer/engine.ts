@@ -27,7 +27,7 @@ function checked(image: Types.IImage): Types.IImage {
 
 const loadChecked: Types.ImageLoaderFn = (imageId, options) => {
   const { promise } = wadors.loadImage(imageId, options)
-  return { promise: promise.then((image) => checked(image as Types.IImage)), cancelFn: undefined }
+  return { promise: promise.then(checked), cancelFn: undefined }
 }
 
 let started: Promise<void> | undefined

@@ -1,0 +1,46 @@
+"""Who cannot see well or use a mouse: axe-core finds nothing serious on any page, in either scheme."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import Server
+from tests.web.data import STUDY, rich_study, study_uid
+
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+VIEW = f"/imaging/{study_uid(STUDY)}"
+PAGES = {
+    "/imaging": "[data-testid=study-row]",
+    "/imaging?q=nosuchthing": "h2",
+    VIEW: "[data-testid=instance-row]",
+    f"{VIEW}?tab=tags": "[data-testid=tag-row]",
+    f"{VIEW}/view": "[data-testid=viewport][data-state=ready]",
+    "/jobs": "[data-testid=job]",
+    "/jobs?view=set-aside": "h2",
+}
+
+
+@pytest.fixture(scope="module")
+def url(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A server with the study with everything."""
+    server.hilum("import", str(rich_study(tmp_path_factory.mktemp("study") / "rich")))
+    return server.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_serious_stands_in_the_way(open_tab: Callable[..., Page], url: str, path: str, scheme: str) -> None:
+    page = open_tab(width=1280 if "view" not in path else 800, height=700, scheme=scheme)
+    page.goto(url + path)
+    expect(page.locator(PAGES[path]).first).to_be_visible(timeout=60_000)
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("async () => (await axe.run(document)).violations")
+    serious = [
+        f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert serious == []
