@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from hilum.core.database import Database
 from hilum.core.events import Event, read_events
@@ -14,9 +15,9 @@ def feed(database: Database, **options: object) -> list[dict[str, object]]:
 
 
 def test_an_event_is_there_if_and_only_if_its_transaction_commits(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.transaction() as transaction:
+    with pytest.raises(DataError), database.transaction() as transaction:
         transaction.emit(Event("a.v1", "default", "1.2", {}))
-        raise ZeroDivisionError
+        transaction.connection.exec_driver_sql("select 1 / 0")
     with database.transaction() as transaction:
         transaction.emit(Event("b.v1", "default", "1.3", {"n": 1}))
     (event,) = feed(database)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DataError
 
 from hilum.core.database import Database
 from hilum.core.errors import Conflict, Invalid, NotFound
@@ -86,9 +87,9 @@ def state(jobs: Jobs, job_id: int) -> str:
 
 
 def test_a_job_exists_only_if_its_cause_commits(jobs: Jobs) -> None:
-    with pytest.raises(ZeroDivisionError), jobs.database.transaction() as transaction:
+    with pytest.raises(DataError), jobs.database.transaction() as transaction:
         job_id = jobs.defer(transaction, "count", "count")
-        raise ZeroDivisionError
+        transaction.connection.exec_driver_sql("select 1 / 0")
     with pytest.raises(NotFound):
         jobs.get(job_id)
     assert jobs.list()[1] == 0

@@ -198,8 +198,8 @@ class Series(Table):
 
 
 class SeriesMetadata(Table):
-    """The DICOM JSON of all instances of a series, compressed, as of one version of the series. ``base_url`` is what its
-    BulkDataURIs begin with."""
+    """The DICOM JSON of all instances of a series, compressed, as of one version of the series; its BulkDataURIs begin
+    with ``base_url``."""
 
     __tablename__ = "series_metadata"
 

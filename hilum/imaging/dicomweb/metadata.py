@@ -13,11 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from hilum.core.database import Database
 from hilum.core.errors import HilumError
 from hilum.imaging.archive.models import SeriesMetadata
+from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.dicom_json import dataset_json, read_data_set
 from hilum.imaging.dicomweb import gzip
-from hilum.imaging.dicomweb.resources import Target, find_instances, find_series, instance_url, plain_file
+from hilum.imaging.dicomweb.resources import Target, find_instances, find_series, instance_url
 
 log = structlog.get_logger()
 
@@ -155,7 +156,7 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
     def objects() -> Iterator[bytes]:
         for row in rows:
             try:
-                with plain_file(archive.blobs, row) as (file, header):
+                with opened_instance(archive.blobs, row) as (file, header):
                     data = read_data_set(file, header)
                 yield dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
             except HilumError as error:

@@ -1,25 +1,19 @@
 """The things that a WADO-RS path names, found in the catalogue: the instances of a study or series, with what is needed
 to read their bytes, and the plain Part 10 file behind each."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final, LiteralString, cast
+from typing import Final, LiteralString, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.abc import Params
 from psycopg.rows import dict_row
 
-from hilum.core.blobs import Blobs
 from hilum.core.errors import NotFound
-from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import Row
-from hilum.imaging.dicom.header import Header, scan_file
-from hilum.imaging.dicom.source import inflated_file
 from hilum.imaging.dicomweb.matching import check_path_uid
 
-MAX_INFLATED: Final = 512 << 20
 _ABOVE: Final[LiteralString] = """
   hilum.study st join hilum.series se on se.study_id = st.id
     and st.source_id = (select id from hilum.source where key = %(source)s) and st.study_instance_uid = %(study)s
@@ -115,22 +109,6 @@ def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -
     driver = cast("psycopg.Connection", connection.connection.driver_connection)
     with driver.cursor(row_factory=dict_row) as cursor:
         return cast("Sequence[Row]", cursor.execute(query, parameters).fetchall())
-
-
-@contextmanager
-def plain_file(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]]:
-    """Open an instance with its header; a deflated one as the file that it would be without deflation.
-
-    Raises
-    ------
-    Gone, NotFound
-        The bytes are no longer where they were.
-    Unreadable
-        The header cannot be read.
-    """
-    with opened(blobs, row) as file:
-        header = scan_file(file)
-        yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
 
 
 def instance_url(root: str, row: Row) -> str:

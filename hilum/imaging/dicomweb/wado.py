@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from hilum.core.blobs import Blobs
 from hilum.core.errors import Gone, NotFound
 from hilum.core.http import matches, stored
-from hilum.imaging.archive.objects import opened, reader
+from hilum.imaging.archive.objects import opened, opened_instance, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom import dicom_json
@@ -25,7 +25,7 @@ from hilum.imaging.dicomweb.accept import DICOM, MediaRange, Offer, choose, choo
 from hilum.imaging.dicomweb.answers import PRIVATE, streamed
 from hilum.imaging.dicomweb.explicit import CHUNK, explicit_file, native_pixels
 from hilum.imaging.dicomweb.problems import BadRequest
-from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places, instance_url, plain_file
+from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places, instance_url
 from hilum.imaging.dicomweb.syntaxes import bulkdata_offers, dicom_offers, frame_offers
 
 MAX_FRAMES: Final = 10_000
@@ -152,7 +152,7 @@ def bulkdata(
     if path.upper() in _PIXEL_TAGS:
         return _pixel_data(request, archive, row, _PIXEL_TAGS[path.upper()], ranges, url)
     offer = choose_or_refuse(ranges, bulkdata_offers("", parts=1))
-    with plain_file(archive.blobs, row) as (file, header):
+    with opened_instance(archive.blobs, row) as (file, header):
         try:
             value = dicom_json.bulkdata(dicom_json.read_data_set(file, header), header, path.upper().split("/"))
         except LookupError as error:
@@ -165,7 +165,7 @@ def bulkdata(
 def _pixel_data(
     request: Request, archive: Archive, row: Row, keyword: str, ranges: Sequence[MediaRange], url: str
 ) -> Response:
-    with plain_file(archive.blobs, row) as (_, header):
+    with opened_instance(archive.blobs, row) as (_, header):
         pixels = header.pixel_data
     if pixels is None or pixels.keyword != keyword:
         raise NotFound("The instance has no such pixel data.")
@@ -179,7 +179,7 @@ def _pixel_data(
         return _ranged(request, row, offer.media_type, length, lambda at, size: read(pixels.offset + at, size))
 
     def value() -> Iterator[bytes]:
-        with plain_file(archive.blobs, row) as (file, _):
+        with opened_instance(archive.blobs, row) as (file, _):
             yield from native_pixels(file, header, pixels, 0, length)
 
     if offer.multipart:
@@ -217,7 +217,7 @@ def _frame_numbers(listed: str) -> list[int]:
 
 def _frames(blobs: Blobs, row: Row, numbers: Sequence[int], places: dict[int, tuple[int, int]]) -> Iterator[bytes]:
     """The bytes of each frame; the file is opened once."""
-    with plain_file(blobs, row) as (file, header):
+    with opened_instance(blobs, row) as (file, header):
         for number in numbers:
             place = places.get(number)
             if place is not None:
@@ -251,7 +251,7 @@ def _single_instance(request: Request, blobs: Blobs, row: Row, offer: Offer) -> 
 def _instance_bytes(blobs: Blobs, row: Row, offer: Offer) -> Iterator[bytes]:
     """An instance in one of the syntaxes that it can be given in: as it lies, else converted."""
     if offer.transfer_syntax != row["transfer_syntax_uid"]:
-        with plain_file(blobs, row) as (file, header):
+        with opened_instance(blobs, row) as (file, header):
             yield from explicit_file(file, header)
         return
     with opened(blobs, row) as file:
