@@ -163,7 +163,7 @@ def import_files(
 
     with _bar("Importing", hidden=as_json) as bar:
         begin = time.monotonic()
-        summary = run_import(settings, source, paths, in_place, bar)
+        summary = run_import(settings, source, paths, in_place, bar, count=err.is_terminal)
     if as_json:
         print(json.dumps(summary.as_json(), ensure_ascii=False))  # noqa: T201
     else:

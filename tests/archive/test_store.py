@@ -223,7 +223,7 @@ def test_indexing_in_place_copies_nothing_and_tells_when_the_file_changed(
     path = tmp_path / "x.dcm"
     path.write_bytes(ct())
     with archive.batch(source, "import") as batch:
-        batch.index("x", path)
+        batch.index("x", str(path))
         assert states(batch.commit()) == ["added"]
     assert list(archive.blobs.list()) == []
     with archive.database.connect() as connection:

@@ -149,7 +149,7 @@ def test_what_was_indexed_in_place_and_is_gone_is_said_to_be(web: Web, tmp_path:
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(ct(1, 1, number))
         with web.archive.batch(web.archive.source(), "import") as batch:
-            batch.index(path.name, path)
+            batch.index(path.name, str(path))
             batch.commit()
     (tmp_path / "1.dcm").unlink()
     answer = web.get(f"/studies/{uid(1)}", ANY)

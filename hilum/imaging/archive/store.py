@@ -3,11 +3,11 @@ streams, made durable with its batch, catalogued in one transaction, and only th
 catalogued is set aside with its reason."""
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Final, cast
+from functools import partial
+from typing import BinaryIO, Final, TypeAlias, cast
 
 import sqlalchemy as sa
 from blake3 import blake3
@@ -30,6 +30,8 @@ from hilum.imaging.dicom.source import inflated_file
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _UNKNOWN_SIZE: Final = 1 << 62
+
+_Reader: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 
 _crc32 = cast("Callable[[bytes, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
 
@@ -124,9 +126,9 @@ class Batch:
         self, name: str, item: BlobItem, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None
     ) -> None:
         taken = _Taken(self.archive.settings.max_instance_bytes)
-        taken.write(item, chunks)
+        taken.take(chunks, item.write)
         try:
-            header = taken.header(item)
+            header = taken.header(item.reader)
             if inspect:
                 inspect(header)
             known, frames, offsets = _examine(header, taken.size, item.reader)
@@ -141,24 +143,28 @@ class Batch:
                 Arrival(name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
             )
 
-    def index(self, name: str, path: Path) -> None:
-        """Take one instance where it lies, without a copy; errors as for ``add``."""
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            try:
-                header = scan_file(file)
-                known, frames, offsets = _examine(header, status.st_size, lambda: nullcontext(file))
-            except Unreadable as error:
-                digest, _ = _hash(file)
-                self._aside.append(_Aside(name, error.code, str(error), status.st_size, digest, None, str(path)))
-                return
-            digest, crc32 = _hash(file)
-        self._arrivals.append(
-            Arrival(
-                name, known, header, status.st_size, digest, crc32, frames, offsets,
-                path=str(path), path_mtime_ns=status.st_mtime_ns,
-            )
-        )  # fmt: skip
+    def index(self, name: str, path: str) -> None:
+        """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``."""
+        taken = _Taken(self.archive.settings.max_instance_bytes)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mtime_ns = os.fstat(descriptor).st_mtime_ns
+            taken.take(read_chunks(descriptor))
+        finally:
+            os.close(descriptor)
+        reader = partial(open, path, "rb")
+        try:
+            header = taken.header(reader)
+            known, frames, offsets = _examine(header, taken.size, reader)
+        except Unreadable as error:
+            self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
+        else:
+            self._arrivals.append(
+                Arrival(
+                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
+                    path=path, path_mtime_ns=mtime_ns,
+                )
+            )  # fmt: skip
 
     def commit(self) -> Written:
         """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
@@ -184,7 +190,7 @@ class Batch:
 
 
 class _Taken:
-    """The single pass over an instance's bytes: scanned, counted, hashed and written as they come."""
+    """The single pass over an instance's bytes: scanned, counted, hashed and perhaps written as they come."""
 
     def __init__(self, limit: int) -> None:
         self.size = 0
@@ -198,7 +204,7 @@ class _Taken:
     def digest(self) -> str:
         return self._digest.hexdigest()
 
-    def write(self, item: BlobItem, chunks: Iterable[bytes]) -> None:
+    def take(self, chunks: Iterable[bytes], write: Callable[[bytes], None] | None = None) -> None:
         for chunk in chunks:
             if self.size == 0:
                 self._scan(chunk)
@@ -207,16 +213,17 @@ class _Taken:
                 raise TooLarge(f"An instance is larger than HILUM_MAX_INSTANCE_BYTES ({self._limit} bytes).")
             self._digest.update(chunk)
             self.crc32 = _crc32(chunk, self.crc32)
-            item.write(chunk)
+            if write:
+                write(chunk)
         if self.size == 0:
             raise NotDicom("empty", "The file is empty.")
 
-    def header(self, item: BlobItem) -> Header:
+    def header(self, reader: _Reader) -> Header:
         if self._problem:
             raise self._problem
         if self._header:
             return self._header
-        with item.reader() as file:
+        with reader() as file:
             return scan_file(file)
 
     def _scan(self, first: bytes) -> None:
@@ -229,9 +236,7 @@ class _Taken:
             self._problem = error
 
 
-def _examine(
-    header: Header, size: int, reader: Callable[[], AbstractContextManager[BinaryIO]]
-) -> tuple[Identity, int, Sequence[int] | None]:
+def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int, Sequence[int] | None]:
     """Check that an instance can be catalogued, and find its frames.
 
     Raises
@@ -257,13 +262,10 @@ def _examine(
     return known, count_frames(header, size, offsets), offsets
 
 
-def _hash(file: BinaryIO) -> tuple[str, int]:
-    file.seek(0)
-    digest, crc32 = blake3(), 0
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-        crc32 = _crc32(chunk, crc32)
-    return digest.hexdigest(), crc32
+def read_chunks(descriptor: int) -> Iterator[bytes]:
+    """Read a file by its descriptor to the end."""
+    while chunk := os.read(descriptor, CHUNK):
+        yield chunk
 
 
 def store_bundle_files(

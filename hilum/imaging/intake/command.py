@@ -33,7 +33,9 @@ class Summary:
         return {"counts": self.counts, "reasons": self.reasons, "stopped": self.stopped or None}
 
 
-def run_import(settings: Settings, source: str, paths: Sequence[Path], in_place: bool, step: Step) -> Summary:
+def run_import(
+    settings: Settings, source: str, paths: Sequence[Path], in_place: bool, step: Step, *, count: bool = True
+) -> Summary:
     """Import paths into a source.
 
     Parameters
@@ -48,6 +50,8 @@ def run_import(settings: Settings, source: str, paths: Sequence[Path], in_place:
         Index files where they lie.
     step
         Told how many files are done, and how many there are once that is known.
+    count
+        Count the files beforehand, beside the import, so that it is known.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def run_import(settings: Settings, source: str, paths: Sequence[Path], in_place:
         into = archive.source(source)
         stopped = ""
         with Jobs(database).here("import", _title(paths), into.key, step) as progress:
-            threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
+            if count:
+                threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
             try:
                 import_paths(archive, into, paths, Tally(progress), in_place=in_place)
             except HilumError as error:

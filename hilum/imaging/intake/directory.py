@@ -5,13 +5,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from hilum.core.errors import HilumError, TooLarge
+from hilum.core.errors import TooLarge
 from hilum.imaging.archive.catalogue import SourceRef, Written
-from hilum.imaging.archive.store import CHUNK, Archive, Batch
+from hilum.imaging.archive.store import Archive, read_chunks
 from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import import_bundle, is_zip_head
 from hilum.imaging.intake.tally import Tally
@@ -28,7 +27,7 @@ class _Group:
 
     written: Written = field(default_factory=Written)
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    zips: list[Path] = field(default_factory=list[Path])
+    zips: list[str] = field(default_factory=list[str])
 
 
 def import_paths(
@@ -69,7 +68,7 @@ def import_paths(
     def take(group: Sequence[Found]) -> _Group:
         return _take(archive, source, group, in_place, origin)
 
-    zips: list[Path] = []
+    zips: list[str] = []
     with ThreadPoolExecutor(LANES, "import") as lanes:
         try:
             for done in _bounded(lanes, take, _groups(walk(paths, within), tally)):
@@ -81,8 +80,8 @@ def import_paths(
             lanes.shutdown(cancel_futures=True)
             raise
     for path in zips:
-        with path.open("rb") as file:
-            import_bundle(archive, source, str(path), file, tally)
+        with Path(path).open("rb") as file:
+            import_bundle(archive, source, path, file, tally)
 
 
 def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
@@ -90,7 +89,7 @@ def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
     size = 0
     for file in found:
         if file.trouble:
-            tally.skip(file.trouble, str(file.path))
+            tally.skip(file.trouble, file.path)
             continue
         group.append(file)
         size += file.size
@@ -121,39 +120,35 @@ def _take(archive: Archive, source: SourceRef, group: Sequence[Found], in_place:
     result = _Group()
     with archive.batch(source, origin) as batch:
         for file in group:
-            name = str(file.path)
             try:
-                _take_file(batch, file, name, in_place, result)
+                if in_place:
+                    batch.index(file.path, os.path.abspath(file.path))  # noqa: PTH100 - a million of these are made
+                else:
+                    batch.add(file.path, _read(file.path))
             except NotDicom as error:
-                result.skipped.append((error.code, name))
+                if _is_zip(file.path):
+                    result.zips.append(file.path)
+                else:
+                    result.skipped.append((error.code, file.path))
             except TooLarge:
-                result.skipped.append(("too_large", name))
-            except HilumError:
-                raise
+                result.skipped.append(("too_large", file.path))
             except PermissionError:
-                result.skipped.append(("permission", name))
+                result.skipped.append(("permission", file.path))
             except FileNotFoundError:
-                result.skipped.append(("missing", name))
+                result.skipped.append(("missing", file.path))
         if len(batch):
             result.written = batch.commit()
     return result
 
 
-def _take_file(batch: Batch, file: Found, name: str, in_place: bool, result: _Group) -> None:
-    chunks = _read(file.path, 4 if in_place else CHUNK)
-    first = next(chunks, b"")
-    if is_zip_head(first):
-        result.zips.append(file.path)
-    elif in_place:
-        batch.index(name, file.path.absolute())
-    else:
-        batch.add(name, chain([first], chunks))
-
-
-def _read(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+def _read(path: str) -> Iterator[bytes]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        while chunk := os.read(descriptor, chunk_bytes):
-            yield chunk
+        yield from read_chunks(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_zip(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return is_zip_head(file.read(4))

@@ -15,7 +15,7 @@ Trouble: TypeAlias = Literal["permission", "not_regular", "loop", "missing", "ou
 class Found:
     """A file, or the trouble with something that is none."""
 
-    path: Path
+    path: str
     size: int = 0
     trouble: Trouble | None = None
 
@@ -37,7 +37,7 @@ def walk(paths: Iterable[Path], within: Path | None = None) -> Iterator[Found]:
 
 def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
     if root and os.path.islink(path) and not f"{os.path.realpath(path)}/".startswith(f"{root}/"):  # noqa: PTH114
-        yield Found(Path(path), trouble="outside")
+        yield Found(path, trouble="outside")
         return
     try:
         status = os.stat(path)  # noqa: PTH116 - a string, not a Path: a million of these are made
@@ -45,16 +45,16 @@ def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None) -> It
         yield _trouble(path, error)
         return
     if stat.S_ISREG(status.st_mode):
-        yield Found(Path(path), status.st_size)
+        yield Found(path, status.st_size)
     elif stat.S_ISDIR(status.st_mode):
         yield from _folder(path, (status.st_dev, status.st_ino), above, root)
     else:
-        yield Found(Path(path), trouble="not_regular")
+        yield Found(path, trouble="not_regular")
 
 
 def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
     if own in above:
-        yield Found(Path(path), trouble="loop")
+        yield Found(path, trouble="loop")
         return
     try:
         names = sorted(os.listdir(path))  # noqa: PTH208 - as above
@@ -67,7 +67,7 @@ def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], 
 
 def _trouble(path: str, error: OSError) -> Found:
     if isinstance(error, FileNotFoundError):
-        return Found(Path(path), trouble="missing")
+        return Found(path, trouble="missing")
     if isinstance(error, PermissionError):
-        return Found(Path(path), trouble="permission")
-    return Found(Path(path), trouble="loop" if error.errno == 40 else "unreadable_file")
+        return Found(path, trouble="permission")
+    return Found(path, trouble="loop" if error.errno == 40 else "unreadable_file")
