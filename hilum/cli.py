@@ -90,12 +90,13 @@ def demo(
 ) -> None:
     """Make demo data (about 40 people, 60 studies), import it and serve it."""
     from hilum.demo.run import prepare, reset_demo
+    from hilum.imaging.intake.lanes import process_lanes
 
     settings = _settings(data, port=port)
     if reset:
         reset_demo(settings)
-    with _bar("Demo data") as bar:
-        prepare(settings, bar)
+    with process_lanes(settings) as lanes, _bar("Demo data") as bar:
+        prepare(settings, lanes, bar)
     _serve(settings, open_browser=not no_open)
 
 
@@ -160,10 +161,11 @@ def import_files(
         raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
     settings = _settings(data)
     from hilum.imaging.intake.command import run_import
+    from hilum.imaging.intake.lanes import process_lanes
 
-    with _bar("Importing", hidden=as_json) as bar:
+    with process_lanes(settings) as lanes, _bar("Importing", hidden=as_json) as bar:
         begin = time.monotonic()
-        summary = run_import(settings, source, paths, in_place, bar, count=err.is_terminal)
+        summary = run_import(settings, source, paths, in_place, bar, lanes=lanes, count=err.is_terminal)
     if as_json:
         print(json.dumps(summary.as_json(), ensure_ascii=False))  # noqa: T201
     else:

@@ -3,6 +3,7 @@ committed, read whole, in ranges or as a stream. What an object means, and which
 knows. A key names its content, so an object is never changed in place. Here lie local files; a bucket would be another
 ``Blobs``: nothing in the interface needs a rename, an append or a folder."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -29,6 +30,9 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 _TEMPORARY = ".tmp"
 # Write-back starts, and the free space is looked at, each time so much of one object has been written.
 _WRITE_BACK_BYTES = 8 << 20
+# From so many files below this size in a group on, flushing their file system at once is cheaper than flushing each.
+_SMALL_BYTES = 128 << 10
+_MANY = 16
 # Folders that others delete while we put something there are made again, but not for ever.
 _PLACE_ATTEMPTS = 10
 _KNOWN_FOLDERS = 10_000
@@ -380,7 +384,7 @@ class LocalGroup:
         """Begin an object."""
         path = f"{self._temporary.folder}/{secrets.token_hex(8)}"
         with _explained(self._blobs.root):
-            self._items[path] = item = LocalItem(self._blobs, path, self._items)
+            self._items[path] = item = LocalItem(self._blobs, path, self._items, self._temporary.owner)
         return item
 
     def commit(self) -> None:
@@ -388,8 +392,7 @@ class LocalGroup:
         with _explained(self._blobs.root):
             for item in [item for item in self._items.values() if item.key is None]:
                 item.discard()
-            for path in self._items:
-                _sync(path)
+            self._flush()
             touched: set[str] = set()
             while self._items:
                 path, item = next(iter(self._items.items()))
@@ -397,11 +400,21 @@ class LocalGroup:
                 del self._items[path]
             self._blobs.flush(touched)
 
+    def _flush(self) -> None:
+        """Make what was written durable: many small files by one flush of their file system, others one by one."""
+        small = sum(1 for item in self._items.values() if item.size < _SMALL_BYTES)
+        if small >= _MANY and _sync_file_system(self._temporary.handle):
+            return
+        for path in self._items:
+            _sync(path)
+
 
 class LocalItem:
     """One object that is being written to a temporary file; see ``BlobItem``."""
 
-    def __init__(self, blobs: LocalBlobs, path: str, siblings: dict[str, "LocalItem"]) -> None:
+    def __init__(
+        self, blobs: LocalBlobs, path: str, siblings: dict[str, "LocalItem"], owner: tuple[int, int] | None
+    ) -> None:
         self.size = 0
         self.key: str | None = None
         self._blobs = blobs
@@ -409,7 +422,8 @@ class LocalItem:
         self._siblings = siblings
         self._written_back = 0
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        _give_to_owner(blobs.root, path)
+        if owner:
+            os.chown(path, *owner, follow_symlinks=False)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append to the object."""
@@ -436,7 +450,8 @@ class LocalItem:
             raise ValueError("The object is finished or discarded.")
         self.key = check_key(key)
         with _explained(self._blobs.root):
-            self._start_write_back()
+            if self.size >= _SMALL_BYTES:
+                self._start_write_back()
             self._close()
 
     def discard(self) -> None:
@@ -473,6 +488,8 @@ class _TemporaryFolder:
             handle = _try_lock(self.folder)
             if handle is not None:
                 break
+        self.handle = handle
+        self.owner = _owner_to_serve(root)
         weakref.finalize(self, _remove_temporary, self.folder, handle)
 
 
@@ -510,10 +527,21 @@ def _make_root(root: Path) -> None:
 
 def _give_to_owner(folder: Path, path: str) -> None:
     """Give what root makes to the owner of the folder it lies in, whose own processes will want to read it."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        if owner.st_uid != 0:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    owner = _owner_to_serve(folder)
+    if owner:
+        os.chown(path, *owner, follow_symlinks=False)
+
+
+def _owner_to_serve(folder: Path) -> tuple[int, int] | None:
+    """User and group that root writes for in a folder; None for anybody else, and in root's own."""
+    if os.geteuid() != 0:
+        return None
+    owner = folder.stat()
+    return (owner.st_uid, owner.st_gid) if owner.st_uid != 0 else None
+
+
+# Before Linux 5.8 syncfs did not tell of writes that had failed.
+_SYNCFS_TELLS = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2]) >= (5, 8)
 
 
 def _sync(path: str) -> None:
@@ -522,6 +550,17 @@ def _sync(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_file_system(handle: int) -> bool:
+    """Flush the whole file system of an open file; False where that would not tell of failed writes."""
+    if not _SYNCFS_TELLS:
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syncfs(handle) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
 
 
 def _folder_of(key: str) -> str:

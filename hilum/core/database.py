@@ -133,6 +133,8 @@ class Database:
             The server cannot be reached.
         """
         with self._reachable(), self.engine.connect() as connection:
+            if _is_current(connection):
+                return
             major = cast("psycopg.Connection", connection.connection.driver_connection).info.server_version // 10_000
             if major < OLDEST_SERVER:
                 raise Invalid(f"PostgreSQL {major} is too old; Hilum needs {OLDEST_SERVER} or later.")
@@ -157,6 +159,17 @@ class Database:
             if error.connection_invalidated or error.statement is None:
                 raise Unavailable("The database cannot be reached now; try again in a moment.") from error
             raise
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    """Tell whether the newest revision is in force, which at most starts it is, without loading Alembic."""
+    newest = max(
+        file.name for file in files("hilum").joinpath("migrations", "versions").iterdir() if file.name[0] == "0"
+    )
+    table = connection.scalar(sa.text("select to_regclass('hilum.alembic_version')"))
+    return table is not None and newest.startswith(
+        str(connection.scalar(sa.text("select version_num from hilum.alembic_version")))
+    )
 
 
 def _upgrade(connection: sa.Connection) -> None:

@@ -46,7 +46,7 @@ class EventRow(Table):
     __tablename__ = "event"
 
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
-    uuid: Mapped[UUID] = mapped_column(sa.Uuid, unique=True)
+    uuid: Mapped[UUID] = mapped_column(sa.Uuid)
     type: Mapped[str] = mapped_column(sa.Text)
     source: Mapped[str] = mapped_column(sa.Text)
     subject: Mapped[str] = mapped_column(sa.Text)

@@ -12,9 +12,11 @@ from hilum.core.postgres import remove_database
 from hilum.demo import make, real_files
 from hilum.imaging.archive.sources import add_source
 from hilum.imaging.intake.command import run_import
+from hilum.imaging.intake.lanes import Lanes
 
 Step: TypeAlias = Callable[[int, int | None, str | None], None]
 
+DEFAULT: Final = "default"
 SAMPLES: Final = "samples"
 _OWN: Final = ("demo-files", "objects", "run")
 
@@ -24,13 +26,15 @@ def demo_files(settings: Settings) -> Path:
     return settings.data_path / "demo-files"
 
 
-def prepare(settings: Settings, step: Step) -> None:
+def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
     """Make the demo's files unless they are there, and import them; what is archived already stays as it is.
 
     Parameters
     ----------
     settings
         Of the demo's data folder.
+    lanes
+        What imports the files side by side.
     step
         Told what is done, how much there is, and what is being done.
     """
@@ -42,11 +46,14 @@ def prepare(settings: Settings, step: Step) -> None:
         make(unfinished, lambda done, total: step(done, total, "Making studies"))
         unfinished.rename(folder)
     with open_database(settings, pool_size=1) as database:
-        add_source(database, "default", "Demo hospital")
+        add_source(database, DEFAULT, "Demo hospital")
         add_source(database, SAMPLES, "Sample files of pydicom")
         paths = [folder / "dicom", *sorted((folder / "cd").glob("*.zip"))]
-        run_import(settings, "default", paths, False, lambda done, total: step(done, total, "Importing studies"))
-        run_import(settings, SAMPLES, real_files(), False, lambda done, total: step(done, total, "Importing samples"))
+        for source, found, text in (
+            (DEFAULT, paths, "Importing studies"),
+            (SAMPLES, real_files(), "Importing samples"),
+        ):
+            run_import(settings, source, found, False, lambda d, t, text=text: step(d, t, text), lanes=lanes)
 
 
 def reset_demo(settings: Settings) -> None:

@@ -1,11 +1,17 @@
 """Importing folders as they are found on disks: everything readable goes in, everything else is named with a reason."""
 
 import os
+import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
 from hilum.core.jobs import Jobs, Progress
 from hilum.imaging.archive import query
 from hilum.imaging.archive.catalogue import SourceRef
@@ -14,6 +20,8 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.tally import Tally
 from tests.make import ct, folder, uid
+
+NOBODY = 65534
 
 
 def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False) -> Progress:
@@ -67,12 +75,29 @@ def test_everything_that_is_no_dicom_is_named_and_the_rest_goes_on(
     assert progress.counts["set_aside"] == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_named(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
-    folder(tmp_path / "in")
-    (tmp_path / "in" / "study1" / "series1" / "IM1").chmod(0)
-    progress = run(archive, source, tmp_path / "in")
-    assert codes(progress) == {"permission": 1}
+@pytest.fixture
+def plain_user() -> Iterator[Path]:
+    """A folder in which this process is a plain user, also when it is root: root may read everything."""
+    place = Path(tempfile.mkdtemp(prefix="hilum-plain-"))
+    euid = os.geteuid()
+    if euid == 0:
+        os.chown(place, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield place
+    os.seteuid(euid)
+    for path in place.rglob("*"):
+        path.chmod(0o700)
+    shutil.rmtree(place)
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_goes_on(database: Database, plain_user: Path) -> None:
+    database.check()
+    folder(plain_user / "in", series=2)
+    (plain_user / "in" / "study1" / "series1" / "IM1").chmod(0)
+    (plain_user / "in" / "study1" / "series2").chmod(0)
+    archive = Archive(database, LocalBlobs(plain_user / "objects"), Settings(data=plain_user, min_free_bytes=0))
+    progress = run(archive, archive.source(), plain_user / "in")
+    assert codes(progress) == {"permission": 2}
     assert progress.counts["instances"] == 2
 
 

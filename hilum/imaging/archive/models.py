@@ -78,7 +78,7 @@ class Study(Table):
 
     __tablename__ = "study"
     __table_args__ = (
-        sa.UniqueConstraint("source_id", "study_instance_uid"),
+        sa.UniqueConstraint("study_instance_uid", "source_id"),
         sa.Index("study_date_order", sa.text("study_date desc nulls last"), sa.text("id desc")),
         sa.Index("study_received_order", sa.text("received_at desc"), sa.text("id desc")),
         sa.Index("study_search", "search", postgresql_using="gin", postgresql_ops={"search": "gin_trgm_ops"}),
@@ -92,7 +92,6 @@ class Study(Table):
         sa.Index("study_patient", "patient_pk"),
         sa.Index("study_patient_id", "patient_id"),
         sa.Index("study_accession", "accession_number"),
-        sa.Index("study_uid", "study_instance_uid"),
     )
 
     id: Mapped[int] = _key()
@@ -214,10 +213,9 @@ class Instance(Table):
 
     __tablename__ = "instance"
     __table_args__ = (
-        sa.UniqueConstraint("source_id", "sop_instance_uid"),
+        sa.UniqueConstraint("sop_instance_uid", "source_id"),
         sa.Index("instance_series", "series_id"),
         sa.Index("instance_study", "study_id"),
-        sa.Index("instance_uid", "sop_instance_uid"),
     )
 
     id: Mapped[int] = _key()

@@ -13,7 +13,8 @@ from hilum.core.database import open_database
 from hilum.core.errors import HilumError
 from hilum.core.jobs import Jobs, Progress
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.intake.directory import LANES, import_paths
+from hilum.imaging.intake.directory import import_paths
+from hilum.imaging.intake.lanes import Lanes
 from hilum.imaging.intake.tally import Tally
 from hilum.imaging.intake.walk import walk
 
@@ -34,7 +35,14 @@ class Summary:
 
 
 def run_import(
-    settings: Settings, source: str, paths: Sequence[Path], in_place: bool, step: Step, *, count: bool = True
+    settings: Settings,
+    source: str,
+    paths: Sequence[Path],
+    in_place: bool,
+    step: Step,
+    *,
+    lanes: Lanes,
+    count: bool = True,
 ) -> Summary:
     """Import paths into a source.
 
@@ -50,6 +58,8 @@ def run_import(
         Index files where they lie.
     step
         Told how many files are done, and how many there are once that is known.
+    lanes
+        What takes the files side by side.
     count
         Count the files beforehand, beside the import, so that it is known.
 
@@ -58,7 +68,7 @@ def run_import(
     NotFound
         There is no such source.
     """
-    with open_database(settings, pool_size=LANES + 2) as database:
+    with open_database(settings, pool_size=3) as database:
         blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
         archive = Archive(database, blobs, settings)
         into = archive.source(source)
@@ -67,7 +77,7 @@ def run_import(
             if count:
                 threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
             try:
-                import_paths(archive, into, paths, Tally(progress), in_place=in_place)
+                import_paths(archive, into, paths, Tally(progress), in_place=in_place, lanes=lanes)
             except HilumError as error:
                 stopped = str(error)
                 progress.say(stopped)

@@ -1,33 +1,21 @@
 """Import of folders, files and zip bundles from a disk that this machine sees: copied into the archive, or indexed
-where they lie. Several threads take groups of files, and make each group durable before it is counted."""
+where they lie. Several lanes take groups of files, and make each group durable before it is counted."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
-from hilum.core.errors import TooLarge
-from hilum.imaging.archive.catalogue import SourceRef, Written
-from hilum.imaging.archive.store import Archive, read_chunks
-from hilum.imaging.dicom.header import NotDicom
-from hilum.imaging.intake.bundle import import_bundle, is_zip_head
+from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake.bundle import import_bundle
+from hilum.imaging.intake.group import Manner
+from hilum.imaging.intake.lanes import Lanes, thread_lanes
 from hilum.imaging.intake.tally import Tally
 from hilum.imaging.intake.walk import Found, walk
 
-GROUP_FILES: Final = 100
-GROUP_BYTES: Final = 128 << 20
-LANES: Final = 4
-
-
-@dataclass(slots=True)
-class _Group:
-    """What became of a group of files."""
-
-    written: Written = field(default_factory=Written)
-    skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    zips: list[str] = field(default_factory=list[str])
+GROUP_FILES: Final = 250
+GROUP_BYTES: Final = 32 << 20
 
 
 def import_paths(
@@ -39,6 +27,7 @@ def import_paths(
     in_place: bool = False,
     origin: str = "import",
     within: Path | None = None,
+    lanes: Lanes | None = None,
 ) -> None:
     """Import everything at or below some paths.
 
@@ -56,6 +45,8 @@ def import_paths(
         What to record as the way in.
     within
         A folder that no link may lead out of; None allows any link.
+    lanes
+        What takes the groups side by side; None makes threads of this process.
 
     Raises
     ------
@@ -65,20 +56,13 @@ def import_paths(
         Someone asked to stop.
     """
 
-    def take(group: Sequence[Found]) -> _Group:
-        return _take(archive, source, group, in_place, origin)
-
     zips: list[str] = []
-    with ThreadPoolExecutor(LANES, "import") as lanes:
-        try:
-            for done in _bounded(lanes, take, _groups(walk(paths, within), tally)):
-                tally.written(done.written)
-                for code, name in done.skipped:
-                    tally.skip(code, name)
-                zips.extend(done.zips)
-        except BaseException:
-            lanes.shutdown(cancel_futures=True)
-            raise
+    with nullcontext(lanes) if lanes else thread_lanes() as open_lanes:
+        for done in open_lanes.take(archive, Manner(source, in_place, origin), _groups(walk(paths, within), tally)):
+            tally.written(done.written)
+            for code, name in done.skipped:
+                tally.skip(code, name)
+            zips.extend(done.zips)
     for path in zips:
         with Path(path).open("rb") as file:
             import_bundle(archive, source, path, file, tally)
@@ -98,57 +82,3 @@ def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
             group, size = [], 0
     if group:
         yield group
-
-
-_Take: TypeAlias = Callable[[Sequence[Found]], _Group]
-
-
-def _bounded(lanes: ThreadPoolExecutor, take: _Take, groups: Iterator[list[Found]]) -> Iterator[_Group]:
-    """Keep every lane busy and no more than one group waiting for each."""
-    running: set[Future[_Group]] = set()
-    for group in groups:
-        running.add(lanes.submit(take, group))
-        if len(running) >= LANES * 2:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
-
-
-def _take(archive: Archive, source: SourceRef, group: Sequence[Found], in_place: bool, origin: str) -> _Group:
-    result = _Group()
-    with archive.batch(source, origin) as batch:
-        for file in group:
-            try:
-                if in_place:
-                    batch.index(file.path, os.path.abspath(file.path))  # noqa: PTH100 - a million of these are made
-                else:
-                    batch.add(file.path, _read(file.path))
-            except NotDicom as error:
-                if _is_zip(file.path):
-                    result.zips.append(file.path)
-                else:
-                    result.skipped.append((error.code, file.path))
-            except TooLarge:
-                result.skipped.append(("too_large", file.path))
-            except PermissionError:
-                result.skipped.append(("permission", file.path))
-            except FileNotFoundError:
-                result.skipped.append(("missing", file.path))
-        if len(batch):
-            result.written = batch.commit()
-    return result
-
-
-def _read(path: str) -> Iterator[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield from read_chunks(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_zip(path: str) -> bool:
-    with Path(path).open("rb") as file:
-        return is_zip_head(file.read(4))
