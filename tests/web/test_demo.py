@@ -65,7 +65,7 @@ def test_a_study_is_found_and_a_ct_is_on_the_screen(demo: str, open_tab: Callabl
     page.goto(f"{demo}/imaging?source=default")
     expect(page.get_by_test_id("study-row").first).to_be_visible()
     shoot(page, f"studies-{scheme}")
-    page.goto(f"{demo}/imaging?source=default&q=NF2400002")
+    page.goto(f"{demo}/imaging?source=default&q=NF2300002")
     page.get_by_test_id("study-row").first.click()
     expect(page.get_by_test_id("series-row").first).to_be_visible()
     page.wait_for_load_state("networkidle")
