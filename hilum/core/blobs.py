@@ -96,6 +96,10 @@ class Blobs(Protocol):
     ``Unavailable`` when the storage fails.
     """
 
+    def close(self) -> None:
+        """Give back what this process holds."""
+        ...
+
     def group(self) -> BlobGroup:
         """Begin a group of objects."""
         ...
@@ -209,6 +213,13 @@ class LocalBlobs:
         self._known: set[str] = set()
         self._lock = threading.Lock()
         self._temporary: _TemporaryFolder | None = None
+
+    def close(self) -> None:
+        """Give back the temporary folder of this process; a process that ends without its exit handlers calls it."""
+        with self._lock:
+            if self._temporary is not None:
+                self._temporary.remove()
+                self._temporary = None
 
     def group(self) -> "LocalGroup":
         """Begin a group of objects, if the disk has space."""
@@ -490,7 +501,7 @@ class _TemporaryFolder:
                 break
         self.handle = handle
         self.owner = _owner_to_serve(root)
-        weakref.finalize(self, _remove_temporary, self.folder, handle)
+        self.remove = weakref.finalize(self, _remove_temporary, self.folder, handle)
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -39,8 +39,9 @@ def test_killed_in_the_middle_of_an_import_and_begun_again_each_file_is_there_on
         importing.kill()
         importing.wait()
         acknowledged = counts(server)[1]
-        for process in [*psutil.Process(server.process.pid).children(recursive=True)]:
-            process.kill()
+        for process in psutil.Process(server.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         server.process.kill()
         server.process.wait()
     assert acknowledged < 2000, "the import was over before it could be killed"
@@ -164,7 +165,8 @@ def test_the_whole_tree_killed_at_once_starts_again(data: Path) -> None:
         supervisor = psutil.Process(server.process.pid)
         everything = [supervisor, *supervisor.children(recursive=True), postmaster(data)]
         for process in everything:
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):  # the supervisor's children end with it
+                process.send_signal(signal.SIGKILL)
         server.process.wait()
     with serving(data) as server:
         assert counts(server) == (1, 1, 1)

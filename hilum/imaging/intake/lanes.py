@@ -3,10 +3,12 @@ of its own, which do not wait for one another's interpreter: small files are the
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.util import Finalize
 from typing import Final
 
 from hilum.core.blobs import open_blobs
@@ -75,6 +77,9 @@ def process_lanes(settings: Settings) -> Generator[Lanes]:
 
 def _begin(settings: Settings) -> None:
     global _settings
+    # The command's own handler raises, which a pool's process would take for the failure of a group, and go on.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the command ends its lanes
     die_with_parent()
     _settings = settings
 
@@ -83,6 +88,7 @@ def _begin(settings: Settings) -> None:
 def _archive(url: str) -> Archive:
     assert _settings is not None
     blobs = open_blobs(_settings.blobs_url, _settings.data_path, _settings.min_free_bytes)
+    Finalize(blobs, blobs.close, exitpriority=1)  # a forked process ends without running exit handlers
     return Archive(Database(url, pool_size=1), blobs, _settings)
 
 
