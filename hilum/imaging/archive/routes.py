@@ -43,7 +43,7 @@ def get_sources(archive: TheArchive) -> list[schemas.SourceSummary]:
         return [schemas.SourceSummary.model_validate(dict(row)) for row in query.sources(connection)]
 
 
-@router.get("/studies")
+@router.get("/studies", response_model=Page[schemas.Study])
 def get_studies(
     archive: TheArchive,
     source: str | None = None,
@@ -61,7 +61,7 @@ def get_studies(
     sort: Annotated[str, Query(description=f"One of {', '.join(query.STUDY_SORTS)}.")] = "-study_date",
     limit: Limit = 20,
     offset: Offset = 0,
-) -> Page[schemas.Study]:
+) -> Response:
     """Studies that match all the filters."""
     wanted = StudyFilter(
         source, modality or (), person_id, patient_id, body_part, date_from, date_to, status, availability,
@@ -69,7 +69,8 @@ def get_studies(
     )  # fmt: skip
     with archive.database.connect() as connection:
         rows, total = query.list_studies(connection, wanted, sort=sort, limit=limit, offset=offset)
-    return Page(items=[views.study(row) for row in rows], total=total, limit=limit, offset=offset)
+    page = Page[schemas.Study](items=[views.study(row) for row in rows], total=total, limit=limit, offset=offset)
+    return Response(page.model_dump_json(), media_type="application/json")  # valid already; once is enough
 
 
 @router.get("/studies/{study}")
