@@ -92,5 +92,6 @@ def _goal(row: Row, rows: Sequence[Row]) -> str:
     if row.goal.kind == "times better":
         return f"{sign} {row.goal.bound:g} times better"
     if row.goal.kind == "times row":
-        return f"{sign} {row.goal.bound:g} x {next((other.title for other in rows if other.key == row.goal.row), row.goal.row)}"
+        title = next((other.title for other in rows if other.key == row.goal.row), row.goal.row)
+        return f"{sign} {row.goal.bound:g} x {title}"
     return f"{sign} {row.goal.bound:,g} {row.unit}"
