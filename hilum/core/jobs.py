@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hilum.core.database import Database, Table, Transaction
-from hilum.core.errors import Conflict, HilumError, NotFound
+from hilum.core.errors import Conflict, HilumError, NotFound, Unavailable
 
 Json: TypeAlias = dict[str, object]
 
@@ -287,6 +287,9 @@ class Jobs:
             raise JobAborted from stopped
         except HilumError as error:
             progress.say(str(error))
+            if isinstance(error, Unavailable) and row.attempts < ATTEMPTS:  # it passes: the queue tries again
+                progress.write(state="queued")
+                raise
             self._finish(progress, "failed")
         except Exception:
             log.exception("job.failed", job_id=job_id, kind=row.kind, attempt=row.attempts)
