@@ -12,7 +12,8 @@ from sqlalchemy.exc import DataError
 
 from hilum.core.database import Database
 from hilum.core.errors import Conflict, Invalid, NotFound
-from hilum.core.jobs import Jobs, Progress, open_jobs
+from hilum.core.jobs import Jobs, open_jobs
+from hilum.core.progress import Progress, job_here
 from tests.conftest import wait_until
 
 
@@ -30,7 +31,7 @@ def defer(jobs: Jobs, kind: str, **arguments: object) -> int:
 WORKER = """
 import sys, time
 from hilum.core.database import Database
-from hilum.core.errors import Invalid
+from hilum.core.errors import Invalid, Unavailable
 from hilum.core.jobs import open_jobs
 
 database = Database(sys.argv[1], pool_size=4)
@@ -50,6 +51,13 @@ def slow(arguments, progress):
 def refuse(arguments, progress):
     raise Invalid("It cannot be done like that.")
 
+def outage(arguments, progress):
+    try:
+        open(arguments["path"], "x").close()
+    except FileExistsError:
+        return
+    raise Unavailable("The archive cannot be reached.")
+
 def dies_once(arguments, progress):
     path = arguments["path"]
     try:
@@ -60,7 +68,7 @@ def dies_once(arguments, progress):
     slow(arguments, progress)
 
 with open_jobs(database) as jobs:
-    for run in (count, slow, refuse, dies_once):
+    for run in (count, slow, refuse, outage, dies_once):
         jobs.add(run.__name__, run)
     jobs.work()
 """
@@ -157,6 +165,13 @@ def test_the_job_of_a_killed_worker_is_done_by_another(jobs: Jobs, start_worker,
     assert jobs.get(job_id)["attempts"] == 2
 
 
+def test_a_job_that_meets_an_outage_is_tried_again(jobs: Jobs, start_worker, tmp_path: Path) -> None:
+    start_worker()
+    job_id = defer(jobs, "outage", path=str(tmp_path / "mark"))
+    wait_until(lambda: state(jobs, job_id) == "succeeded", seconds=60)
+    assert jobs.get(job_id)["attempts"] == 2
+
+
 def test_reasons_are_counted_with_a_few_examples(database: Database) -> None:
     progress = Progress(database, 1)
     for n in range(9):
@@ -167,6 +182,6 @@ def test_reasons_are_counted_with_a_few_examples(database: Database) -> None:
 
 
 def test_a_command_shows_itself_as_a_job_and_its_failure_too(jobs: Jobs) -> None:
-    with pytest.raises(Invalid), jobs.here("import", "x", "default", lambda _d, _t: None) as progress:
+    with pytest.raises(Invalid), job_here(jobs.database, "import", "x", "default", lambda _d, _t: None) as progress:
         raise Invalid("no")
     assert state(jobs, progress.job_id) == "failed"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hilum.core.jobs import Progress
+from hilum.core.progress import Progress
 from hilum.imaging.archive import query
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import Archive

@@ -12,7 +12,8 @@ import pytest
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
-from hilum.core.jobs import Jobs, Progress
+from hilum.core.jobs import Jobs
+from hilum.core.progress import Progress, job_here
 from hilum.imaging.archive import query
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.query import StudyFilter
@@ -25,7 +26,7 @@ NOBODY = 65534
 
 
 def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False) -> Progress:
-    with Jobs(archive.database).here("import", "test", source.key, lambda _done, _total: None) as progress:
+    with job_here(archive.database, "import", "test", source.key, lambda _done, _total: None) as progress:
         import_paths(archive, source, paths, Tally(progress), in_place=in_place)
     return progress
 

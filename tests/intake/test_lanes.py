@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from hilum.core.errors import OutOfSpace
-from hilum.core.jobs import Jobs
+from hilum.core.progress import job_here
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.lanes import process_lanes
@@ -18,7 +18,7 @@ from tests.make import folder
 
 
 def imported(archive: Archive, path: Path) -> dict[str, int]:
-    with process_lanes(archive.settings) as lanes, Jobs(archive.database).here("import", "x", "", _shown) as progress:
+    with process_lanes(archive.settings) as lanes, job_here(archive.database, "import", "x", "", _shown) as progress:
         import_paths(archive, archive.source(), [path], Tally(progress), lanes=lanes)
     return progress.counts
 

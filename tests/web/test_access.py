@@ -10,13 +10,15 @@ from tests.conftest import Server
 from tests.web.data import STUDY, rich_study, study_uid
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+SETTLED = """() => Promise.all(document.getAnimations()
+    .filter(one => Number.isFinite(one.effect.getComputedTiming().endTime)).map(one => one.finished.catch(() => null)))"""
 VIEW = f"/imaging/{study_uid(STUDY)}"
 PAGES = {
     "/imaging": "[data-testid=study-row]",
     "/imaging?q=nosuchthing": "h2",
     VIEW: "[data-testid=instance-row]",
     f"{VIEW}?tab=tags": "[data-testid=tag-row]",
-    f"{VIEW}/view": "[data-testid=viewport][data-state=ready]",
+    f"{VIEW}/view": "body:has([data-state=ready]) button[aria-expanded]:enabled:has-text('40 / 400')",
     "/jobs": "[data-testid=job]",
     "/jobs?view=set-aside": "h2",
 }
@@ -35,6 +37,7 @@ def test_nothing_serious_stands_in_the_way(open_tab: Callable[..., Page], url: s
     page = open_tab(width=1280 if "view" not in path else 800, height=700, scheme=scheme)
     page.goto(url + path)
     expect(page.locator(PAGES[path]).first).to_be_visible(timeout=60_000)
+    page.evaluate(SETTLED)
     page.evaluate(AXE.read_text())
     found = page.evaluate("async () => (await axe.run(document)).violations")
     serious = [

@@ -58,13 +58,15 @@ class StudyFilter:
     q: str | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """The filter as conditions on ``study`` joined with ``source``."""
+        """The filter as conditions on ``study``."""
         equal = (
-            (Source.key, self.source), (Study.person_id, self.person_id), (Study.patient_id, self.patient_id),
-            (Study.status, self.status), (Study.availability, self.availability),
-            (Study.report_status, self.report_status), (Study.accession_number, self.accession_number),
+            (Study.person_id, self.person_id), (Study.patient_id, self.patient_id), (Study.status, self.status),
+            (Study.availability, self.availability), (Study.report_status, self.report_status),
+            (Study.accession_number, self.accession_number),
         )  # fmt: skip
         found = [column == value for column, value in equal if value is not None]
+        if self.source is not None:
+            found.append(Study.source_id == sa.select(Source.id).where(Source.key == self.source).scalar_subquery())
         if self.modality:
             codes = {code.upper() for code in self.modality}
             found.append(Study.modalities.overlap(sorted(codes | set(XRAY)) if "XR" in codes else sorted(codes)))
@@ -99,17 +101,15 @@ def list_studies(
     conditions = wanted.conditions()
     down = sort.startswith("-")
     order = [(c.desc() if down else c.asc()).nulls_last() for c in _SORTS[sort.removeprefix("-")]]
-    joined = sa.select(Study.id).join(Source, Source.id == Study.source_id).where(*conditions)
-    page = joined.order_by(*order, Study.id.desc() if down else Study.id.asc()).limit(limit).offset(offset).subquery()
+    order.append(Study.id.desc() if down else Study.id.asc())
+    page = sa.select(Study.id).where(*conditions).order_by(*order).limit(limit).offset(offset).subquery()
     rows = connection.execute(
         sa.select(Study.__table__, Source.key.label("source_key"))
         .join(page, page.c.id == Study.id)
         .join(Source, Source.id == Study.source_id)
-        .order_by(*order, Study.id.desc() if down else Study.id.asc())
+        .order_by(*order)
     ).mappings()
-    total = connection.scalar(
-        sa.select(sa.func.count()).select_from(Study).join(Source, Source.id == Study.source_id).where(*conditions)
-    )
+    total = connection.scalar(sa.select(sa.func.count()).select_from(Study).where(*conditions))
     return rows.all(), total or 0
 
 

@@ -263,8 +263,9 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int,
 
 
 def read_chunks(descriptor: int) -> Iterator[bytes]:
-    """Read a file by its descriptor to the end."""
-    while chunk := os.read(descriptor, CHUNK):
+    """Read a file by its descriptor to the end, in pieces no larger than it: a buffer that is too large costs dear."""
+    piece = min(CHUNK, max(4096, os.fstat(descriptor).st_size + 1))
+    while chunk := os.read(descriptor, piece):
         yield chunk
 
 

@@ -11,7 +11,7 @@ from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import open_database
 from hilum.core.errors import HilumError
-from hilum.core.jobs import Jobs, Progress
+from hilum.core.progress import Progress, job_here
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.lanes import Lanes
@@ -73,7 +73,7 @@ def run_import(
         archive = Archive(database, blobs, settings)
         into = archive.source(source)
         stopped = ""
-        with Jobs(database).here("import", _title(paths), into.key, step) as progress:
+        with job_here(database, "import", _title(paths), into.key, step) as progress:
             if count:
                 threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
             try:

@@ -6,7 +6,7 @@ from typing import Final
 
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid, NotFound
-from hilum.core.jobs import Progress
+from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.tally import Tally

@@ -1,6 +1,6 @@
 """What an import adds up to: outcomes of the archive and things left out, told through the job's progress."""
 
-from hilum.core.jobs import Progress
+from hilum.core.progress import Progress
 from hilum.imaging.archive.catalogue import Outcome, Written
 
 SKIPPED = {

@@ -12,7 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hilum.core.blobs import BlobGroup, BlobItem
 from hilum.core.errors import Invalid, TooLarge, Unsupported
-from hilum.core.jobs import Jobs, Progress
+from hilum.core.jobs import Jobs
+from hilum.core.progress import Progress
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import CHUNK, Archive
 from hilum.imaging.dicom.header import NotDicom
