@@ -27,13 +27,15 @@ from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
 from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
 
+HEAD: Final = 1 << 16
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _UNKNOWN_SIZE: Final = 1 << 62
 
+Buffer: TypeAlias = bytes | memoryview
 _Reader: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 
-_crc32 = cast("Callable[[bytes, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
+_crc32 = cast("Callable[[Buffer, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,12 @@ class Batch:
     group: BlobGroup
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
+    _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
 
     def __len__(self) -> int:
         return len(self._arrivals) + len(self._aside)
 
-    def add(self, name: str, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None = None) -> None:
+    def add(self, name: str, chunks: Iterable[Buffer], inspect: Callable[[Header], None] | None = None) -> None:
         """Take one instance as a stream of bytes.
 
         Parameters
@@ -102,7 +105,8 @@ class Batch:
         name
             What to call it towards the one who sent it: a path, a member of a zip, a number.
         chunks
-            Its bytes; the first chunk, of at least 132 bytes or all, tells whether it is DICOM.
+            Its bytes; the first chunk, of at least 132 bytes or all, tells whether it is DICOM. It is kept, the others
+            may be overwritten once the next is asked for.
         inspect
             Told the header before the instance is taken; what it raises is raised here, and nothing is kept.
 
@@ -122,8 +126,16 @@ class Batch:
             item.discard()
             raise
 
+    def add_file(self, path: str) -> None:
+        """Take a copy of a file as one instance; errors as for ``add``, and those of the operating system."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self.add(path, self._read(descriptor))
+        finally:
+            os.close(descriptor)
+
     def _add(
-        self, name: str, item: BlobItem, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None
+        self, name: str, item: BlobItem, chunks: Iterable[Buffer], inspect: Callable[[Header], None] | None
     ) -> None:
         taken = _Taken(self.archive.settings.max_instance_bytes)
         taken.take(chunks, item.write)
@@ -149,7 +161,7 @@ class Batch:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mtime_ns = os.fstat(descriptor).st_mtime_ns
-            taken.take(read_chunks(descriptor))
+            taken.take(self._read(descriptor))
         finally:
             os.close(descriptor)
         reader = partial(open, path, "rb")
@@ -165,6 +177,13 @@ class Batch:
                     path=path, path_mtime_ns=mtime_ns,
                 )
             )  # fmt: skip
+
+    def _read(self, descriptor: int) -> Iterator[Buffer]:
+        """Read a file: its head to keep, then pieces in the batch's own buffer; fresh memory costs more than a copy."""
+        yield os.read(descriptor, HEAD)
+        view = memoryview(self._buffer)
+        while length := os.readv(descriptor, [self._buffer]):
+            yield view[:length]
 
     def commit(self) -> Written:
         """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
@@ -204,10 +223,10 @@ class _Taken:
     def digest(self) -> str:
         return self._digest.hexdigest()
 
-    def take(self, chunks: Iterable[bytes], write: Callable[[bytes], None] | None = None) -> None:
+    def take(self, chunks: Iterable[Buffer], write: Callable[[Buffer], None] | None = None) -> None:
         for chunk in chunks:
             if self.size == 0:
-                self._scan(chunk)
+                self._scan(bytes(chunk))
             self.size += len(chunk)
             if self.size > self._limit:
                 raise TooLarge(f"An instance is larger than HILUM_MAX_INSTANCE_BYTES ({self._limit} bytes).")
@@ -260,13 +279,6 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int,
         with reader() as file:
             offsets = frame_offsets(file, header)
     return known, count_frames(header, size, offsets), offsets
-
-
-def read_chunks(descriptor: int) -> Iterator[bytes]:
-    """Read a file by its descriptor to the end, in pieces no larger than it: a buffer that is too large costs dear."""
-    piece = min(CHUNK, max(4096, os.fstat(descriptor).st_size + 1))
-    while chunk := os.read(descriptor, piece):
-        yield chunk
 
 
 def store_bundle_files(

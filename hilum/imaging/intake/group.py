@@ -1,13 +1,13 @@
 """A group of files on its way in: what one lane of an import does, wherever the lane runs."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hilum.core.errors import TooLarge
 from hilum.imaging.archive.catalogue import SourceRef, Written
-from hilum.imaging.archive.store import Archive, read_chunks
+from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import is_zip_head
 from hilum.imaging.intake.walk import Found
@@ -40,7 +40,7 @@ def take_group(archive: Archive, manner: Manner, group: Sequence[Found]) -> Take
                 if manner.in_place:
                     batch.index(file.path, os.path.abspath(file.path))  # noqa: PTH100 - a million of these are made
                 else:
-                    batch.add(file.path, _read(file.path))
+                    batch.add_file(file.path)
             except NotDicom as error:
                 if _is_zip(file.path):
                     result.zips.append(file.path)
@@ -56,14 +56,6 @@ def take_group(archive: Archive, manner: Manner, group: Sequence[Found]) -> Take
             result.written = batch.commit()
             result.written.refused.clear()  # they are set aside by now, and large
     return result
-
-
-def _read(path: str) -> Iterator[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield from read_chunks(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_zip(path: str) -> bool:

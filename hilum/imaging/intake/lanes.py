@@ -1,6 +1,7 @@
 """What takes groups of files side by side. Threads serve a process that does other things too; a command has processes
 of its own, which do not wait for one another's interpreter: small files are then imported several times as fast."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -68,6 +69,7 @@ def thread_lanes() -> Generator[Lanes]:
 def process_lanes(settings: Settings) -> Generator[Lanes]:
     """Lanes in processes of their own. They are forked here and now, so this process must not have begun threads or
     opened a database yet; they end with it, however it ends."""
+    gc.freeze()  # what is loaded stays: the lanes' collector need not look at it, nor copy its pages
     count = min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)
     executor = ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _begin, (settings,))
     with executor:
