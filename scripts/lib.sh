@@ -213,3 +213,21 @@ make_page() {
     [ -f "$PAGE/index.html" ] || fail "the build of the web page left no hilum/static/index.html; see the messages above."
     stamp "$STATE/page-stamp" "$sources"
 }
+
+# ---- OHIF, a viewer of others that the tests let look at our archive --------------------------------------------------
+
+ready_ohif() { stamped "$STATE/ohif/stamp" "$(digest <"$ROOT/tests/web/ohif.txt")"; }
+
+make_ohif() {
+    local package checksum archive
+    { read -r package && read -r checksum; } <"$ROOT/tests/web/ohif.txt"
+    say "installing $package"
+    rm -rf -- "$STATE/ohif"
+    mkdir -- "$STATE/ohif"
+    archive=$STATE/ohif/$(cd -- "$STATE/ohif" && npm pack --silent --no-update-notifier "$package")
+    printf '%s  %s\n' "$checksum" "$archive" | sha512sum --check --status ||
+        fail "$package is not what tests/web/ohif.txt says it is."
+    tar --extract --gzip --file "$archive" --directory "$STATE/ohif" package/dist
+    rm -- "$archive"
+    stamp "$STATE/ohif/stamp" "$(digest <"$ROOT/tests/web/ohif.txt")"
+}
