@@ -343,7 +343,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half(small_disk: Path) -> 
 
 
 def test_a_large_object_is_stopped_when_it_eats_the_reserve(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hilum.core.blobs._WRITE_BACK_BYTES", 100_000)
+    monkeypatch.setattr("hilum.core.blobs.local._WRITE_BACK_BYTES", 100_000)
     blobs = LocalBlobs(small_disk / "objects", min_free_bytes=2_000_000)
     with blobs.group() as group:
         item = group.create()

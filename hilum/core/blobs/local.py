@@ -1,33 +1,19 @@
-"""Objects by key, such as ``default/1.2.3/1.2.3.4/<digest>.dcm``: written as a group and durable when the group is
-committed, read whole, in ranges or as a stream. What an object means, and which keys exist by right, the catalogue
-knows. A key names its content, so an object is never changed in place. Here lie local files; a bucket would be another
-``Blobs``: nothing in the interface needs a rename, an append or a folder."""
+"""Objects as files below a folder: the default, and on one machine the fastest."""
 
-import ctypes
-import errno
-import fcntl
 import os
-import re
 import secrets
-import shutil
 import stat
 import threading
-import weakref
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
-from urllib.parse import unquote, urlsplit
+from typing import BinaryIO, Self
 
-from hilum.core.errors import Invalid, NotFound, OutOfSpace, Unavailable
+from hilum.core.blobs import disk
+from hilum.core.blobs.interface import CHUNK_BYTES, check_key
+from hilum.core.errors import Invalid, OutOfSpace, Unavailable
 
-MAX_KEY_LENGTH = 512
-MAX_COMPONENT_LENGTH = 128
-CHUNK_BYTES = 1 << 20
-
-_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
-_TEMPORARY = ".tmp"
 # Write-back starts, and the free space is looked at, each time so much of one object has been written.
 _WRITE_BACK_BYTES = 8 << 20
 # From so many files below this size in a group on, flushing their file system at once is cheaper than flushing each.
@@ -36,156 +22,6 @@ _MANY = 16
 # Folders that others delete while we put something there are made again, but not for ever.
 _PLACE_ATTEMPTS = 10
 _KNOWN_FOLDERS = 10_000
-
-
-class BlobItem(Protocol):
-    """One object that is being written."""
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        ...
-
-    def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append to the object."""
-        ...
-
-    def reader(self) -> BinaryIO:
-        """Open what has been written so far, from its beginning; the caller closes it."""
-        ...
-
-    def finish(self, key: str) -> None:
-        """Say that the object is whole and under which key it is to appear when the group is committed."""
-        ...
-
-    def discard(self) -> None:
-        """Forget the object."""
-        ...
-
-
-class BlobGroup(Protocol):
-    """Objects that become durable together; a context manager that forgets what was not committed.
-
-    One thread uses a group at a time.
-    """
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def create(self) -> BlobItem:
-        """Begin an object."""
-        ...
-
-    def commit(self) -> None:
-        """Make every finished object durable and visible, and forget the others; on return it survives a power cut.
-
-        When it fails, no object is there in part. Some may be there whole: a later commit of the same content finds
-        them, and until then no row of the catalogue names them.
-        """
-        ...
-
-
-class Blobs(Protocol):
-    """Objects by key. Every method may be called from any thread.
-
-    A key is made of components of ``A-Z a-z 0-9 . _ -``, separated by ``/``; none begins with a dot. Methods raise
-    ``Invalid`` for another key, ``NotFound`` for a missing object, ``OutOfSpace`` when nothing more fits and
-    ``Unavailable`` when the storage fails.
-    """
-
-    def close(self) -> None:
-        """Give back what this process holds."""
-        ...
-
-    def group(self) -> BlobGroup:
-        """Begin a group of objects."""
-        ...
-
-    def open(self, key: str) -> BinaryIO:
-        """Open an object for reading, with seek; the caller closes it."""
-        ...
-
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
-        ...
-
-    def stream(
-        self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
-    ) -> Iterator[bytes]:
-        """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks; it opens before the first."""
-        ...
-
-    def size(self, key: str) -> int:
-        """Give the size of an object in bytes."""
-        ...
-
-    def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        ...
-
-    def path(self, key: str) -> Path | None:
-        """Give the file of an object; None where objects are not files."""
-        ...
-
-    def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects and give how many there were; a missing one is no error."""
-        ...
-
-    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """List key and size of the objects below ``prefix`` (whole components; empty for all), in no promised order."""
-        ...
-
-
-def open_blobs(url: str, data_path: Path, min_free_bytes: int = 0) -> Blobs:
-    """Open the objects of a data folder.
-
-    Parameters
-    ----------
-    url
-        ``file:///absolute/path``; empty for ``objects/`` in the data folder.
-    data_path
-        The data folder.
-    min_free_bytes
-        Free space of the disk below which nothing more is taken.
-
-    Raises
-    ------
-    Invalid
-        The URL names no storage that can be used.
-    """
-    if not url:
-        return LocalBlobs(data_path / "objects", min_free_bytes)
-    parts = urlsplit(url)
-    if parts.scheme in ("s3", "gs", "az"):
-        raise Invalid(
-            f"HILUM_BLOBS_URL names {parts.scheme}://, which this version does not take yet: use file:///absolute/path."
-        )
-    path = Path(unquote(parts.path))
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query:
-        raise Invalid("HILUM_BLOBS_URL must be of the form file:///absolute/path.")
-    return LocalBlobs(path, min_free_bytes)
-
-
-def check_key(key: str) -> str:
-    """Give the key back if it is one.
-
-    Raises
-    ------
-    Invalid
-        It is not; the sentence does not repeat it.
-    """
-    if not key or len(key) > MAX_KEY_LENGTH:
-        raise Invalid(f"A key has 1 to {MAX_KEY_LENGTH} characters; this one has {len(key)}.")
-    for component in key.split("/"):
-        if len(component) > MAX_COMPONENT_LENGTH or not _COMPONENT.fullmatch(component):
-            raise Invalid(
-                f"A key is made of components of up to {MAX_COMPONENT_LENGTH} characters A-Z a-z 0-9 . _ - that do not "
-                "begin with a dot or a dash, separated by a slash; this one is not."
-            )
-    return key
 
 
 class LocalBlobs:
@@ -212,7 +48,7 @@ class LocalBlobs:
         # Folders whose entries in their parents are known to be on the disk.
         self._known: set[str] = set()
         self._lock = threading.Lock()
-        self._temporary: _TemporaryFolder | None = None
+        self._temporary: disk.TemporaryFolder | None = None
 
     def close(self) -> None:
         """Give back the temporary folder of this process; a process that ends without its exit handlers calls it."""
@@ -223,24 +59,24 @@ class LocalBlobs:
 
     def group(self) -> "LocalGroup":
         """Begin a group of objects, if the disk has space."""
-        with _explained(self.root):
+        with disk.explained(self.root):
             with self._lock:
                 if self._temporary is None or not self._temporary.folder.exists():
                     self._known.clear()
-                    _make_root(self.root)
-                    self._temporary = _TemporaryFolder(self.root)
+                    disk.make_root(self.root)
+                    self._temporary = disk.TemporaryFolder(self.root)
             self.check_space()
             return LocalGroup(self, self._temporary)
 
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading, with seek; the caller closes it."""
-        with _explained(self.root, key):
+        with disk.explained(self.root, key):
             return Path(self._file(key)).open("rb")
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
         _check_range(offset, length)
-        with _explained(self.root, key):
+        with disk.explained(self.root, key):
             handle = os.open(self._file(key), os.O_RDONLY)
             try:
                 return _read(handle, offset, length)
@@ -258,7 +94,7 @@ class LocalBlobs:
         """Give the size of an object in bytes."""
         size = self._size(key)
         if size is None:
-            raise _missing(key)
+            raise disk.missing(key)
         return size
 
     def exists(self, key: str) -> bool:
@@ -273,7 +109,7 @@ class LocalBlobs:
         """Delete objects, and the folders that are empty then; give how many objects there were."""
         deleted = 0
         folders: set[str] = set()
-        with _explained(self.root):
+        with disk.explained(self.root):
             for key in keys:
                 try:
                     os.unlink(self._file(key))  # noqa: PTH108 - a Path for each object costs more than the call
@@ -290,8 +126,8 @@ class LocalBlobs:
         waiting = [check_key(prefix.removesuffix("/")) if prefix else ""]
         while waiting:
             folder = waiting.pop()
-            with _explained(self.root):
-                for name, size in _entries(self._file(folder) if folder else self._base):
+            with disk.explained(self.root):
+                for name, size in disk.entries(self._file(folder) if folder else self._base):
                     key = f"{folder}/{name}" if folder else name
                     if size is None:
                         waiting.append(key)
@@ -338,7 +174,7 @@ class LocalBlobs:
         for folder in folders:
             # A folder that is gone took with it what others deleted.
             with suppress(FileNotFoundError):
-                _sync(f"{self._base}/{folder}")
+                disk.sync(f"{self._base}/{folder}")
         if len(self._known) > _KNOWN_FOLDERS:
             self._known.clear()
         self._known |= folders
@@ -347,7 +183,7 @@ class LocalBlobs:
         return f"{self._base}/{check_key(key)}"
 
     def _size(self, key: str) -> int | None:
-        with _explained(self.root):
+        with disk.explained(self.root):
             try:
                 info = os.stat(self._file(key))  # noqa: PTH116
             except (FileNotFoundError, NotADirectoryError):
@@ -361,7 +197,7 @@ class LocalBlobs:
             if path:
                 with suppress(FileExistsError):
                     os.mkdir(f"{self._base}/{path}", 0o700)  # noqa: PTH102
-                    _give_to_owner(self.root, f"{self._base}/{path}")
+                    disk.give_to_owner(self.root, f"{self._base}/{path}")
         return {folder, *above}
 
     def _remove_empty(self, folder: str) -> None:
@@ -377,7 +213,7 @@ class LocalBlobs:
 class LocalGroup:
     """Objects below one folder that become durable together; see ``BlobGroup``."""
 
-    def __init__(self, blobs: LocalBlobs, temporary: "_TemporaryFolder") -> None:
+    def __init__(self, blobs: LocalBlobs, temporary: "disk.TemporaryFolder") -> None:
         self._blobs = blobs
         self._temporary = temporary
         self._items: dict[str, LocalItem] = {}
@@ -394,13 +230,13 @@ class LocalGroup:
     def create(self) -> "LocalItem":
         """Begin an object."""
         path = f"{self._temporary.folder}/{secrets.token_hex(8)}"
-        with _explained(self._blobs.root):
+        with disk.explained(self._blobs.root):
             self._items[path] = item = LocalItem(self._blobs, path, self._items, self._temporary.owner)
         return item
 
     def commit(self) -> None:
         """Make every finished object durable and visible, and forget the others."""
-        with _explained(self._blobs.root):
+        with disk.explained(self._blobs.root):
             for item in [item for item in self._items.values() if item.key is None]:
                 item.discard()
             self._flush()
@@ -414,10 +250,10 @@ class LocalGroup:
     def _flush(self) -> None:
         """Make what was written durable: many small files by one flush of their file system, others one by one."""
         small = sum(1 for item in self._items.values() if item.size < _SMALL_BYTES)
-        if small >= _MANY and _sync_file_system(self._temporary.handle):
+        if small >= _MANY and disk.sync_file_system(self._temporary.handle):
             return
         for path in self._items:
-            _sync(path)
+            disk.sync(path)
 
 
 class LocalItem:
@@ -441,7 +277,7 @@ class LocalItem:
         if self._handle < 0:
             raise ValueError("The object is finished or discarded.")
         rest = memoryview(chunk).cast("B")
-        with _explained(self._blobs.root):
+        with disk.explained(self._blobs.root):
             while rest:
                 written = os.write(self._handle, rest)
                 self.size += written
@@ -452,7 +288,7 @@ class LocalItem:
 
     def reader(self) -> BinaryIO:
         """Open what has been written so far, from its beginning; the caller closes it."""
-        with _explained(self._blobs.root):
+        with disk.explained(self._blobs.root):
             return Path(self._path).open("rb")
 
     def finish(self, key: str) -> None:
@@ -460,7 +296,7 @@ class LocalItem:
         if self._handle < 0:
             raise ValueError("The object is finished or discarded.")
         self.key = check_key(key)
-        with _explained(self._blobs.root):
+        with disk.explained(self._blobs.root):
             if self.size >= _SMALL_BYTES:
                 self._start_write_back()
             self._close()
@@ -483,110 +319,8 @@ class LocalItem:
             os.close(handle)
 
 
-class _TemporaryFolder:
-    """A folder for the objects that this process is writing, which the kernel's lock tells from one left by a kill."""
-
-    def __init__(self, root: Path) -> None:
-        parent = root / _TEMPORARY
-        parent.mkdir(mode=0o700, exist_ok=True)
-        _give_to_owner(root, str(parent))
-        for left in list(parent.iterdir()):
-            _remove_if_left(left)
-        while True:
-            self.folder = parent / secrets.token_hex(8)
-            self.folder.mkdir(mode=0o700)
-            _give_to_owner(root, str(self.folder))
-            handle = _try_lock(self.folder)
-            if handle is not None:
-                break
-        self.handle = handle
-        self.owner = _owner_to_serve(root)
-        self.remove = weakref.finalize(self, _remove_temporary, self.folder, handle)
-
-
-def _remove_if_left(folder: Path) -> None:
-    handle = _try_lock(folder)
-    if handle is not None:
-        _remove_temporary(folder, handle)
-
-
-def _try_lock(folder: Path) -> int | None:
-    """Lock a temporary folder; None when a process holds it, or has removed it just now."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        return None
-    with suppress(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
-            return handle
-    os.close(handle)
-    return None
-
-
-def _remove_temporary(folder: Path, handle: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(handle)
-
-
-def _make_root(root: Path) -> None:
-    if not root.is_dir():
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _give_to_owner(root.parent, str(root))
-        _sync(str(root.parent))
-
-
-def _give_to_owner(folder: Path, path: str) -> None:
-    """Give what root makes to the owner of the folder it lies in, whose own processes will want to read it."""
-    owner = _owner_to_serve(folder)
-    if owner:
-        os.chown(path, *owner, follow_symlinks=False)
-
-
-def _owner_to_serve(folder: Path) -> tuple[int, int] | None:
-    """User and group that root writes for in a folder; None for anybody else, and in root's own."""
-    if os.geteuid() != 0:
-        return None
-    owner = folder.stat()
-    return (owner.st_uid, owner.st_gid) if owner.st_uid != 0 else None
-
-
-# Before Linux 5.8 syncfs did not tell of writes that had failed.
-_SYNCFS_TELLS = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2]) >= (5, 8)
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_file_system(handle: int) -> bool:
-    """Flush the whole file system of an open file; False where that would not tell of failed writes."""
-    if not _SYNCFS_TELLS:
-        return False
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.syncfs(handle) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return True
-
-
 def _folder_of(key: str) -> str:
     return key.rpartition("/")[0]
-
-
-def _entries(folder: str) -> list[tuple[str, int | None]]:
-    """Name and size of what lies in a folder of objects; the size of a folder is None."""
-    found: list[tuple[str, int | None]] = []
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _COMPONENT.fullmatch(entry.name):
-                with suppress(FileNotFoundError):
-                    found.append((entry.name, None if entry.is_dir() else entry.stat().st_size))
-    return found
 
 
 def _read(handle: int, offset: int, length: int) -> bytes:
@@ -602,7 +336,7 @@ def _read(handle: int, offset: int, length: int) -> bytes:
 def _chunks(
     source: BinaryIO, root: Path, key: str, offset: int, length: int | None, chunk_size: int
 ) -> Generator[bytes]:
-    with source, _explained(root, key):
+    with source, disk.explained(root, key):
         left = length
         while left is None or left > 0:
             chunk = _read(source.fileno(), offset, chunk_size if left is None else min(chunk_size, left))
@@ -616,20 +350,3 @@ def _chunks(
 def _check_range(offset: int, length: int) -> None:
     if offset < 0 or length < 0:
         raise Invalid("A range begins at 0 or later and has no negative length.")
-
-
-def _missing(key: str) -> NotFound:
-    return NotFound(f"There is no object {key}.")
-
-
-@contextmanager
-def _explained(root: Path, key: str | None = None) -> Generator[None]:
-    """Turn an operating system's refusal into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if key is not None and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
-            raise _missing(key) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(f"The disk of {root} is full: free some space and send it again.") from error
-        raise Unavailable(f"The objects in {root} cannot be used: {error.strerror or error}.") from error
