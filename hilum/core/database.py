@@ -94,8 +94,10 @@ class Database:
     @property
     def conninfo(self) -> str:
         """The connection string that libpq, and so the job queue, understands."""
-        plain = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return make_conninfo(plain, options=_SESSION_OPTIONS, application_name="hilum")
+        # Not by way of the URL's text: libpq does not read a "+" there as the blank of a path.
+        parts = self.url.translate_connect_args(username="user", database="dbname")
+        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in self.url.query.items()}
+        return make_conninfo("", **parts | query | {"options": _SESSION_OPTIONS, "application_name": "hilum"})
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:

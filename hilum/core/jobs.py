@@ -4,7 +4,7 @@ same result."""
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ import structlog
 from procrastinate import RetryStrategy
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
+from psycopg_pool import PoolTimeout
 
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict, HilumError, NotFound, Unavailable
@@ -198,7 +199,17 @@ class Jobs:
 
 @contextmanager
 def open_jobs(database: Database) -> Generator[Jobs]:
-    """Open the queue of a database."""
+    """Open the queue of a database.
+
+    Raises
+    ------
+    Unavailable
+        The database cannot be reached.
+    """
     jobs = Jobs(database)
-    with jobs.queue.open():
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(jobs.queue.open())
+        except PoolTimeout as error:
+            raise Unavailable("The database of the job queue cannot be reached; is the server running?") from error
         yield jobs

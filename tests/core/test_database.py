@@ -2,13 +2,19 @@
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 import hilum.app  # noqa: F401 - every model
-from hilum.core.database import SCHEMA, Database, Table
+from hilum.core.config import Settings
+from hilum.core.database import SCHEMA, Database, Table, open_database
+from hilum.core.jobs import open_jobs
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import administration, named
 
@@ -26,6 +32,23 @@ def test_the_models_are_what_the_migrations_make(database: Database) -> None:
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, Table.metadata)
     assert differences == []
+
+
+@pytest.fixture
+def odd_folder() -> Iterator[Path]:
+    """A folder with a name of every kind of character, short enough for the server's socket to lie in it."""
+    with tempfile.TemporaryDirectory(prefix="a b+%41&ä=") as folder:
+        Path(folder).chmod(0o755)  # root's server runs as another user
+        yield Path(folder)
+
+
+def test_a_data_folder_may_have_any_name(odd_folder: Path) -> None:
+    """Its path is part of the address of the embedded server, for the catalogue and for the queue."""
+    settings = Settings(data=odd_folder / "data")
+    with open_database(settings, pool_size=2) as database, open_jobs(database) as jobs:
+        with database.transaction() as transaction:
+            job_id = jobs.defer(transaction, "import", "x")
+        assert jobs.get(job_id)["state"] == "queued"
 
 
 def test_ten_processes_that_start_at_once_migrate_once(cluster: EmbeddedPostgres) -> None:
