@@ -190,7 +190,7 @@ def _finite(number: int | float) -> int | float | str:
 
 def _texts(vr: str, value: bytes, characters: CharacterSet) -> list[Json]:
     """The values of a text: an empty one among several is null, an empty whole no value at all (PS3.18 F.2.5)."""
-    decoded = characters.decode(value, person_name=vr == "PN") if vr in _DECODED else value.decode("latin-1")
+    decoded = characters.decode(value, vr) if vr in _DECODED else value.decode("latin-1")
     decoded = decoded.rstrip(_PADDING)
     if not decoded:
         return []
@@ -317,5 +317,5 @@ def _shown(vr: str, value: bytes, characters: CharacterSet) -> str:
             f"{group:04X},{element:04X}" for group, element in _TAG.iter_unpack(value[: len(value) // 4 * 4])
         )
     value = value[: 4 * _SHOWN]
-    decoded = characters.decode(value, person_name=vr == "PN") if vr in _DECODED else value.decode("latin-1")
+    decoded = characters.decode(value, vr) if vr in _DECODED else value.decode("latin-1")
     return decoded.rstrip(_PADDING)
