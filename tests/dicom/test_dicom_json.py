@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from bench.header import ct
-from hilum.imaging.dicom.dicom_json import bulkdata, dataset_json, read_data_set, tags
+from hilum.imaging.dicom.dicom_json import DataSet, bulkdata, dataset_json, read_data_set, tags
 from hilum.imaging.dicom.header import NotDicom, Unreadable, scan
 from hilum.imaging.dicom.source import inflated_file
 from tests.dicom.files import element, name, part10, wheel, wheel_file, written
@@ -59,6 +59,8 @@ def unlike_pydicom(found: dict[str, Any]) -> dict[str, Any]:
             values = [None if value == "" else value for value in values]  # PS3.18 F.2.5
             attribute = {"vr": attribute["vr"], **({"Value": values} if any(v is not None for v in values) else {})}
         ours[tag] = attribute
+    if "Value" in ours.get("00080005", {}):  # what is told in UTF-8 says so (PS3.18 F.2.1.2), in sequences too
+        ours["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     return ours
 
 
@@ -165,8 +167,8 @@ def test_bulk_data_is_found_by_its_uri_in_little_endian(syntax: str) -> None:
     header, found = scan(data), as_json(data)
     inner = found["00400555"]["Value"][0]["00091010"]["Value"][1]["00091001"]
     assert inner == {"vr": "OB", "BulkDataURI": "/bulk/00400555/1/00091010/2/00091001"}
-    assert bulkdata(data, header, inner["BulkDataURI"].split("/")[2:]) == b"\7" * 3000
-    assert bulkdata(data, header, ["00091000"]) == b"\1\2" * 2000
+    assert bulkdata(DataSet(data), header, inner["BulkDataURI"].split("/")[2:]) == b"\7" * 3000
+    assert bulkdata(DataSet(data), header, ["00091000"]) == b"\1\2" * 2000
     for path in (
         [],
         ["00091000", "1"],
@@ -176,7 +178,7 @@ def test_bulk_data_is_found_by_its_uri_in_little_endian(syntax: str) -> None:
         ["7FE00010"],
     ):
         with pytest.raises(LookupError):
-            bulkdata(data, header, path)
+            bulkdata(DataSet(data), header, path)
 
 
 def test_a_nested_item_may_have_its_own_character_set() -> None:
@@ -192,7 +194,7 @@ def test_a_nested_item_may_have_its_own_character_set() -> None:
 def test_a_ct_header_takes_half_a_millisecond() -> None:
     data = ct()
     header = scan(data)
-    head = data[: header.header_length]
+    head = DataSet(data[: header.header_length])
     best = min(timed(lambda: dataset_json(head, header, "/bulk")) for _ in range(20))
     assert best < 2 * 0.0005, "the goal is 0.5 ms; twice that is allowed on a busy machine"
 
@@ -216,7 +218,7 @@ def test_mutated_files_give_json_or_are_refused(path: Path, changes: list[tuple[
         data[offset : offset + len(patch)] = patch
     with suppress(NotDicom, Unreadable):
         as_json(bytes(data))
-        tags(bytes(data), scan(bytes(data)))
+        tags(DataSet(bytes(data)), scan(bytes(data)))
 
 
 def test_a_deflated_file_that_the_scanner_doubts_is_read_all_the_same() -> None:
@@ -245,7 +247,7 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_the_tag_panel_shows_every_element_with_its_depth() -> None:
     data = wheel_file("rtplan.dcm").read_bytes()
-    rows = tags(data, scan(data))
+    rows = tags(DataSet(data), scan(data))
     assert rows[0].tag.startswith("0002,")
     name_row = next(row for row in rows if row.keyword == "PatientName")
     assert (name_row.tag, name_row.vr, name_row.name, name_row.depth) == ("0010,0010", "PN", "Patient's Name", 0)
@@ -253,15 +255,15 @@ def test_the_tag_panel_shows_every_element_with_its_depth() -> None:
     assert rows[beams].value == "1 item"
     assert (rows[beams + 1].name, rows[beams + 1].depth, rows[beams + 2].depth) == ("Item 1", 1, 1)
     assert max(row.depth for row in rows) == 3
-    assert len(tags(data, scan(data), 10)) == 10
+    assert len(tags(DataSet(data), scan(data), 10)) == 10
 
 
 def test_the_tag_panel_keeps_values_short_and_sums_up_binary_ones() -> None:
     data = wheel_file("CT_small.dcm").read_bytes()
-    rows = {row.tag: row for row in tags(data, scan(data))}
+    rows = {row.tag: row for row in tags(DataSet(data), scan(data))}
     assert all(len(row.value) <= 256 for row in rows.values())
     assert rows["7FE0,0010"].value == "32768 bytes"
     assert rows["0043,1029"].value.endswith(" bytes")
     assert rows["0009,0010"].name == "Private Creator"
     long = part10(SOP + element(0x00104000, "LT", b"x" * 1000))
-    assert tags(long, scan(long))[-1].value == "x" * 255 + "…"
+    assert tags(DataSet(long), scan(long))[-1].value == "x" * 255 + "…"

@@ -122,10 +122,13 @@ def read(source: Source, start: int | None) -> Found:
         return _found(reader, source, *_open(reader, start, tags))
 
 
-def read_elements(source: Source, start: int | None) -> list[Element]:
-    """Every element before Pixel Data, binary values little-endian. Parameters and errors as of `read`."""
+def read_elements(source: Source, start: int | None, *, big_endian: bool = False) -> list[Element]:
+    """Every element before Pixel Data, binary values little-endian.
+
+    Parameters and errors as of `read`; ``big_endian`` is for a data set that begins at ``start``.
+    """
     with _guarded(source) as reader:
-        data_set, _ = _open(reader, start, None)
+        data_set, _ = _open(reader, start, None, big_endian=big_endian)
         return _elements(data_set)
 
 
@@ -144,14 +147,17 @@ def _guarded(source: Source) -> Generator[_Reader]:
         raise reader.problem
 
 
-def _open(reader: _Reader, start: int | None, tags: list[BaseTag | int] | None) -> tuple[Dataset, Dataset | None]:
+def _open(
+    reader: _Reader, start: int | None, tags: list[BaseTag | int] | None, *, big_endian: bool = False
+) -> tuple[Dataset, Dataset | None]:
     """The data set, and the file meta information when it is there to be read."""
     file = cast(BinaryIO, reader)
     if start is None:
         found = read_partial(file, _at_pixel_data, _DEFERRED if tags else None, force=True, specific_tags=tags)
         return found, found.file_meta
     reader.seek(start)
-    return read_dataset(file, False, True, None, _at_pixel_data, _DEFERRED if tags else None, specific_tags=tags), None
+    size = _DEFERRED if tags else None
+    return read_dataset(file, False, not big_endian, None, _at_pixel_data, size, specific_tags=tags), None
 
 
 def _at_pixel_data(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001

@@ -71,7 +71,18 @@ class Scan:
         Offset of the Pixel Data element or of the end of the data set.
     """
 
-    __slots__ = ("_elements", "_ended", "_implicit", "_source", "_stack", "_windows", "end", "nested", "pixel_data", "values")
+    __slots__ = (
+        "_elements",
+        "_ended",
+        "_implicit",
+        "_source",
+        "_stack",
+        "_windows",
+        "end",
+        "nested",
+        "pixel_data",
+        "values",
+    )
 
     def __init__(self, source: Source, start: int, *, implicit: bool) -> None:
         self.values: dict[str, Value] = {}
