@@ -1,5 +1,5 @@
-"""A data set as the Native DICOM Model (PS3.19 section A.1), made straight from the bytes. What stays out of it: the file
-meta information, group lengths, and the private creators, which the model names at each private attribute instead."""
+"""A data set as the Native DICOM Model (PS3.19 section A.1), made straight from the bytes. What stays out of it: the
+file meta information and group lengths."""
 
 import base64
 import math
@@ -39,15 +39,15 @@ _END: Final = "</NativeDicomModel>"
 _COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _TAG: Final = Struct("<HH")
 # What XML 1.0 cannot carry, not even escaped (its section 2.2), what it gives a meaning, and what its readers change.
-_SPECIAL: Final = re.compile("[&<>\"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_SPECIAL: Final = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
 
 
 def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: int = INLINE_MAX) -> bytes:
     """A data set as a document of the Native DICOM Model, in UTF-8, which its Specific Character Set says too.
 
-    Characters that XML cannot carry, such as ESC, become U+FFFD. A private attribute has the form ``gggg00ee``, with the
-    creator of its block beside it; one whose block nobody reserved keeps its tag.
+    Characters that XML cannot carry, such as ESC, become U+FFFD. The tag of a private attribute has the form
+    ``gggg00ee`` and the creator of its block stands beside it; one whose block nobody reserved keeps its tag.
 
     Parameters
     ----------
@@ -97,7 +97,6 @@ class _Writer:
                 continue
             if tag & 0x1FF00 == 0x10000 and tag & 0xFF >= 0x10 and items is None:
                 creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = whole_text("LO", value, characters).strip(" \0")
-                continue
             if tag == CHARACTER_SET and value:
                 characters = CharacterSet(value.decode("latin-1"))
                 found[tag] = _UTF_8
@@ -148,23 +147,31 @@ def _bulk(url: str) -> str:
 
 
 def _values(values: list[str]) -> str:
-    """Values with their numbers from 1; empty ones are left out, their numbers too."""
-    return "".join(
-        [f'<Value number="{number}">{_escaped(value)}</Value>' for number, value in enumerate(values, 1) if value]
-    )
+    """Values with their numbers, which know no gap; nothing when all are empty."""
+    if not any(values):
+        return ""
+    return "".join([_numbered("Value", number, _escaped(value)) for number, value in enumerate(values, 1)])
 
 
 def _names(values: list[str]) -> str:
-    named = ((number, _groups(value)) for number, value in enumerate(values, 1))
-    return "".join([f'<PersonName number="{number}">{groups}</PersonName>' for number, groups in named if groups])
+    names = [_groups(value) for value in values]
+    if not any(names):
+        return ""
+    return "".join([_numbered("PersonName", number, name) for number, name in enumerate(names, 1)])
+
+
+def _numbered(element: str, number: int, content: str) -> str:
+    start = f'<{element} number="{number}"'
+    return f"{start}>{content}</{element}>" if content else f"{start}/>"
 
 
 def _groups(value: str) -> str:
     found: list[str] = []
     for group, name in person_groups(value).items():
         parts = zip(_COMPONENTS, name.split("^"), strict=False)
-        components = "".join([f"<{one}>{_escaped(part)}</{one}>" for one, part in parts if part])
-        found.append(f"<{group}>{components}</{group}>")
+        components = "".join([f"<{one}>{_escaped(part.strip())}</{one}>" for one, part in parts if part.strip()])
+        if components:
+            found.append(f"<{group}>{components}</{group}>")
     return "".join(found)
 
 

@@ -179,7 +179,7 @@ def _wide(value: bytes, g0: int) -> str:
     if g0 == _KATAKANA:
         return upper.decode("shift_jis", "replace")
     if g0 == _JIS_0212:
-        upper = _PAIR.sub(rb"\x8f\g<0>", upper)
+        upper = _PAIR.sub(b"\x8f\\g<0>", upper)
     return upper.decode("euc_jp", "replace")
 
 
