@@ -1,5 +1,5 @@
-"""What is fuzzed: functions that take any bytes and may end only in a value or in an error of Hilum's own tree. A hang and
-unbounded memory are the fuzzer's to see."""
+"""What is fuzzed: functions that take any bytes and may end only in a value or in an error of Hilum's own tree. A hang
+and unbounded memory are the fuzzer's to see."""
 
 import io
 import json

@@ -74,7 +74,8 @@ def dataset_json(data: DataSet, header: Header, bulkdata_url: str, inline_max: i
     elements = read_tree(data, header)
     elements.extend(read_tail(data, header))
     found = writer.members(elements, DEFAULT, bulkdata_url)
-    found[AVAILABLE_TRANSFER_SYNTAX] = f'"00083002":{{"vr":"UI","Value":["{available_transfer_syntax(header)}"]}}'
+    syntax = quoted(available_transfer_syntax(header))
+    found[AVAILABLE_TRANSFER_SYNTAX] = f'{_start(AVAILABLE_TRANSFER_SYNTAX, "UI")},"Value":[{syntax}]}}'
     pixel_data = header.pixel_data
     if pixel_data is not None:
         tag = PIXEL_TAGS[pixel_data.keyword]

@@ -37,6 +37,7 @@ _SWAPPED: Final = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
+_KNOWN: Final = frozenset(vr.decode() for vr in (a.SHORT | a.LONG) - a.UNKNOWN)
 _PIXEL_TAGS: Final = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _NESTED_IN: Final = {
     "RadiopharmaceuticalInformationSequence": (),
@@ -245,7 +246,7 @@ def _elements(data_set: Dataset) -> list[Element]:
             elements.append(_converted(raw))
             continue
         value = raw.value or b""
-        vr = raw.VR if raw.VR not in (None, "UN") else resolve.vr(int(tag))
+        vr = raw.VR if raw.VR in _KNOWN else resolve.vr(int(tag))
         if vr == "SQ":
             elements.append(_converted(data_set[tag]))
             continue
@@ -263,7 +264,9 @@ def _converted(element: object) -> Element:
     if isinstance(element.value, Sequence):
         return Element(int(element.tag), "SQ", b"", [_elements(item) for item in element.value])
     value = element.value if isinstance(element.value, str) else "\\".join(element.value or ())
-    return Element(int(element.tag), str(element.VR), value.encode("latin-1", "replace"), None)
+    return Element(
+        int(element.tag), element.VR if element.VR in _KNOWN else "UN", value.encode("latin-1", "replace"), None
+    )
 
 
 def _swapped(vr: str, value: bytes) -> bytes:
@@ -291,7 +294,9 @@ def _pixel_data(
     keyword = _PIXEL_TAGS.get(tag)
     if keyword is None:
         return None
-    vr = "OW" if implicit else field[4:6].decode("latin-1")
+    vr = field[4:6].decode("latin-1")
+    if implicit or vr not in _KNOWN:
+        vr = "OW"
     if implicit:
         start, length = position + 8, int.from_bytes(field[4:8], order)
     elif field[4:6] in a.LONG:
