@@ -16,6 +16,7 @@ _DATETIME: Final = re.compile(r"([0-9]{4})([0-9]{2})?([0-9]{2})?([0-9]{2,6}(?:\.
 _NOT_WORD: Final = re.compile(r"[^A-Z0-9]")
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _PADDING: Final = " \0"
+_NO_NAME: Final = " \0^"
 
 
 def parse_date(value: str) -> dt.date | None:
@@ -82,9 +83,12 @@ def format_time(time: dt.time) -> str:
 
 
 def person_groups(value: str) -> dict[str, str]:
-    """The component groups of one PN value as the DICOM JSON Model names them (PS3.18 F.2.2); empty ones left out."""
+    """The component groups of one PN value as the DICOM JSON Model names them (PS3.18 F.2.2); empty ones left out.
+
+    A group of nothing but delimiters is empty too (PS3.5 section 6.2.1).
+    """
     groups = zip(_GROUPS, value.split("="), strict=False)
-    return {name: group.rstrip(_PADDING) for name, group in groups if group.strip(_PADDING)}
+    return {name: group.rstrip(_PADDING) for name, group in groups if group.strip(_NO_NAME)}
 
 
 def person_name(value: str) -> str:
