@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from hilum.imaging.dicom import elements
 from hilum.imaging.dicom.dataset import DataSet, bulkdata, read_data_set
 from hilum.imaging.dicom.dicom_json import dataset_json
 from hilum.imaging.dicom.header import Header, Unreadable, identity, scan
 from hilum.imaging.dicom.source import inflated_file
 from tests.dicom.files import element, item, part10, written
+from tests.dicom.test_header import enhanced
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG = (
     "1.2.840.10008.1.2",
@@ -36,6 +38,10 @@ REFERENCED = {"00081150": {"vr": "UI", "Value": ["1.2"]}}
 
 def implicit(tag: int, value: bytes) -> bytes:
     return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+def undefined_implicit(items: bytes) -> bytes:
+    return struct.pack("<HH", 0x0008, 0x1140) + UNDEFINED + items + SEQUENCE_END
 
 
 def text(tag: int, value: bytes) -> bytes:
@@ -96,6 +102,41 @@ def test_one_data_set_reads_alike_in_every_encoding(syntax: str, lengths: str, p
     assert found["00281201"] == {"vr": "OW", "InlineBinary": "AQACAA=="}
     assert found["00400275"] == {"vr": "SQ"}
     assert (found["00720074"]["Value"], found["00720060"]["Value"]) == ([1.5, -2], ["00100020"])
+
+
+@pytest.mark.parametrize(
+    ("data_set", "claimed", "implicit_vr"),
+    [
+        pytest.param(SOP + ID, BIG, False, id="little endian as big endian"),
+        pytest.param(SOP + ID, IMPLICIT, False, id="explicit as implicit"),
+        pytest.param(implicit(0x00080018, b"1.2.3\0") + implicit(0x00100020, b"ID"), EXPLICIT, True, id="the reverse"),
+        pytest.param(SOP + ID, "1.2.3.4", False, id="a transfer syntax nobody knows"),
+        pytest.param(zlib.compress(SOP + ID), DEFLATED, False, id="deflated with a header of zlib"),
+    ],
+)
+def test_a_data_set_is_read_as_it_is_whatever_is_claimed(data_set: bytes, claimed: str, implicit_vr: bool) -> None:
+    header, found = read(part10(data_set, claimed))
+    assert (header.transfer_syntax_uid, header.implicit_vr, header.little_endian) == (claimed, implicit_vr, True)
+    assert (header.text("PatientID"), found["00100020"]["Value"]) == ("ID", ["ID"])
+
+
+def test_functional_groups_that_were_written_as_unknown_give_their_geometry() -> None:
+    data = written(enhanced(), IMPLICIT)
+    body = data[scan(data).data_set_offset :]
+    at = body.index(struct.pack("<HH", 0x5200, 0x9229))
+    (length,) = struct.unpack_from("<I", body, at + 4)
+    header, found = read(part10(SOP + element(0x52009229, "UN", body[at + 8 : at + 8 + length])))
+    assert header.floats("PixelSpacing") == (0.5, 0.25)
+    assert found["52009229"]["vr"] == "SQ"
+
+
+def test_more_elements_than_any_real_file_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elements, "MAX_TREE", 1000)
+    empty = struct.pack("<HHI", 9, 0x1001, 0)
+    for body in (empty * 1001, undefined_implicit(item(b"") * 1001), undefined_implicit(item(empty * 1001))):
+        with pytest.raises(Unreadable) as caught:
+            read(part10(implicit(0x00080018, b"1.2.3\0") + body, IMPLICIT))
+        assert caught.value.code == "too_deep"
 
 
 ITEMS = OPEN_ITEM + implicit(0x00081150, b"1.2\0") + ITEM_END

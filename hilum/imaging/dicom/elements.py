@@ -17,8 +17,8 @@ _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _ENDS: Final = frozenset((_ITEM_END, _SEQUENCE_END))
 _PIXEL_REPRESENTATION: Final = 0x00280103
-MAX_TREE: Final = 1_000_000
-"""Elements and items of a data set at most, as a tree some 200 MB."""
+MAX_TREE: Final = 1_500_000
+"""Elements and items of a data set at most: with 100,000 frames described one by one there are not more."""
 
 _EXPLICIT: Final = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT: Final = struct.Struct("<HHI").unpack_from
