@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from bench.header import ct
-from hilum.imaging.dicom.dicom_json import bulkdata, dataset_json, read_data_set, tags
+from hilum.imaging.dicom.dicom_json import DataSet, bulkdata, dataset_json, read_data_set, tags
 from hilum.imaging.dicom.header import NotDicom, Unreadable, scan
 from hilum.imaging.dicom.source import inflated_file
-from tests.dicom.files import element, name, part10, wheel, wheel_file, written
+from tests.dicom.files import element, item, name, part10, wheel, wheel_file, written
 
 SMALL = [path for path in wheel() if path.stat().st_size < 64 * 1024]
 SOP = element(0x00080018, "UI", b"1.2.3\0")
@@ -55,10 +55,16 @@ def unlike_pydicom(found: dict[str, Any]) -> dict[str, Any]:
             attribute = {"vr": "SQ", "Value": [unlike_pydicom(item) for item in values]}
         elif values is not None:
             if attribute["vr"] == "CS":  # padding around a code string has no meaning (PS3.5 section 6.2)
-                values = [value.strip() for value in values]
+                values = [value and value.strip() for value in values]
+            if attribute["vr"] == "PN":  # delimiters alone are no name (PS3.5 section 6.2.1)
+                values = [
+                    value if value and any(group.strip("^") for group in value.values()) else None for value in values
+                ]
             values = [None if value == "" else value for value in values]  # PS3.18 F.2.5
             attribute = {"vr": attribute["vr"], **({"Value": values} if any(v is not None for v in values) else {})}
         ours[tag] = attribute
+    if "Value" in ours.get("00080005", {}):  # what is told in UTF-8 says so (PS3.18 F.2.1.2), in sequences too
+        ours["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     return ours
 
 
@@ -85,16 +91,42 @@ def available(data_set: Dataset) -> str:
     return syntax if "PixelData" in data_set and syntax.is_encapsulated else pydicom.uid.ExplicitVRLittleEndian
 
 
+# What dcm2json 3.6.7 gives otherwise, and why that is wrong.
+DCMTK = {
+    "chrKoreanMulti.dcm": "its dictionary lacks the private attributes that were written as UN",
+    "J2K_pixelrep_mismatch.dcm": "it cannot read the character set",
+    "UN_sequence.dcm": "gives no items of a sequence that was written as UN",
+    "chrSQEncoding.dcm": "takes the character set of the whole for that of an item that has its own",
+    "empty_charset_LEI.dcm": "fills the empty Specific Character Set, which the text does not need",
+    "nested_priv_SQ.dcm": "pads a value of odd length",
+    "meta_missing_tsyntax.dcm": "pads a value of odd length",
+}
+# What it cannot do: compressed pixels without a place for bulk data, the Japanese code extensions, what is cut.
+REFUSALS = (b"not supported for compressed pixel data", b"Cannot open character encoding", b"premature end of stream")
+
+
+def rounded(found: Any) -> Any:
+    """With numbers to six digits, as dcmtk writes single precision, and without the empty ends of names, as it does."""
+    if isinstance(found, dict):
+        ends = "^" if "Alphabetic" in found else ""
+        return {key: value.rstrip(ends) if ends else rounded(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [rounded(value) for value in found]
+    return float(f"{found:.6g}") if isinstance(found, float) else found
+
+
 @pytest.mark.skipif(shutil.which("dcm2json") is None, reason="dcmtk is not installed")
-@pytest.mark.parametrize("text", ["MR_small_implicit.dcm", "rtplan.dcm", "test-SR.dcm", "MR_small_bigendian.dcm"])
-def test_json_agrees_with_dcmtk(text: str) -> None:
-    path = wheel_file(text)
-    theirs = json.loads(subprocess.run(["dcm2json", str(path)], capture_output=True, check=True).stdout)
-    ours = as_json(path.read_bytes(), EVERYTHING)
+@pytest.mark.parametrize("path", [path for path in READABLE if "SE0" not in str(path)], ids=name)
+def test_json_agrees_with_dcmtk(path: Path) -> None:
+    done = subprocess.run(["dcm2json", str(path)], capture_output=True, check=False)
+    if done.returncode or path.name in DCMTK:
+        assert path.name in DCMTK or any(why in done.stderr for why in REFUSALS)
+        return
+    ours, theirs = as_json(path.read_bytes(), EVERYTHING), json.loads(done.stdout)
     for found in (ours, theirs):
-        for tag in ("00083002", "7FE00010", "00080005"):  # added; inline there; its own output's character set
+        for tag in ("00083002", "7FE00010"):  # added; inline there
             found.pop(tag, None)
-    assert ours == unlike_pydicom(theirs)
+    assert rounded(ours) == rounded(unlike_pydicom(theirs))
 
 
 def test_each_representation_has_its_form() -> None:
@@ -133,6 +165,56 @@ def test_each_representation_has_its_form() -> None:
     }
 
 
+def test_what_is_told_in_utf_8_says_so_at_every_depth() -> None:
+    latin = element(0x00080005, "CS", b"ISO_IR 100")
+    name = element(0x00100010, "PN", "Müller".encode("latin-1"))
+    found = as_json(part10(latin + SOP + element(0x00081120, "SQ", item(latin + name)) + name))
+    assert found["00080005"] == found["00081120"]["Value"][0]["00080005"] == UTF_8
+    assert found["00100010"]["Value"] == [{"Alphabetic": "Müller"}]
+    unsaid = as_json(part10(SOP + name))
+    assert (unsaid["00080005"], unsaid["00100010"]["Value"]) == (UTF_8, [{"Alphabetic": "Müller"}])
+    assert "00080005" not in as_json(part10(SOP))
+    assert as_json(part10(element(0x00080005, "CS", b"") + SOP))["00080005"] == {"vr": "CS"}
+
+
+UTF_8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "told"),
+    [
+        ("IS", b"+7", [7]),
+        ("IS", b" 12 \\-3", [12, -3]),
+        ("IS", b"1.5", ["1.5"]),
+        ("IS", b"1_0 ", ["1_0"]),
+        ("IS", b"9" * 70, ["9" * 70]),
+        ("IS", b"99999999999999999999", [99999999999999999999]),
+        ("DS", b"1e400 ", ["1e400"]),
+        ("DS", b"nan ", ["nan"]),
+        ("DS", b"-inf", ["-inf"]),
+        ("DS", b"1,5 ", ["1,5"]),
+        ("DS", b" -1.5E-3 ", [-0.0015]),
+        ("DS", b"\\", None),
+        ("DS", b"1\0\\2 ", [1, 2]),
+        ("LO", b'\1\x1f"\x7f \\\\b', ['\x01\x1f"\x7f', None, "b"]),
+        ("UT", b" a\\b\r\n" + b"x" * 100_000, [" a\\b\r\n" + "x" * 100_000]),
+        ("UR", b"http://x/\\y ", ["http://x/\\y"]),
+        ("AT", b"\x10\0\x20\0\x08\0\x05\0", ["00100020", "00080005"]),
+        ("UV", struct.pack("<Q", 2**64 - 1), [2**64 - 1]),
+        ("SV", struct.pack("<q", -1), [-1]),
+    ],
+)
+def test_values_that_are_hard_to_tell(vr: str, value: bytes, told: list[object] | None) -> None:
+    found = as_json(part10(SOP + element(0x00090010, "LO", b"HILUM ") + element(0x00091001, vr, value)))
+    assert found["00091001"].get("Value") == told
+
+
+@pytest.mark.parametrize("vr", ["US", "AT", "FD"])
+def test_binary_numbers_of_a_length_that_does_not_fit_stay_bytes(vr: str) -> None:
+    found = as_json(part10(SOP + element(0x00091001, vr, b"\1\2\3")))
+    assert found["00091001"] == {"vr": vr, "InlineBinary": "AQID"}
+
+
 def test_pixel_data_is_always_bulk_data_and_says_its_transfer_syntax() -> None:
     for path, vr, syntax in (
         ("CT_small.dcm", "OW", "1.2.840.10008.1.2.1"),
@@ -165,8 +247,8 @@ def test_bulk_data_is_found_by_its_uri_in_little_endian(syntax: str) -> None:
     header, found = scan(data), as_json(data)
     inner = found["00400555"]["Value"][0]["00091010"]["Value"][1]["00091001"]
     assert inner == {"vr": "OB", "BulkDataURI": "/bulk/00400555/1/00091010/2/00091001"}
-    assert bulkdata(data, header, inner["BulkDataURI"].split("/")[2:]) == b"\7" * 3000
-    assert bulkdata(data, header, ["00091000"]) == b"\1\2" * 2000
+    assert bulkdata(DataSet(data), header, inner["BulkDataURI"].split("/")[2:]) == b"\7" * 3000
+    assert bulkdata(DataSet(data), header, ["00091000"]) == b"\1\2" * 2000
     for path in (
         [],
         ["00091000", "1"],
@@ -176,7 +258,7 @@ def test_bulk_data_is_found_by_its_uri_in_little_endian(syntax: str) -> None:
         ["7FE00010"],
     ):
         with pytest.raises(LookupError):
-            bulkdata(data, header, path)
+            bulkdata(DataSet(data), header, path)
 
 
 def test_a_nested_item_may_have_its_own_character_set() -> None:
@@ -192,7 +274,7 @@ def test_a_nested_item_may_have_its_own_character_set() -> None:
 def test_a_ct_header_takes_half_a_millisecond() -> None:
     data = ct()
     header = scan(data)
-    head = data[: header.header_length]
+    head = DataSet(data[: header.header_length])
     best = min(timed(lambda: dataset_json(head, header, "/bulk")) for _ in range(20))
     assert best < 2 * 0.0005, "the goal is 0.5 ms; twice that is allowed on a busy machine"
 
@@ -216,7 +298,7 @@ def test_mutated_files_give_json_or_are_refused(path: Path, changes: list[tuple[
         data[offset : offset + len(patch)] = patch
     with suppress(NotDicom, Unreadable):
         as_json(bytes(data))
-        tags(bytes(data), scan(bytes(data)))
+        tags(DataSet(bytes(data)), scan(bytes(data)))
 
 
 def test_a_deflated_file_that_the_scanner_doubts_is_read_all_the_same() -> None:
@@ -245,7 +327,7 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_the_tag_panel_shows_every_element_with_its_depth() -> None:
     data = wheel_file("rtplan.dcm").read_bytes()
-    rows = tags(data, scan(data))
+    rows = tags(DataSet(data), scan(data))
     assert rows[0].tag.startswith("0002,")
     name_row = next(row for row in rows if row.keyword == "PatientName")
     assert (name_row.tag, name_row.vr, name_row.name, name_row.depth) == ("0010,0010", "PN", "Patient's Name", 0)
@@ -253,15 +335,15 @@ def test_the_tag_panel_shows_every_element_with_its_depth() -> None:
     assert rows[beams].value == "1 item"
     assert (rows[beams + 1].name, rows[beams + 1].depth, rows[beams + 2].depth) == ("Item 1", 1, 1)
     assert max(row.depth for row in rows) == 3
-    assert len(tags(data, scan(data), 10)) == 10
+    assert len(tags(DataSet(data), scan(data), 10)) == 10
 
 
 def test_the_tag_panel_keeps_values_short_and_sums_up_binary_ones() -> None:
     data = wheel_file("CT_small.dcm").read_bytes()
-    rows = {row.tag: row for row in tags(data, scan(data))}
+    rows = {row.tag: row for row in tags(DataSet(data), scan(data))}
     assert all(len(row.value) <= 256 for row in rows.values())
     assert rows["7FE0,0010"].value == "32768 bytes"
     assert rows["0043,1029"].value.endswith(" bytes")
     assert rows["0009,0010"].name == "Private Creator"
     long = part10(SOP + element(0x00104000, "LT", b"x" * 1000))
-    assert tags(long, scan(long))[-1].value == "x" * 255 + "…"
+    assert tags(DataSet(long), scan(long))[-1].value == "x" * 255 + "…"

@@ -148,7 +148,7 @@ def test_a_file_offered_in_pieces_gives_the_same_header(path: Path, first: int, 
 
 
 def test_a_file_for_pydicom_asks_for_more_bytes_too() -> None:
-    data = wheel_file("UN_sequence.dcm").read_bytes()
+    data = wheel_file("MR_small_bigendian.dcm").read_bytes()
     with pytest.raises(Truncated):
         scan(data[:600], len(data))
     assert scan(data).syntax_source == "pydicom"

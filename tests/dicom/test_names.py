@@ -12,6 +12,7 @@ from hilum.imaging.dicom.names import (
     body_part_name,
     body_part_synonyms,
     body_part_word,
+    fold,
     format_date,
     format_time,
     modality_name,
@@ -21,6 +22,7 @@ from hilum.imaging.dicom.names import (
     parse_time,
     person_groups,
     person_name,
+    person_search_text,
 )
 from hilum.imaging.dicom.uids import check_uid, is_compressed, is_video, uid_name
 
@@ -42,6 +44,31 @@ from hilum.imaging.dicom.uids import check_uid, is_compressed, is_video, uid_nam
 )
 def test_person_names_are_shown_given_middle_family(value: str, shown: str) -> None:
     assert person_name(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        ("Doe^Jane^Mary^Dr.^PhD", ["jane mary doe", "Doe Jane", "PHD", "Dr."]),
+        ("Doe^Jane\\Roe^Richard", ["Jane Doe", "richard roe"]),
+        ("Yamada^Tarou=山田^太郎=ﾔﾏﾀﾞ^ﾀﾛｳ", ["tarou", "山田", "山田 太郎", "山田太郎", "ヤマダ", "ﾔﾏﾀﾞ", "ﾔﾏﾀﾞﾀﾛｳ"]),
+        ("Wang^XiaoDong=王^小东=", ["王小东", "xiaodong wang", "ＷＡＮＧ"]),
+        ("Hong^Gildong=洪^吉洞=홍^길동", ["홍길동", "길동", "吉洞"]),
+        ("=山田^太郎", ["山田"]),
+        ("Strauß^Jörg", ["STRAUSS", "jörg"]),
+    ],
+)
+def test_a_person_is_found_by_any_group_of_the_name(value: str, asked: list[str]) -> None:
+    for word in asked:
+        assert fold(word) in person_search_text(value)
+    assert person_search_text("^^^^=^") == person_search_text("") == ""
+
+
+@given(value=st.text(max_size=60))
+def test_any_name_can_be_shown_and_searched(value: str) -> None:
+    shown, found = person_name(value), person_search_text(value)
+    assert "^" not in shown
+    assert fold(shown) in found
 
 
 def test_person_groups_are_those_of_dicom_json() -> None:
@@ -66,6 +93,10 @@ def test_times_come_back_as_they_went(time: dt.time) -> None:
         ("10", dt.time(10)),
         ("1011", dt.time(10, 11)),
         ("101112.5", dt.time(10, 11, 12, 500_000)),
+        ("10:09:08", dt.time(10, 9, 8)),
+        ("10:09", dt.time(10, 9)),
+        ("246060", None),
+        ("101161", None),
         ("10:11:12.5 ", dt.time(10, 11, 12, 500_000)),
         ("235960", dt.time(23, 59, 59)),
         ("101112.123456789", dt.time(10, 11, 12, 123_456)),
@@ -92,6 +123,42 @@ def test_datetimes_keep_their_zone() -> None:
     assert parse_datetime("20240203+9900") is None
     assert parse_offset("+0100") == dt.timezone(dt.timedelta(hours=1))
     assert parse_offset("0100") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("202402", "2024-02-01T00:00:00"),
+        ("20240203", "2024-02-03T00:00:00"),
+        ("2024020304", "2024-02-03T04:00:00"),
+        ("202402030405", "2024-02-03T04:05:00"),
+        ("20240203040506", "2024-02-03T04:05:06"),
+        ("20240203040506.1", "2024-02-03T04:05:06.100000"),
+        ("20240203040506.12", "2024-02-03T04:05:06.120000"),
+        ("20240203040506.123", "2024-02-03T04:05:06.123000"),
+        ("20240203040506.1234", "2024-02-03T04:05:06.123400"),
+        ("20240203040506.12345", "2024-02-03T04:05:06.123450"),
+        ("20240203040506.123456 ", "2024-02-03T04:05:06.123456"),
+        ("20240203040560", "2024-02-03T04:05:59"),
+        ("2024+1400", "2024-01-01T00:00:00+14:00"),
+        ("20240203-1200", "2024-02-03T00:00:00-12:00"),
+    ],
+)
+def test_datetimes_of_any_precision(value: str, moment: str) -> None:
+    assert parse_datetime(value) == dt.datetime.fromisoformat(moment)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "0000", "202", "20240", "202413", "20240230", "2024020325", "20240203040661", "2024+1401", "2024-1230"],
+)
+def test_what_is_no_datetime_is_none(value: str) -> None:
+    assert parse_datetime(value) is None
+
+
+@pytest.mark.parametrize("value", ["19930822", "1993.08.22", "19930822\0", "19930822 "])
+def test_dates_in_the_old_form_and_padded(value: str) -> None:
+    assert parse_date(value) == dt.date(1993, 8, 22)
 
 
 def test_words_for_modalities_and_body_parts() -> None:

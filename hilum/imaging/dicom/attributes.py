@@ -12,7 +12,10 @@ UNDEFINED: Final = 0xFFFFFFFF
 TEXT_SHORT: Final = frozenset(b"AE AS CS DA DS DT IS LO LT PN SH ST TM UI".split())
 TEXT_LONG: Final = frozenset(b"UC UR UT".split())
 TEXT: Final = TEXT_SHORT | TEXT_LONG
-SHORT: Final = TEXT_SHORT | frozenset(b"AT FD FL SL SS UL US".split())
+NAMELESS: Final = frozenset((b"??", b"  "))
+"""What devices write that know no representation; UN would be right (PS3.5 section 6.2.2)."""
+SHORT: Final = TEXT_SHORT | NAMELESS | frozenset(b"AT FD FL SL SS UL US".split())
+UNKNOWN: Final = NAMELESS | {b"UN"}
 LONG: Final = TEXT_LONG | frozenset(b"OB OD OF OL OV OW SQ SV UN UV".split())
 CHARACTER_SET_VRS: Final = frozenset(b"LO LT PN SH ST UC UT".split())
 """Those whose text is subject to Specific Character Set (PS3.5 section 6.1.2.3); the rest is ASCII by definition."""
@@ -106,6 +109,7 @@ STRUCTURES: Final = frozenset(PIXEL_DATA) | SEQUENCES
 ITEM: Final = raw_tag(0xFFFEE000)
 ITEM_END: Final = raw_tag(0xFFFEE00D)
 SEQUENCE_END: Final = raw_tag(0xFFFEE0DD)
+ENDS: Final = frozenset((ITEM_END, SEQUENCE_END))
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"

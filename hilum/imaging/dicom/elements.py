@@ -2,6 +2,7 @@
 Reading only the attributes of the catalogue is far cheaper and done by ``header``."""
 
 import struct
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -9,17 +10,20 @@ from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from hilum.imaging.dicom import attributes as a
 from hilum.imaging.dicom.problems import Unreadable
-from hilum.imaging.dicom.scanner import MAX_DEPTH, MAX_ELEMENTS, Doubt
+from hilum.imaging.dicom.scanner import MAX_DEPTH, Doubt
 
 ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
+_ENDS: Final = frozenset((_ITEM_END, _SEQUENCE_END))
 _PIXEL_REPRESENTATION: Final = 0x00280103
+MAX_TREE: Final = 1_500_000
+"""Elements and items of a data set at most: with 100,000 frames described one by one there are not more."""
 
 _EXPLICIT: Final = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT: Final = struct.Struct("<HHI").unpack_from
 _LENGTH: Final = struct.Struct("<I").unpack_from
-_SHORT: Final = {vr: vr.decode() for vr in a.SHORT}
+_SHORT: Final = {vr: "UN" if vr in a.NAMELESS else vr.decode() for vr in a.SHORT}
 _LONG: Final = {vr: vr.decode() for vr in a.LONG}
 
 
@@ -96,11 +100,11 @@ class Reader:
         The file, at least as far as it is read.
     """
 
-    __slots__ = ("_count", "_data")
+    __slots__ = ("_data", "_left")
 
     def __init__(self, data: bytes) -> None:
         self._data: Final = data
-        self._count: int = 0
+        self._left: int = MAX_TREE
 
     def read(self, start: int, end: int, *, implicit: bool) -> list[Element]:
         """The elements between two offsets.
@@ -112,19 +116,35 @@ class Reader:
         Unreadable
             When there are more elements, or deeper ones, than in any real file.
         """
+        elements: list[Element] = []
         try:
-            elements, reached = self._elements(start, end, Resolver(), 0, implicit=implicit, open_ended=False)
+            reached = self._elements(elements, start, end, Resolver(), 0, implicit=implicit, open_ended=False)
         except struct.error:
             raise Doubt(cut=True) from None
         if reached != end:
             raise Doubt(cut=reached > end)
         return elements
 
+    def read_some(self, start: int, end: int, *, implicit: bool) -> list[Element]:
+        """The elements between two offsets as far as they can be understood; errors as of `read` but for Doubt."""
+        elements: list[Element] = []
+        with suppress(struct.error, Doubt):
+            self._elements(elements, start, end, Resolver(), 0, implicit=implicit, open_ended=False)
+        return elements
+
     def _elements(
-        self, position: int, end: int, resolver: Resolver, depth: int, *, implicit: bool, open_ended: bool
-    ) -> tuple[list[Element], int]:
-        """Elements up to ``end``, or to the item's delimiter when it is open-ended; and the place reached."""
-        data, elements = self._data, list[Element]()
+        self,
+        elements: list[Element],
+        position: int,
+        end: int,
+        resolver: Resolver,
+        depth: int,
+        *,
+        implicit: bool,
+        open_ended: bool,
+    ) -> int:
+        """Take elements up to ``end``, or to the item's delimiter when it is open-ended; the place reached."""
+        data = self._data
         while position < end:
             if implicit:
                 group, number, length = _IMPLICIT(data, position)
@@ -135,30 +155,38 @@ class Reader:
                 tag = group << 16 | number
                 start = position + 8
                 vr = _SHORT.get(code, "")
-                if not vr and tag != _ITEM_END:
+                if not vr and tag not in _ENDS:
                     vr = _LONG.get(code, "")
                     (length,) = _LENGTH(data, position + 8)
                     start = position + 12
                     if not vr:
                         raise Doubt
-            if tag == _ITEM_END:
-                if not open_ended:
-                    raise Doubt
-                return elements, position + 8
-            if not vr:
-                vr = resolver.vr(tag)
-                if length == a.UNDEFINED and vr == "UN":
+            self._left -= 1
+            if self._left < 0:
+                raise Unreadable("too_deep", "The data set has more elements than any real one.")
+            if tag in _ENDS:
+                position += 8
+                if tag == _ITEM_END and open_ended:
+                    return position
+                continue  # the end of nothing: some write them after sequences of defined length
+            if not vr or vr == "UN":
+                unknown, vr = bool(vr), resolver.vr(tag)
+                if vr == "UN" and length == a.UNDEFINED:
                     vr = "SQ"
-            elif vr == "UN" and length != a.UNDEFINED:
-                vr = resolver.vr(tag)
-                if vr == "SQ":
-                    raise Doubt  # its items may be in either encoding
+                if unknown and vr == "SQ":
+                    element, position = self._unknown(tag, start, length, end, resolver, depth)
+                    elements.append(element)
+                    continue
             if vr == "SQ":
                 items, position = self._items(start, length, end, resolver, depth, implicit=implicit)
                 elements.append(Element(tag, vr, b"", items))
                 continue
             if length == a.UNDEFINED:
-                raise Doubt
+                if vr not in ("OB", "OW"):
+                    raise Doubt
+                position = self._fragments(start, end)
+                elements.append(Element(tag, vr, data[start : position - 8], None))
+                continue
             position = start + length
             if position > end:
                 raise Doubt(cut=True)
@@ -168,8 +196,21 @@ class Reader:
             elements.append(Element(tag, vr, value, None))
         if open_ended:
             raise Doubt(cut=True)
-        self._counted(len(elements))
-        return elements, position
+        return position
+
+    def _unknown(
+        self, tag: int, start: int, length: int, end: int, resolver: Resolver, depth: int
+    ) -> tuple[Element, int]:
+        """A sequence that was written as UN: in Implicit VR (PS3.5 section 6.2.2), by some writers in Explicit VR."""
+        for implicit in (True, False):
+            try:
+                items, position = self._items(start, length, end, resolver, depth, implicit=implicit)
+                return Element(tag, "SQ", b"", items), position
+            except (Doubt, struct.error):
+                continue
+        if length == a.UNDEFINED or start + length > end:
+            raise Doubt
+        return Element(tag, "UN", self._data[start : start + length], None), start + length
 
     def _items(
         self, position: int, length: int, end: int, outer: Resolver, depth: int, *, implicit: bool
@@ -189,21 +230,34 @@ class Reader:
                 return items, position
             if tag != ITEM:
                 raise Doubt
+            self._left -= 1
+            if self._left < 0:
+                raise Unreadable("too_deep", "The data set has more items than any real one.")
             open_ended = size == a.UNDEFINED
             stop = until if open_ended else position + size
             if stop > until:
                 raise Doubt(cut=True)
             resolver = Resolver(signed=outer.signed)
-            item, position = self._elements(
-                position, stop, resolver, depth + 1, implicit=implicit, open_ended=open_ended
+            item: list[Element] = []
+            position = self._elements(
+                item, position, stop, resolver, depth + 1, implicit=implicit, open_ended=open_ended
             )
+            if position > stop:
+                raise Doubt(cut=True)
             items.append(item)
-            self._counted(1)
         if length == a.UNDEFINED:
             raise Doubt(cut=True)
         return items, position
 
-    def _counted(self, elements: int) -> None:
-        self._count += elements
-        if self._count > MAX_ELEMENTS:
-            raise Unreadable("too_deep", "The data set has more elements than any real one.")
+    def _fragments(self, position: int, end: int) -> int:
+        """Pass over compressed pixels inside an item, such as those of an icon; where they end."""
+        while position < end:
+            group, number, size = _IMPLICIT(self._data, position)
+            tag = group << 16 | number
+            position += 8
+            if tag == _SEQUENCE_END:
+                return position
+            if tag != ITEM or size == a.UNDEFINED:
+                raise Doubt
+            position += size
+        raise Doubt(cut=True)

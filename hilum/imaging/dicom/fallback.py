@@ -37,6 +37,7 @@ _SWAPPED: Final = {
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), "I"),
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), "Q"),
 }
+_KNOWN: Final = frozenset(vr.decode() for vr in (a.SHORT | a.LONG) - a.UNKNOWN)
 _PIXEL_TAGS: Final = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _NESTED_IN: Final = {
     "RadiopharmaceuticalInformationSequence": (),
@@ -122,10 +123,13 @@ def read(source: Source, start: int | None) -> Found:
         return _found(reader, source, *_open(reader, start, tags))
 
 
-def read_elements(source: Source, start: int | None) -> list[Element]:
-    """Every element before Pixel Data, binary values little-endian. Parameters and errors as of `read`."""
+def read_elements(source: Source, start: int | None, *, big_endian: bool = False) -> list[Element]:
+    """Every element before Pixel Data, binary values little-endian.
+
+    Parameters and errors as of `read`; ``big_endian`` is for a data set that begins at ``start``.
+    """
     with _guarded(source) as reader:
-        data_set, _ = _open(reader, start, None)
+        data_set, _ = _open(reader, start, None, big_endian=big_endian)
         return _elements(data_set)
 
 
@@ -144,14 +148,17 @@ def _guarded(source: Source) -> Generator[_Reader]:
         raise reader.problem
 
 
-def _open(reader: _Reader, start: int | None, tags: list[BaseTag | int] | None) -> tuple[Dataset, Dataset | None]:
+def _open(
+    reader: _Reader, start: int | None, tags: list[BaseTag | int] | None, *, big_endian: bool = False
+) -> tuple[Dataset, Dataset | None]:
     """The data set, and the file meta information when it is there to be read."""
     file = cast(BinaryIO, reader)
     if start is None:
         found = read_partial(file, _at_pixel_data, _DEFERRED if tags else None, force=True, specific_tags=tags)
         return found, found.file_meta
     reader.seek(start)
-    return read_dataset(file, False, True, None, _at_pixel_data, _DEFERRED if tags else None, specific_tags=tags), None
+    size = _DEFERRED if tags else None
+    return read_dataset(file, False, not big_endian, None, _at_pixel_data, size, specific_tags=tags), None
 
 
 def _at_pixel_data(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001
@@ -239,7 +246,7 @@ def _elements(data_set: Dataset) -> list[Element]:
             elements.append(_converted(raw))
             continue
         value = raw.value or b""
-        vr = raw.VR if raw.VR not in (None, "UN") else resolve.vr(int(tag))
+        vr = raw.VR if raw.VR in _KNOWN else resolve.vr(int(tag))
         if vr == "SQ":
             elements.append(_converted(data_set[tag]))
             continue
@@ -257,7 +264,9 @@ def _converted(element: object) -> Element:
     if isinstance(element.value, Sequence):
         return Element(int(element.tag), "SQ", b"", [_elements(item) for item in element.value])
     value = element.value if isinstance(element.value, str) else "\\".join(element.value or ())
-    return Element(int(element.tag), str(element.VR), value.encode("latin-1", "replace"), None)
+    return Element(
+        int(element.tag), element.VR if element.VR in _KNOWN else "UN", value.encode("latin-1", "replace"), None
+    )
 
 
 def _swapped(vr: str, value: bytes) -> bytes:
@@ -285,7 +294,9 @@ def _pixel_data(
     keyword = _PIXEL_TAGS.get(tag)
     if keyword is None:
         return None
-    vr = "OW" if implicit else field[4:6].decode("latin-1")
+    vr = field[4:6].decode("latin-1")
+    if implicit or vr not in _KNOWN:
+        vr = "OW"
     if implicit:
         start, length = position + 8, int.from_bytes(field[4:8], order)
     elif field[4:6] in a.LONG:

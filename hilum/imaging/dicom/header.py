@@ -265,8 +265,10 @@ def _fast(source: Source, window: bytes, start: int) -> Header:
         syntax = a.EXPLICIT_LITTLE if explicit else a.IMPLICIT_LITTLE
         if window[start : start + 1] == b"\0":  # big endian, most likely
             raise Doubt
-    if not isinstance(syntax, str) or syntax == a.EXPLICIT_BIG or (explicit and syntax in a.IMPLICIT):
+    if not isinstance(syntax, str) or (explicit and syntax in a.IMPLICIT):
         raise Doubt
+    if syntax == a.EXPLICIT_BIG and not (explicit and window[start : start + 1] != b"\0"):
+        raise Doubt  # but what claims to be big endian and begins with a little-endian tag is read as that
     return _walked(source, window, 0, start, meta, syntax)
 
 

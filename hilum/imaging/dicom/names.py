@@ -4,6 +4,7 @@ themselves stand in ``data/`` (see its README)."""
 import csv
 import datetime as dt
 import re
+import unicodedata
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -15,6 +16,7 @@ _DATETIME: Final = re.compile(r"([0-9]{4})([0-9]{2})?([0-9]{2})?([0-9]{2,6}(?:\.
 _NOT_WORD: Final = re.compile(r"[^A-Z0-9]")
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _PADDING: Final = " \0"
+_NO_NAME: Final = " \0^"
 
 
 def parse_date(value: str) -> dt.date | None:
@@ -44,16 +46,19 @@ def parse_time(value: str) -> dt.time | None:
 
 
 def parse_offset(value: str) -> dt.timezone | None:
-    """Timezone Offset From UTC, ``+HHMM`` or ``-HHMM`` (PS3.3 C.12.1.1.8), or None."""
+    """Timezone Offset From UTC, ``+HHMM`` or ``-HHMM`` from -1200 to +1400 (PS3.3 C.12.1.1.8), or None."""
     match = _OFFSET.fullmatch(value.strip(_PADDING))
-    if match is None or int(match[2]) > 14 or int(match[3]) > 59:
+    if match is None or int(match[3]) > 59:
         return None
-    offset = dt.timedelta(hours=int(match[2]), minutes=int(match[3]))
-    return dt.timezone(-offset if match[1] == "-" else offset)
+    minutes = int(f"{match[1]}1") * (60 * int(match[2]) + int(match[3]))
+    return dt.timezone(dt.timedelta(minutes=minutes)) if -12 * 60 <= minutes <= 14 * 60 else None
 
 
 def parse_datetime(value: str) -> dt.datetime | None:
-    """A DT value (PS3.5 section 6.2), with a time zone only if it has one; a missing month or day is the first."""
+    """A DT value (PS3.5 section 6.2) of any precision, or None; with a time zone only if it has one.
+
+    A missing month or day is the first, a missing hour midnight.
+    """
     match = _DATETIME.fullmatch(value.strip(_PADDING))
     if match is None:
         return None
@@ -78,9 +83,12 @@ def format_time(time: dt.time) -> str:
 
 
 def person_groups(value: str) -> dict[str, str]:
-    """The component groups of one PN value as the DICOM JSON Model names them (PS3.18 F.2.2); empty ones left out."""
+    """The component groups of one PN value as the DICOM JSON Model names them (PS3.18 F.2.2); empty ones left out.
+
+    A group of nothing but delimiters is empty too (PS3.5 section 6.2.1).
+    """
     groups = zip(_GROUPS, value.split("="), strict=False)
-    return {name: group.rstrip(_PADDING) for name, group in groups if group.strip(_PADDING)}
+    return {name: group.rstrip(_PADDING) for name, group in groups if group.strip(_NO_NAME)}
 
 
 def person_name(value: str) -> str:
@@ -97,6 +105,29 @@ def person_name(value: str) -> str:
             if name:
                 return name
     return ""
+
+
+def person_search_text(value: str) -> str:
+    """A PN in the form in which it is searched: lower case, its width folded, all its values and component groups.
+
+    Each group stands as 'given middle family' and as 'family given middle', an ideographic or phonetic one also without
+    a space between, as it is mostly typed; prefix and suffix stand last. So any of 'Jane Doe', 'doe jane', '山田',
+    '山田太郎' and 'ﾔﾏﾀﾞ' is found as a part of it, if what is asked for is folded by `fold` too.
+    """
+    found: dict[str, None] = {}
+    for one in value.split("\\"):
+        for group, name in person_groups(one).items():
+            family, given, middle, prefix, suffix = (part.strip() for part in (*name.split("^"), *[""] * 5)[:5])
+            forms = [(given, middle, family), (family, given, middle), (prefix,), (suffix,)]
+            found.update(dict.fromkeys(" ".join(" ".join(form).split()) for form in forms))
+            if group != "Alphabetic":
+                found[f"{family}{given}{middle}"] = None
+    return fold(" ".join(form for form in found if form))
+
+
+def fold(text: str) -> str:
+    """A text in the form in which two are compared: lower case, and full or half width alike (NFKC)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def modality_name(code: str) -> str:

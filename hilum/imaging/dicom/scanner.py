@@ -20,6 +20,10 @@ MAX_ELEMENTS: Final = 4_000_000
 MAX_WINDOWS: Final = 256
 """Windows walked at most outside of nested structures: 32 MiB of header that is not passed over."""
 
+MAX_PADDING: Final = 1 << 20
+"""Bytes behind a data set that are looked at for being nothing but padding."""
+_PADDING: Final = b"\0 \xff"
+
 _EXPLICIT: Final = struct.Struct("<I2sH").unpack_from
 _IMPLICIT: Final = struct.Struct("<II").unpack_from
 _LENGTH: Final = struct.Struct("<I").unpack_from
@@ -67,7 +71,18 @@ class Scan:
         Offset of the Pixel Data element or of the end of the data set.
     """
 
-    __slots__ = ("_elements", "_implicit", "_source", "_stack", "_windows", "end", "nested", "pixel_data", "values")
+    __slots__ = (
+        "_elements",
+        "_ended",
+        "_implicit",
+        "_source",
+        "_stack",
+        "_windows",
+        "end",
+        "nested",
+        "pixel_data",
+        "values",
+    )
 
     def __init__(self, source: Source, start: int, *, implicit: bool) -> None:
         self.values: dict[str, Value] = {}
@@ -79,6 +94,7 @@ class Scan:
         self._stack: list[int] = []
         self._elements: int = 0
         self._windows: int = 0
+        self._ended: bool = False
 
     def run(self, window: bytes, base: int = 0) -> None:
         """Walk until Pixel Data or the end; ``window`` is what was read of the file already, from offset ``base`` on.
@@ -96,14 +112,17 @@ class Scan:
         while True:
             began = reached
             reached = base + self._window(window, reached - base, base)
-            if self.pixel_data is not None or (reached == source.size and not self._stack):
+            if self.pixel_data is not None or self._ended or (reached == source.size and not self._stack):
                 self.end = reached
                 return
             if reached > source.size:
                 raise Doubt(cut=True)
             if reached == began == base:
                 source.more(reached)
-                raise Doubt(cut=True)
+                if self._stack or not self._padded(reached):
+                    raise Doubt(cut=True)
+                self.end = reached
+                return
             base = reached
             window = source.read(base, WINDOW)
 
@@ -119,6 +138,17 @@ class Scan:
         if self._implicit:
             return self._walk_implicit(window, position, base)
         return self._walk_explicit(window, position, base)
+
+    def _padded(self, place: int) -> bool:
+        """Whether nothing follows but padding, which some write up to a block's end; the walk then ends there."""
+        length = self._source.size - place
+        if not self.values or not 0 < length <= MAX_PADDING:
+            return False
+        rest = self._source.read(place, length)
+        if len(rest) < length:
+            self._source.more(place + length)
+        self._ended = rest[0] in _PADDING and rest.count(rest[:1]) == length
+        return self._ended
 
     def _walk_explicit(self, window: bytes, position: int, base: int) -> int:
         header, short, texts, values, wanted = _EXPLICIT, a.SHORT, a.TEXT, self.values, a.WANTED.get
@@ -136,15 +166,18 @@ class Scan:
                     if raw in a.STRUCTURES and self._structure(window, raw, vr, start, length, base):
                         return position
                     if length == a.UNDEFINED:
-                        if vr == b"UN":
-                            raise Doubt  # its items are in Implicit VR, or should be (PS3.5 section 6.2.2)
-                        self._stack.append(0)
+                        self._stack.append(_encoding(window, start) if vr == b"UN" else 0)
                         keyword = None
                         position = self._skip(window, start)
                         if self._stack:
                             return position
                         continue
                     keyword = wanted(raw) if length <= NESTED_BYTES else None
+                elif raw in a.ENDS:  # of nothing: some write them after sequences of defined length
+                    position += 8
+                    continue
+                elif self._padded(base + position):
+                    return position
                 else:
                     raise Doubt
                 if keyword is not None:
@@ -189,7 +222,7 @@ class Scan:
 
     def _number(self, keyword: str, vr: bytes, field: bytes) -> None:
         """Keep a value that is not plainly text; where the file names no representation the dictionary's holds."""
-        value = convert(a.VR_OF[keyword] if vr == b"UN" else vr, field)
+        value = convert(a.VR_OF[keyword] if vr in a.UNKNOWN else vr, field)
         if value is not None:
             self.values[keyword] = value
 
@@ -202,10 +235,10 @@ class Scan:
         end = start + min(length, NESTED_BYTES)
         if end > len(window) and base + len(window) < self._source.size:
             return True  # the next window begins here and holds enough of it
-        self._collect(window, start, min(end, len(window)))
+        self._collect(window, start, min(end, len(window)), implicit=self._implicit or vr == b"UN")
         return False
 
-    def _collect(self, window: bytes, position: int, end: int) -> None:
+    def _collect(self, window: bytes, position: int, end: int, *, implicit: bool) -> None:
         """Take what is wanted from the first item of a sequence, going only into the sequences that may hold it."""
         depth = 0
         try:
@@ -216,13 +249,14 @@ class Scan:
                     depth -= raw == a.SEQUENCE_END
                     position = start
                     continue
-                if not self._implicit:
+                if not implicit:
                     vr, length, start = _explicit_field(window, position)
                 if raw in a.ENTERED:
+                    implicit = implicit or vr == b"UN"
                     depth += length == a.UNDEFINED
                     position = start
                 elif length == a.UNDEFINED:
-                    stack = [_IN_IMPLICIT if self._implicit else 0]
+                    stack = [_IN_IMPLICIT if implicit or vr == b"UN" else 0]
                     position = self._skip(window[:end], start, stack)
                     if stack:
                         return
@@ -230,7 +264,7 @@ class Scan:
                     keyword = a.NESTED.get(raw)
                     position = start + length
                     if keyword is not None and position <= end and keyword not in self.nested:
-                        value = convert(a.VR_OF[keyword] if vr == b"UN" else vr, window[start:position])
+                        value = convert(a.VR_OF[keyword] if vr in a.UNKNOWN else vr, window[start:position])
                         if value is not None:
                             self.nested[keyword] = value
         except struct.error:
@@ -261,14 +295,14 @@ class Scan:
                     position += 8
                     stack.pop()
                 else:
-                    start = position + 8
-                    if not inside & _IN_IMPLICIT:
+                    start, within = position + 8, inside & _IN_IMPLICIT
+                    if not within:
                         vr, length, start = _explicit_field(window, position)
                         if length == a.UNDEFINED and vr == b"UN":
-                            raise Doubt
+                            within = _encoding(window, start)
                     position = start
                     if length == a.UNDEFINED:
-                        stack.append(inside & _IN_IMPLICIT)
+                        stack.append(within)
                     else:
                         position += length
                 if len(stack) > MAX_DEPTH or elements > MAX_ELEMENTS:
@@ -277,6 +311,16 @@ class Scan:
             pass
         self._elements = elements
         return position
+
+
+def _encoding(window: bytes, start: int) -> int:
+    """How the items of an unknown sequence are encoded: in Implicit VR (PS3.5 section 6.2.2), unless they seem not."""
+    first = window[start + 8 : start + 14]
+    if len(first) < 6:
+        raise struct.error
+    if first[4:] in a.SHORT or first[4:] in a.LONG:
+        raise Doubt
+    return _IN_IMPLICIT
 
 
 def _explicit_field(window: bytes, position: int) -> tuple[bytes, int, int]:

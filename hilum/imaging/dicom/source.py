@@ -14,6 +14,8 @@ Buffer = bytes | bytearray | memoryview | mmap
 STEP: Final = 64 * 1024
 MAX_INFLATED: Final = 64 * 1024 * 1024
 """No header is longer; a deflated one that is, was made to fill the memory."""
+_ZLIB: Final = frozenset((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"))
+"""How a stream begins that has zlib's header, against PS3.5 section A.5; bare deflation cannot begin so."""
 
 
 class Source(Protocol):
@@ -113,6 +115,8 @@ class InflatedSource:
         deflated = self._inflate.unconsumed_tail
         if not deflated:
             deflated = self._inner.read(self._next, STEP)
+            if self._next == self._start and deflated[:2] in _ZLIB:
+                self._inflate = zlib.decompressobj()
             self._next += len(deflated)
         if not deflated:
             self._inner.more(self._next)

@@ -14,7 +14,7 @@ _NUMBERS: Final = {
     order: {vr: Struct(order + letter) for vr, letter in a.NUMBER_FORMATS.items()} for order in ("<", ">")
 }
 _CHARACTER_SET_KEYWORDS: Final = tuple(
-    (keyword, vr == b"PN") for keyword, vr in a.VR_OF.items() if vr in a.CHARACTER_SET_VRS
+    (keyword, vr.decode()) for keyword, vr in a.VR_OF.items() if vr in a.CHARACTER_SET_VRS
 )
 
 
@@ -42,13 +42,14 @@ def convert(vr: bytes, value: bytes, *, little_endian: bool = True) -> Value | N
 def decode_texts(values: dict[str, Value]) -> None:
     """Decode, in place, the texts that were taken as Latin-1 by the character set that stands among them."""
     declared = values.get("SpecificCharacterSet", "")
-    if not isinstance(declared, str) or declared in ("", "ISO_IR 6", "ISO_IR 100"):
-        return  # Latin-1 holds these, and what devices write beyond the default repertoire is mostly that
-    characters = CharacterSet(declared)
-    for keyword, person_name in _CHARACTER_SET_KEYWORDS:
+    if not isinstance(declared, str) or declared == "ISO_IR 100":
+        return  # they are Latin-1
+    characters: CharacterSet | None = None
+    for keyword, vr in _CHARACTER_SET_KEYWORDS:
         value = values.get(keyword)
-        if isinstance(value, str) and not (declared == "ISO_IR 192" and value.isascii()):
-            values[keyword] = characters.decode(value.encode("latin-1"), person_name=person_name).rstrip(" \0")
+        if isinstance(value, str) and not (value.isascii() and "\x1b" not in value):
+            characters = characters or CharacterSet(declared)
+            values[keyword] = characters.decode(value.encode("latin-1"), vr).rstrip(" \0")
 
 
 def settle_sign(values: dict[str, Value], *, declared: bool) -> None:

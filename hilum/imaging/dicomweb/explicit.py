@@ -2,17 +2,14 @@
 from implicit VR, big endian or deflated, without touching what a pixel is worth. The header is made anew, the pixels
 stream through. Decoding compressed pixels is not done here."""
 
-import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from hilum.core.errors import NotAcceptable
-from hilum.imaging.dicom.dicom_json import read_data_set, read_tree
-from hilum.imaging.dicom.elements import Element, Reader
+from hilum.imaging.dicom.dataset import read_data_set, read_tail, read_tree
+from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import Header, PixelData
-from hilum.imaging.dicom.problems import Unreadable
-from hilum.imaging.dicom.scanner import Doubt
 from hilum.imaging.dicomweb.accept import EXPLICIT_LITTLE
 
 CHUNK: Final = 1 << 20
@@ -22,7 +19,6 @@ IMPLEMENTATION_VERSION: Final = "HILUM"
 _LONG: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _PIXEL_TAGS: Final = {"PixelData": 0x7FE00010, "FloatPixelData": 0x7FE00008, "DoubleFloatPixelData": 0x7FE00009}
 _UNDEFINED: Final = 0xFFFFFFFF
-_MAX_TAIL: Final = 16 << 20
 
 
 def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
@@ -45,7 +41,8 @@ def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
     pixel_data = header.pixel_data
     if pixel_data is not None and (pixel_data.encapsulated or pixel_data.length is None):
         raise NotAcceptable("The pixels are compressed; ask for them as they are with transfer-syntax=*.")
-    tree = read_tree(read_data_set(file, header), header)
+    data = read_data_set(file, header)
+    tree = read_tree(data, header)
     yield b"\0" * 128 + b"DICM" + _meta(header) + b"".join(_elements(tree))
     if pixel_data is not None and pixel_data.length is not None:
         vr = pixel_vr(file, header)
@@ -54,7 +51,7 @@ def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
         yield _start(tag, vr, pixel_data.length + len(padding))
         yield from native_pixels(file, header, pixel_data, 0, pixel_data.length)
         yield padding
-        yield b"".join(_elements(_tail(file, header, pixel_data.offset + pixel_data.length)))
+        yield b"".join(_elements(read_tail(data, header)))
 
 
 def native_pixels(file: BinaryIO, header: Header, pixel_data: PixelData, offset: int, length: int) -> Iterator[bytes]:
@@ -159,16 +156,3 @@ def _start(tag: int, vr: str, length: int) -> bytes:
     if vr in _LONG:
         return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, code, 0, length)
     return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, code, length)
-
-
-def _tail(file: BinaryIO, header: Header, start: int) -> list[Element]:
-    """What stands behind the pixels: padding, signatures. Left out where it cannot be read without doubt."""
-    size = file.seek(0, os.SEEK_END)
-    if not header.little_endian or not 0 < size - start <= _MAX_TAIL:
-        return []
-    file.seek(start)
-    tail = file.read(size - start)
-    try:
-        return Reader(tail).read(0, len(tail), implicit=header.implicit_vr)
-    except (Doubt, Unreadable):
-        return []
