@@ -7,8 +7,10 @@ from hilum.core.errors import NotFound
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.dicom.frames import read_frame
-from hilum.imaging.dicom.pixels import decode_frame, describe
-from hilum.imaging.dicom.render import render, thumbnail, to_png
+from hilum.imaging.dicom.image import describe
+from hilum.imaging.dicom.picture import thumbnail, to_png
+from hilum.imaging.dicom.pixels import decode_frame
+from hilum.imaging.dicom.render import render
 
 THUMBNAIL_PIXELS: Final = 256
 
