@@ -18,12 +18,12 @@ from hilum.imaging.archive.objects import opened, opened_instance, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom import dicom_json
+from hilum.imaging.dicom.explicit import CHUNK, explicit_file, native_pixels
 from hilum.imaging.dicom.frames import native_frame, read_frame
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicomweb import multipart
 from hilum.imaging.dicomweb.accept import DICOM, MediaRange, Offer, choose, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE, streamed
-from hilum.imaging.dicomweb.explicit import CHUNK, explicit_file, native_pixels
 from hilum.imaging.dicomweb.problems import BadRequest
 from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places, instance_url
 from hilum.imaging.dicomweb.syntaxes import bulkdata_offers, dicom_offers, frame_offers
