@@ -13,7 +13,7 @@ from hilum.imaging.dicom.native import Pixels, native_samples, sample_bits
 from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.dicom.uids import is_compressed, is_video, uid_name
 
-__all__ = ["Pixels", "decode_frame", "follows_markers", "stored_frame"]
+__all__ = ["Pixels", "decode_frame", "follows_markers", "stored_frame", "to_rgb"]
 
 _RLE: Final = "1.2.840.10008.1.2.5"
 _ENCAPSULATED_NATIVE: Final = "1.2.840.10008.1.2.1.98"
@@ -38,7 +38,7 @@ def decode_frame(frame: bytes, image: ImageDescription) -> Pixels:
     pixels, photometric = stored_frame(frame, image)
     if image.palette is not None:
         return image.palette.apply(pixels)
-    return _rgb(pixels, photometric, image.bits_stored)
+    return to_rgb(pixels, photometric, image.bits_stored)
 
 
 def stored_frame(frame: bytes, image: ImageDescription) -> tuple[Pixels, str]:
@@ -169,8 +169,18 @@ def _stored(pixels: Pixels, image: ImageDescription) -> Pixels:
     return (values << unsigned.type(above)).view(signed) >> signed.type(above)
 
 
-def _rgb(pixels: Pixels, photometric: str, bits: int) -> Pixels:
-    """Red, green and blue from luminance and colour differences (PS3.3 C.7.6.3.1.2); anything else as it is."""
+def to_rgb(pixels: Pixels, photometric: str, bits: int) -> Pixels:
+    """Red, green and blue from luminance and colour differences (PS3.3 C.7.6.3.1.2); anything else as it is.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        As `stored_frame` gives it.
+    photometric : str
+        Its photometric interpretation.
+    bits : int
+        Bits Stored.
+    """
     if not photometric.startswith(("YBR_FULL", "YBR_PARTIAL")):
         return pixels
     scale = np.float32(2.0 ** (bits - 8))
