@@ -14,9 +14,9 @@ PIXEL_TAGS = {"PixelData": 0x7FE00010, "FloatPixelData": 0x7FE00008, "DoubleFloa
 
 @cache
 def wheel() -> tuple[Path, ...]:
-    """Every file of pydicom's wheel, DICOM or not."""
+    """Every file of pydicom's wheel, DICOM or not, but those of the wheel pydicom-data (``images.py``)."""
     paths = {Path(name) for name in [*get_testdata_files(), *get_charset_files()]}
-    return tuple(sorted(path for path in paths if path.is_file()))
+    return tuple(sorted(path for path in paths if path.is_file() and "data_store" not in path.parts))
 
 
 def name(path: Path) -> str:

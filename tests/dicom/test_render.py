@@ -16,8 +16,11 @@ from pydicom.pixels import apply_windowing
 from hilum.core.errors import Invalid
 from hilum.imaging.dicom.frames import read_frame
 from hilum.imaging.dicom.header import scan
-from hilum.imaging.dicom.pixels import ImageDescription, decode_frame, describe
-from hilum.imaging.dicom.render import full_window, render, thumbnail, to_png
+from hilum.imaging.dicom.image import ImageDescription, describe
+from hilum.imaging.dicom.picture import thumbnail, to_png
+from hilum.imaging.dicom.pixels import decode_frame
+from hilum.imaging.dicom.render import render
+from hilum.imaging.dicom.voi import full_window
 from tests.dicom.files import wheel_file
 from tests.dicom.test_pixels import IMAGE
 
@@ -79,8 +82,8 @@ def test_without_a_window_all_values_but_padding_are_shown() -> None:
 
 
 def test_monochrome1_and_invert_swap_black_and_white() -> None:
-    assert shades([0, 255], photometric="MONOCHROME1") == [255, 0]
-    image = dataclasses.replace(IMAGE, rows=1, columns=2, photometric="MONOCHROME1")
+    assert shades([0, 255], inverse=True) == [255, 0]
+    image = dataclasses.replace(IMAGE, rows=1, columns=2, inverse=True)
     assert render(np.array([[0, 255]], np.uint16), image, invert=True).tolist() == [[0, 255]]
     colour = dataclasses.replace(IMAGE, samples=3, photometric="RGB", bits_stored=8)
     assert render(np.array([[[1, 2, 3]]], np.uint8), colour, invert=True).tolist() == [[[254, 253, 252]]]

@@ -208,23 +208,33 @@ def find_frame(connection: sa.Connection, series_id: int, number: int) -> tuple[
     Returns
     -------
     tuple
-        The instance's row and the frame's number in it, 1-based.
+        The instance's row, without its table of frames, and the frame's number in it, 1-based.
 
     Raises
     ------
     NotFound
         The series has no such frame.
     """
+    if not 0 < number < 2**31:
+        raise NotFound(f"The series has no frame {number}.")
     up_to = sa.func.sum(Instance.num_frames).over(order_by=GEOMETRY).label("up_to")
-    counted = sa.select(Instance.__table__, up_to).where(Instance.series_id == series_id).subquery()
+    counted = sa.select(*_LISTED, up_to).where(Instance.series_id == series_id).subquery()
     row = (
         connection.execute(sa.select(counted).where(counted.c.up_to >= number).order_by(counted.c.up_to).limit(1))
         .mappings()
         .first()
     )
-    if row is None or number < 1:
+    if row is None:
         raise NotFound(f"The series has no frame {number}.")
     return row, number - (int(row["up_to"]) - row["num_frames"])
+
+
+def frame_place(connection: sa.Connection, instance_id: int, frame: int) -> tuple[int, int] | tuple[()]:
+    """Where a frame (1-based) of an instance begins and ends in its file, in bytes; empty if it is not compressed."""
+    offsets = Instance.frame_offsets
+    found = connection.execute(sa.select(offsets[frame], offsets[frame + 1]).where(Instance.id == instance_id)).one()
+    begin, end = found
+    return () if begin is None or end is None else (begin, end)
 
 
 def bundle_files(connection: sa.Connection, study_id: int) -> Sequence[Row]:

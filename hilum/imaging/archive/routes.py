@@ -3,17 +3,19 @@
 from datetime import date
 from typing import Annotated, Literal
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from hilum.core.errors import NotFound
-from hilum.core.http import PROBLEMS, Limit, Offset, Page, refuse_unknown_parameters, stored
+from hilum.core.http import PROBLEMS, Limit, Offset, Page, matches, refuse_unknown_parameters, stored
 from hilum.imaging.archive import query, schemas, views
 from hilum.imaging.archive.objects import opened_instance, reader
 from hilum.imaging.archive.query import StudyFilter
-from hilum.imaging.archive.render import series_thumbnail
+from hilum.imaging.archive.render import Look, frame_picture, frame_window, series_thumbnail, thumbnail_etag
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.dicom_json import read_data_set, tags
+from hilum.imaging.dicom.picture import MAX_SCALE
 
 router = APIRouter(
     prefix=schemas.API, tags=["archive"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
@@ -111,15 +113,58 @@ def get_thumbnail(
     source: Of = None,
     v: Annotated[int | None, Query(description="Version of the series, so that a browser asks anew.")] = None,
 ) -> Response:
-    """A picture of the series: its middle frame as PNG, at most 256 pixels wide and high."""
+    """A picture of the series: its middle frame as PNG, at most 256 pixels wide and high, or a word on why not."""
     del v
     with archive.database.connect() as connection:
         row = query.find_study(connection, study, source)
         found = query.find_series(connection, row["id"], series)
-        middle, frame = query.find_frame(connection, found["id"], (found["num_images"] + 1) // 2 or 1)
-    png = series_thumbnail(archive.blobs, middle, frame)
-    etag = f"{middle['digest'][:32]}-{frame}"
+        if found["num_images"]:
+            middle, frame = query.find_frame(connection, found["id"], (found["num_images"] + 1) // 2)
+        else:
+            middle, frame = query.study_instances(connection, row["id"], found["id"], limit=1)[0][0], 1
+        place = query.frame_place(connection, middle["id"], frame)
+    etag = thumbnail_etag(middle, frame)
+    if matches(request, etag):
+        return _unchanged(etag)
+    png = series_thumbnail(archive.blobs, middle, frame, place)
     return stored(request, size=len(png), etag=etag, media_type="image/png", read=lambda o, n: png[o : o + n])
+
+
+@router.head("/studies/{study}/series/{series}/frames/{frame}", include_in_schema=False)
+@router.get("/studies/{study}/series/{series}/frames/{frame}", response_class=Response)
+def get_frame(
+    request: Request,
+    archive: TheArchive,
+    study: str,
+    series: str,
+    frame: int,
+    source: Of = None,
+    center: Annotated[float | None, Query(description="Of the window, after rescale; else the file's own.")] = None,
+    width: Annotated[float | None, Query(description="Of the window; else the file's own.")] = None,
+    invert: Annotated[bool, Query(description="Swap black and white.")] = False,
+    scale: Annotated[float, Query(ge=1, le=MAX_SCALE, description="Times the image's size.")] = 1,
+    overlays: Annotated[bool, Query(description="Draw the overlay planes of the file.")] = False,
+    format: Annotated[Literal["png", "jpeg"], Query(description="Of the picture.")] = "png",  # noqa: A002
+) -> Response:
+    """A frame as a picture, windowed as PS3.3 says; frames are counted from 1 in geometric order."""
+    look = Look(center, width, invert, scale, overlays, format)
+    with archive.database.connect() as connection:
+        instance, number = _frame(connection, study, series, frame, source)
+        place = query.frame_place(connection, instance["id"], number)
+    etag = look.etag(instance, number)
+    if matches(request, etag):
+        return _unchanged(etag)
+    data = frame_picture(archive.blobs, instance, number, place, look)
+    return stored(request, size=len(data), etag=etag, media_type=f"image/{format}", read=lambda o, n: data[o : o + n])
+
+
+@router.get("/studies/{study}/series/{series}/frames/{frame}/window")
+def get_window(archive: TheArchive, study: str, series: str, frame: int, source: Of = None) -> schemas.Window | None:
+    """The file's own center and width for a frame, after rescale; null where it has none."""
+    with archive.database.connect() as connection:
+        instance, number = _frame(connection, study, series, frame, source)
+    window = frame_window(archive.blobs, instance, number)
+    return None if window is None else schemas.Window(center=window[0], width=window[1])
 
 
 @router.get("/studies/{study}/series/{series}/frames/{frame}/tags")
@@ -133,9 +178,7 @@ def get_tags(
 ) -> schemas.Tags:
     """The header of the instance that holds a frame; frames are counted from 1 in geometric order."""
     with archive.database.connect() as connection:
-        row = query.find_study(connection, study, source)
-        found = query.find_series(connection, row["id"], series)
-        instance, _ = query.find_frame(connection, found["id"], frame)
+        instance, _ = _frame(connection, study, series, frame, source)
     return _tags(archive, instance, q)
 
 
@@ -154,6 +197,16 @@ def get_instance_tags(
     if instance["study_id"] != row["id"]:
         raise NotFound("There is no such instance in this study.")
     return _tags(archive, instance, q)
+
+
+def _frame(connection: sa.Connection, study: str, series: str, frame: int, source: str | None) -> tuple[query.Row, int]:
+    row = query.find_study(connection, study, source)
+    found = query.find_series(connection, row["id"], series)
+    return query.find_frame(connection, found["id"], frame)
+
+
+def _unchanged(etag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"})
 
 
 def _tags(archive: Archive, instance: query.Row, q: str | None) -> schemas.Tags:

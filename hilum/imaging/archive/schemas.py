@@ -148,6 +148,13 @@ class Tags(Model):
     total: int
 
 
+class Window(Model):
+    """A window of values after rescale (PS3.3 C.11.2.1.2)."""
+
+    center: float
+    width: float
+
+
 class SetAside(Model):
     """A file that could not be catalogued."""
 

@@ -22,6 +22,7 @@ MAX_FRAGMENTS: Final = 2_000_000
 MAX_FRAME_BYTES: Final = 512 * 1024 * 1024
 
 _ITEM: Final = struct.Struct("<II")
+_FIRST_ITEMS: Final = 16
 # What a frame's code stream begins with: JPEG and JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL (bare, boxed).
 _STREAM_STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 _SAMPLES_PER_TWO_PIXELS: Final = {"YBR_FULL_422": 4, "YBR_PARTIAL_422": 4, "YBR_PARTIAL_420": 3}
@@ -159,6 +160,30 @@ def read_frame(file: BinaryIO, header: Header, offsets: Sequence[int], frame: in
         data = _byteswapped(data, width)
     whole = length * 8 == native.frame_bits
     return data if whole else _cut(data, shift, native.frame_bits)
+
+
+def first_bytes(file: BinaryIO, header: Header, limit: int) -> bytes:
+    """Up to ``limit`` bytes of the first fragment of encapsulated pixel data that is not empty.
+
+    Raises
+    ------
+    Unreadable
+        When there is none.
+    """
+    pixel_data = _pixel_data(header)
+    position = pixel_data.offset
+    for _ in range(_FIRST_ITEMS):
+        file.seek(position)
+        start = file.read(8)
+        if len(start) < 8:
+            break
+        tag, length = _ITEM.unpack(start)
+        if tag != a.ITEM or length == a.UNDEFINED:
+            break
+        if length and position > pixel_data.offset:  # the first item is the offset table
+            return file.read(min(length, limit))
+        position += 8 + length
+    raise Unreadable("frames", "The compressed pixel data holds no frame.")
 
 
 def pixel_data_problem(header: Header, size: int) -> str | None:

@@ -4,7 +4,9 @@ a version of the series, kept compressed, and handed on as it lies to all who ta
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
@@ -18,9 +20,13 @@ from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.dicom_json import dataset_json, read_data_set
 from hilum.imaging.dicomweb import gzip
+from hilum.imaging.dicomweb.corrections import metadata_changes
 from hilum.imaging.dicomweb.resources import Target, find_instances, find_series, instance_url
 
 log = structlog.get_logger()
+
+_VERSION: Final = "2"
+"""Of the way metadata is made: another whenever it comes out otherwise. Then a migration empties what is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def look_up(archive: Archive, target: Target, root: str) -> Found:
         else:
             rows = find_series(connection, target)
             versions = [f"{row['id']}-{row['version']}" for row in rows]
-    etag = blake2b("\n".join((root, *versions)).encode(), digest_size=16).hexdigest()
+    etag = blake2b("\n".join((_VERSION, root, *versions)).encode(), digest_size=16).hexdigest()
     return Found(target, root, rows, etag)
 
 
@@ -158,7 +164,9 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
             try:
                 with opened_instance(archive.blobs, row) as (file, header):
                     data = read_data_set(file, header)
-                yield dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
+                    changes = metadata_changes(file, header)
+                found = dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
+                yield _changed(found, changes) if changes else found
             except HilumError as error:
                 log.warning("metadata.left_out", instance=row["id"], problem=type(error).__name__)
                 failures.append(error)
@@ -167,6 +175,11 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
     if len(failures) == len(rows):
         raise failures[0]
     return Metadata(body, complete=not failures)
+
+
+def _changed(body: bytes, changes: dict[str, object]) -> bytes:
+    """A data set's JSON with some elements in the place of its own."""
+    return msgspec.json.encode(dict(sorted({**msgspec.json.decode(body), **changes}.items())))
 
 
 def _array(bodies: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Transfer syntaxes as DICOMweb sees them: the media type that goes with each (PS3.18 section 8.7.3), and in which of
 them what is stored can be given."""
 
-from typing import Final
+from typing import Final, Literal
 
 from hilum.imaging.dicomweb.accept import DICOM, EXPLICIT_LITTLE, OCTETS, Offer
 
@@ -48,13 +48,26 @@ def dicom_offers(stored: str, *, single: bool) -> list[Offer]:
     return _both(DICOM, syntaxes, single=single)
 
 
-def frame_offers(stored: str, *, single: bool) -> list[Offer]:
-    """How frames of this transfer syntax can be given: as octets, and compressed ones by their own media type."""
+def frame_offers(stored: str, *, single: bool, decoded: Literal["no", "too", "rather"] = "no") -> list[Offer]:
+    """How frames of this transfer syntax can be given: as octets, and compressed ones by their own media type.
+
+    Parameters
+    ----------
+    stored : str
+        UID of the transfer syntax they are kept in.
+    single : bool
+        Whether one frame is asked for, which may come without a multipart wrapping.
+    decoded : str
+        Whether compressed frames are also given as uncompressed octets, and whether rather so than as stored.
+    """
     syntax = available_syntax(stored)
-    offers = _both(OCTETS, [(syntax, True)], single=single)
+    compressed = _both(OCTETS, [(syntax, True)], single=single)
     for media_type in _MEDIA_TYPES.get(stored, ()):
-        offers.extend(_both(media_type, [(stored, True)], single=single))
-    return offers
+        compressed.extend(_both(media_type, [(stored, True)], single=single))
+    if decoded == "no" or syntax == EXPLICIT_LITTLE:
+        return compressed
+    plain = _both(OCTETS, [(EXPLICIT_LITTLE, decoded == "rather")], single=single)
+    return [*plain, *compressed] if decoded == "rather" else [*compressed, *plain]
 
 
 def bulkdata_offers(stored: str, *, parts: int) -> list[Offer]:

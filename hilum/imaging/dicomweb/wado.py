@@ -1,11 +1,12 @@
-"""WADO-RS (PS3.18 section 10.4): whole instances, frames and bulk data, in the form that the client accepts. Pixels
-leave as stored, native ones always in Explicit VR Little Endian; decoding and transcoding are not done here."""
+"""WADO-RS (PS3.18 section 10.4): whole instances, frames and bulk data, in the form that the client accepts. Instances
+leave as stored, native ones always in Explicit VR Little Endian; frames are also decoded (``imaging.dicom``)."""
 
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import BinaryIO, Final
 
 from fastapi import Request
@@ -18,17 +19,25 @@ from hilum.imaging.archive.objects import opened, opened_instance, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom import dicom_json
+from hilum.imaging.dicom.explicit import CHUNK, explicit_file, native_pixels
 from hilum.imaging.dicom.frames import native_frame, read_frame
 from hilum.imaging.dicom.header import Header
+from hilum.imaging.dicom.image import describe_samples
+from hilum.imaging.dicom.problems import Unreadable
+from hilum.imaging.dicom.transcode import native_form
+from hilum.imaging.dicom.uids import is_video
 from hilum.imaging.dicomweb import multipart
 from hilum.imaging.dicomweb.accept import DICOM, MediaRange, Offer, choose, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE, streamed
-from hilum.imaging.dicomweb.explicit import CHUNK, explicit_file, native_pixels
+from hilum.imaging.dicomweb.corrections import is_misread, needs_making
 from hilum.imaging.dicomweb.problems import BadRequest
 from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places, instance_url
 from hilum.imaging.dicomweb.syntaxes import bulkdata_offers, dicom_offers, frame_offers
 
 MAX_FRAMES: Final = 10_000
+_VERSION: Final = 2
+"""Of the way frames are made: one more whenever they come out otherwise, so that nobody keeps an older one."""
+
 _FRAMES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*")
 _PATH: Final = re.compile(r"[0-9A-Fa-f]{8}(?:/[1-9][0-9]{0,8}/[0-9A-Fa-f]{8}){0,64}")
 _PIXEL_TAGS: Final = {"7FE00010": "PixelData", "7FE00008": "FloatPixelData", "7FE00009": "DoubleFloatPixelData"}
@@ -109,14 +118,18 @@ def frames(
     count = row["num_frames"]
     if max(numbers) > count:
         raise NotFound(f"The last frame is {count}." if count else "The instance has no pixel data.")
-    offer = choose_or_refuse(ranges, frame_offers(row["transfer_syntax_uid"], single=len(numbers) == 1))
+    with opened_instance(archive.blobs, row) as (file, header):
+        decoded = "no" if is_video(header.transfer_syntax_uid) else "rather" if is_misread(file, header) else "too"
+    offers = frame_offers(row["transfer_syntax_uid"], single=len(numbers) == 1, decoded=decoded)
+    offer = choose_or_refuse(ranges, offers)
     media_type = f"{offer.media_type}; transfer-syntax={offer.transfer_syntax}"
-    etag = blake2b(f"{row['digest']} {listed} {offer}".encode(), digest_size=16).hexdigest()
+    etag = blake2b(f"{_VERSION} {row['digest']} {listed} {offer}".encode(), digest_size=16).hexdigest()
     headers = {"ETag": f'"{etag}"'}
     if matches(request, etag):
         return Response(status_code=304, headers=headers | {"Cache-Control": PRIVATE, "Vary": "Accept"})
     url = instance_url(root, row)
-    found = _frames(archive.blobs, row, numbers, places)
+    found = _frames(archive.blobs, row, numbers, places, decoded=offer.transfer_syntax != row["transfer_syntax_uid"])
+    found = chain([next(found)], found)  # what cannot be read at all is an error, not an answer that breaks off
     if not offer.multipart:
         return streamed(found, media_type, headers=headers | {"Content-Location": f"{url}/frames/{numbers[0]}"})
     parts = (_Part(media_type, f"{url}/frames/{number}", lambda: [next(found)]) for number in numbers)
@@ -215,17 +228,29 @@ def _frame_numbers(listed: str) -> list[int]:
     return numbers
 
 
-def _frames(blobs: Blobs, row: Row, numbers: Sequence[int], places: dict[int, tuple[int, int]]) -> Iterator[bytes]:
+def _frames(
+    blobs: Blobs, row: Row, numbers: Sequence[int], places: dict[int, tuple[int, int]], *, decoded: bool = False
+) -> Iterator[bytes]:
     """The bytes of each frame; the file is opened once."""
     with opened_instance(blobs, row) as (file, header):
         for number in numbers:
             place = places.get(number)
             if place is not None:
-                yield read_frame(file, header, place, 0)
+                frame = read_frame(file, header, place, 0)
+                yield native_form(frame, describe_samples(header))[0] if decoded else frame
+            elif _is_made(header):
+                yield native_form(read_frame(file, header, (), number - 1), describe_samples(header))[0]
             elif header.little_endian:
                 yield read_frame(file, header, (), number - 1)
             else:
                 yield _big_endian_frame(file, header, number - 1)
+
+
+def _is_made(header: Header) -> bool:
+    try:
+        return needs_making(header, describe_samples(header))
+    except Unreadable:
+        return False  # of a kind that nothing here knows: as it lies, then
 
 
 def _big_endian_frame(file: BinaryIO, header: Header, frame: int) -> bytes:

@@ -324,6 +324,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/series/{series}/frames/{frame}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Frame
+         * @description A frame as a picture, windowed as PS3.3 says; frames are counted from 1 in geometric order.
+         */
+        get: operations["get_frame_api_v1_imaging_studies__study__series__series__frames__frame__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/series/{series}/frames/{frame}/tags": {
         parameters: {
             query?: never;
@@ -344,6 +364,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/series/{series}/frames/{frame}/window": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Window
+         * @description The file's own center and width for a frame, after rescale; null where it has none.
+         */
+        get: operations["get_window_api_v1_imaging_studies__study__series__series__frames__frame__window_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/series/{series}/thumbnail": {
         parameters: {
             query?: never;
@@ -353,7 +393,7 @@ export interface paths {
         };
         /**
          * Get Thumbnail
-         * @description A picture of the series: its middle frame as PNG, at most 256 pixels wide and high.
+         * @description A picture of the series: its middle frame as PNG, at most 256 pixels wide and high, or a word on why not.
          */
         get: operations["get_thumbnail_api_v1_imaging_studies__study__series__series__thumbnail_get"];
         put?: never;
@@ -1692,6 +1732,16 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /**
+         * Window
+         * @description A window of values after rescale (PS3.3 C.11.2.1.2).
+         */
+        Window: {
+            /** Center */
+            center: number;
+            /** Width */
+            width: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2394,6 +2444,61 @@ export interface operations {
             };
         };
     };
+    get_frame_api_v1_imaging_studies__study__series__series__frames__frame__get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+                /** @description Of the window, after rescale; else the file's own. */
+                center?: number | null;
+                /** @description Of the window; else the file's own. */
+                width?: number | null;
+                /** @description Swap black and white. */
+                invert?: boolean;
+                /** @description Times the image's size. */
+                scale?: number;
+                /** @description Draw the overlay planes of the file. */
+                overlays?: boolean;
+                /** @description Of the picture. */
+                format?: "png" | "jpeg";
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                frame: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_tags_api_v1_imaging_studies__study__series__series__frames__frame__tags_get: {
         parameters: {
             query?: {
@@ -2419,6 +2524,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Tags"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_window_api_v1_imaging_studies__study__series__series__frames__frame__window_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                frame: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Window"] | null;
                 };
             };
             /** @description There is no such thing. */

@@ -11,10 +11,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hilum.core.errors import NotAcceptable
+from hilum.imaging.dicom.explicit import explicit_file
 from hilum.imaging.dicom.header import Header, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.source import inflated_file
-from hilum.imaging.dicomweb.explicit import explicit_file
 from tests.dicom.files import name, wheel, wheel_file
 
 PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
