@@ -14,7 +14,6 @@ from hilum.imaging.dicom.writer import element_bytes, element_start, file_start
 CHUNK: Final = 1 << 20
 
 
-
 def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
     """A native instance as a Part 10 file in Explicit VR Little Endian, in chunks.
 
