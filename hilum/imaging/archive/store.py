@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 from blake3 import blake3
@@ -21,10 +22,12 @@ from hilum.core.errors import NotFound, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.describe import count_frames, object_key
+from hilum.imaging.archive.identity import Known, Place, identify, patient_of
 from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
+from hilum.imaging.archive.patients import CONFLICT, Chosen
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
-from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
+from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
 
 CHUNK: Final = 1 << 20
@@ -60,13 +63,13 @@ class Archive:
         return SourceRef(row.id, row.key)
 
     @contextmanager
-    def batch(self, source: SourceRef, origin: str) -> Generator["Batch"]:
+    def batch(self, source: SourceRef, origin: str, chosen: Chosen | None = None) -> Generator["Batch"]:
         """Open a batch of instances that become durable and are acknowledged together.
 
-        Leaving the block without ``commit`` keeps nothing.
+        Leaving the block without ``commit`` keeps nothing. ``chosen`` is whose a person said they are.
         """
         with self.blobs.group() as group:
-            yield Batch(self, source, origin, group)
+            yield Batch(self, source, origin, group, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class _Aside:
     digest: str
     blob_key: str | None
     path: str | None
+    claims: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)
@@ -88,13 +92,22 @@ class Batch:
     source: SourceRef
     origin: str
     group: BlobGroup
+    chosen: Chosen | None = None
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
 
     def __len__(self) -> int:
         return len(self._arrivals) + len(self._aside)
 
-    def add(self, name: str, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        chunks: Iterable[bytes],
+        inspect: Callable[[Header], None] | None = None,
+        *,
+        place: Place | None = None,
+        fingerprint: UUID | None = None,
+    ) -> None:
         """Take one instance as a stream of bytes.
 
         Parameters
@@ -105,6 +118,10 @@ class Batch:
             Its bytes; the first chunk, of at least 132 bytes or all, tells whether it is DICOM.
         inspect
             Told the header before the instance is taken; what it raises is raised here, and nothing is kept.
+        place
+            Where it lay, so that what it does not say of itself can be derived; None, or the setting, sets it aside.
+        fingerprint
+            What tells its file from all others and from itself once changed, so that it need not be read again.
 
         Raises
         ------
@@ -117,13 +134,19 @@ class Batch:
         """
         item = self.group.create()
         try:
-            self._add(name, item, chunks, inspect)
+            self._add(name, item, chunks, inspect, place, fingerprint)
         except BaseException:
             item.discard()
             raise
 
     def _add(
-        self, name: str, item: BlobItem, chunks: Iterable[bytes], inspect: Callable[[Header], None] | None
+        self,
+        name: str,
+        item: BlobItem,
+        chunks: Iterable[bytes],
+        inspect: Callable[[Header], None] | None,
+        place: Place | None,
+        fingerprint: UUID | None,
     ) -> None:
         taken = _Taken(self.archive.settings.max_instance_bytes)
         taken.take(chunks, item.write)
@@ -131,19 +154,28 @@ class Batch:
             header = taken.header(item.reader)
             if inspect:
                 inspect(header)
-            known, frames, offsets = _examine(header, taken.size, item.reader)
+            known = self._identify(header, taken.digest, place)
+            frames, offsets = _examine(header, taken.size, item.reader)
         except Unreadable as error:
             key = f"{self.source.key}/set-aside/{taken.digest}"
             item.finish(key)
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, key, None))
         else:
-            key = object_key(self.source.key, known, taken.digest)
+            key = object_key(self.source.key, known.identity, taken.digest)
             item.finish(key)
             self._arrivals.append(
-                Arrival(name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
-            )
+                Arrival(
+                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
+                    blob_key=key, fingerprint=fingerprint,
+                )
+            )  # fmt: skip
 
-    def index(self, name: str, path: str) -> None:
+    def _identify(self, header: Header, digest: str, place: Place | None) -> Known:
+        if header.first("MediaStorageSOPClassUID") == DICOMDIR:
+            raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
+        return identify(header, digest, self.source.key, place if self.archive.settings.derived_studies else None)
+
+    def index(self, name: str, path: str, *, place: Place | None = None, fingerprint: UUID | None = None) -> None:
         """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``."""
         taken = _Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -155,14 +187,15 @@ class Batch:
         reader = partial(open, path, "rb")
         try:
             header = taken.header(reader)
-            known, frames, offsets = _examine(header, taken.size, reader)
+            known = self._identify(header, taken.digest, place)
+            frames, offsets = _examine(header, taken.size, reader)
         except Unreadable as error:
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
         else:
             self._arrivals.append(
                 Arrival(
                     name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
-                    path=path, path_mtime_ns=mtime_ns,
+                    path=path, path_mtime_ns=mtime_ns, fingerprint=fingerprint,
                 )
             )  # fmt: skip
 
@@ -178,13 +211,11 @@ class Batch:
         on_replace = self.archive.settings.on_replace
         with self.archive.database.transaction() as transaction:
             written = catalogue.write(
-                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace
+                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace, chosen=self.chosen
             )
-            refused = [
-                _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path)
-                for arrival, code, reason in written.refused
-            ]
+            refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
+        self.archive.blobs.delete(written.unneeded)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
 
@@ -236,19 +267,27 @@ class _Taken:
             self._problem = error
 
 
-def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int, Sequence[int] | None]:
-    """Check that an instance can be catalogued, and find its frames.
+def _refused(arrival: Arrival, code: str, reason: str) -> _Aside:
+    claims: dict[str, str] = {}
+    if code == CONFLICT:
+        patient = patient_of(arrival.header)
+        claims = {
+            "study_instance_uid": arrival.identity.study_instance_uid,
+            "patient_id": patient.patient_id,
+            "issuer_of_patient_id": patient.issuer,
+            "patient_name_dicom": arrival.header.text("PatientName").replace("\0", ""),
+        }
+    return _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path, claims)
+
+
+def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[int] | None]:
+    """Count the frames of an instance and find where they lie.
 
     Raises
     ------
-    NotDicom
-        It is a DICOMDIR.
     Unreadable
-        It has no identity, or its pixel data is damaged.
+        Its pixel data is damaged.
     """
-    if header.first("MediaStorageSOPClassUID") == DICOMDIR:
-        raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
-    known = identity(header)
     if header.deflated:  # the header's offsets, and so its sizes, are those of the inflated file
         with reader() as file:
             size = inflated_file(file, header.data_set_offset, MAX_INFLATED).seek(0, os.SEEK_END)
@@ -259,7 +298,7 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int,
     if header.pixel_data is not None and header.pixel_data.encapsulated:
         with reader() as file:
             offsets = frame_offsets(file, header)
-    return known, count_frames(header, size, offsets), offsets
+    return count_frames(header, size, offsets), offsets
 
 
 def read_chunks(descriptor: int) -> Iterator[bytes]:
@@ -320,6 +359,6 @@ def _write_aside(transaction: Transaction, source: SourceRef, origin: str, files
     for file in files:
         values = {
             "source_id": source.id, "name": file.name, "code": file.code, "reason": file.reason, "size": file.size,
-            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin,
+            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin, **file.claims,
         }  # fmt: skip
         transaction.connection.execute(insert(SetAside).values(values).on_conflict_do_nothing())

@@ -4,7 +4,9 @@ a version of the series, kept compressed, and handed on as it lies to all who ta
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.postgresql import insert
@@ -16,11 +18,19 @@ from hilum.imaging.archive.models import SeriesMetadata
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.dicom_json import dataset_json, read_data_set
 from hilum.imaging.dicomweb import gzip
 from hilum.imaging.dicomweb.resources import Target, find_instances, find_series, instance_url
 
 log = structlog.get_logger()
+
+_IDENTITY: Final = {
+    "00080016": "sop_class_uid",
+    "00080018": "sop_instance_uid",
+    "0020000D": "study_instance_uid",
+    "0020000E": "series_instance_uid",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +168,8 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
             try:
                 with opened_instance(archive.blobs, row) as (file, header):
                     data = read_data_set(file, header)
-                yield dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
+                body = dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
+                yield _named(body, row) if row["derived"] else body
             except HilumError as error:
                 log.warning("metadata.left_out", instance=row["id"], problem=type(error).__name__)
                 failures.append(error)
@@ -167,6 +178,14 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
     if len(failures) == len(rows):
         raise failures[0]
     return Metadata(body, complete=not failures)
+
+
+def _named(body: bytes, row: Row) -> bytes:
+    """An instance's JSON with the UIDs that the catalogue derived for it, which its bytes do not hold."""
+    data = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for tag, column in _IDENTITY.items():
+        data[tag] = msgspec.Raw(msgspec.json.encode(element("UI", row[column])))
+    return msgspec.json.encode(data, order="sorted")
 
 
 def _array(bodies: Iterator[bytes]) -> Iterator[bytes]:
