@@ -153,19 +153,40 @@ def import_files(
     data: Data = None,
     source: Annotated[str, typer.Option("--source", help="Key of the source to import into.")] = "default",
     in_place: Annotated[bool, typer.Option("--in-place", help="Index files where they lie, without a copy.")] = False,
+    patient_id: Annotated[str, typer.Option("--patient-id", help="Whose all of it is, whatever it says.")] = "",
+    wrap: Annotated[bool, typer.Option("--wrap", help="Wrap JPEG and PNG images as DICOM of the named study.")] = False,
+    wrap_pdf: Annotated[bool, typer.Option("--wrap-pdf", help="Wrap PDFs as well.")] = False,
+    study_uid: Annotated[str, typer.Option("--study-uid", help="Study of the wrapped images.")] = "",
+    study_date: Annotated[str, typer.Option("--study-date", help="Date of that study, YYYY-MM-DD.")] = "",
+    study_description: Annotated[str, typer.Option("--study-description", help="What that study is called.")] = "",
+    patient_name: Annotated[str, typer.Option("--patient-name", help="For the images, Family^Given.")] = "",
+    modality: Annotated[str, typer.Option("--modality", help="Of the wrapped images.  [default: OT]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Import DICOM from folders, files and zip bundles."""
+    """Import DICOM from folders, files and zip bundles; on request also images, wrapped as DICOM."""
     missing = [str(path) for path in paths if not path.exists() and not path.is_symlink()]
     if missing:
         raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
     settings = _settings(data)
+    from hilum.imaging.archive.patients import Chosen, check_patient
     from hilum.imaging.intake.command import run_import
     from hilum.imaging.intake.lanes import process_lanes
+    from hilum.imaging.intake.wrap import make_wrap
 
+    chosen = Chosen(check_patient(patient_id)) if patient_id else None
+    study = {
+        "study_instance_uid": study_uid, "study_date": study_date, "study_description": study_description,
+        "patient_name": patient_name,
+    }  # fmt: skip
+    if not wrap and (wrap_pdf or modality or any(study.values())):
+        raise Invalid("What names a study goes with --wrap.")
+    images = make_wrap(patient_id, pdf=wrap_pdf, modality=modality, **study) if wrap else None
     with process_lanes(settings) as lanes, _bar("Importing", hidden=as_json) as bar:
         begin = time.monotonic()
-        summary = run_import(settings, source, paths, in_place, bar, lanes=lanes, count=err.is_terminal)
+        summary = run_import(
+            settings, source, paths, bar, in_place=in_place, chosen=chosen, wrap=images, lanes=lanes,
+            count=err.is_terminal,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(summary.as_json(), ensure_ascii=False))  # noqa: T201
     else:

@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,15 +19,16 @@ from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 from tests.make import ct, folder, uid
 
 NOBODY = 65534
 
 
-def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False) -> Progress:
+def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False, **manner: Any) -> Progress:
     with Jobs(archive.database).here("import", "test", source.key, lambda _done, _total: None) as progress:
-        import_paths(archive, source, paths, Tally(progress), in_place=in_place)
+        import_paths(archive, Manner(source, in_place, **manner), paths, Tally(progress))
     return progress
 
 

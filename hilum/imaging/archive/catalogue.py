@@ -90,6 +90,14 @@ class Written:
     quarantined: set[str] = field(default_factory=set[str])
     unneeded: list[str] = field(default_factory=list[str])
 
+    def add(self, other: "Written") -> None:
+        """Take in what another batch changed."""
+        self.outcomes.extend(other.outcomes)
+        self.refused.extend(other.refused)
+        self.new_studies |= other.new_studies
+        self.new_series |= other.new_series
+        self.quarantined |= other.quarantined
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:

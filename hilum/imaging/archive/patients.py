@@ -179,8 +179,8 @@ def conflicts(
     return connection.execute(page).mappings().all(), total or 0
 
 
-def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, list[Row]]:
-    """Decide a conflict, and give back the source's key and the files that can now be taken.
+def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, str]:
+    """Decide a conflict; gives the source's key and the study, whose files that were set aside can now be taken.
 
     Parameters
     ----------
@@ -221,15 +221,7 @@ def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, li
             if patient == archived:
                 decide(transaction, source_id, uid, given, arrived, "conflict")
         move(transaction, study_id, arrived)
-    same = [
-        SetAside.source_id == source_id,
-        SetAside.code == CONFLICT,
-        SetAside.study_instance_uid == uid,
-        SetAside.patient_id == arrived.patient_id,
-        SetAside.issuer_of_patient_id == arrived.issuer,
-    ]
-    files = connection.execute(sa.select(SetAside.__table__).where(*same).order_by(SetAside.id)).mappings().all()
-    return row["source_key"], list(files)
+    return row["source_key"], uid
 
 
 def _locked(transaction: Transaction, study_id: int) -> Row:

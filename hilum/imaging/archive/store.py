@@ -23,7 +23,7 @@ from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.describe import count_frames, object_key
 from hilum.imaging.archive.identity import Known, Place, identify, patient_of
-from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
+from hilum.imaging.archive.models import BundleFile, Instance, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
 from hilum.imaging.archive.patients import CONFLICT, Chosen
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
@@ -301,6 +301,18 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[
     return count_frames(header, size, offsets), offsets
 
 
+def known_files(archive: Archive, source: SourceRef, fingerprints: Sequence[UUID]) -> dict[UUID, str]:
+    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold."""
+    with archive.database.connect() as connection:
+        rows = connection.execute(
+            sa.select(Instance.fingerprint, Study.study_instance_uid)
+            .join(Study, Study.id == Instance.study_id)
+            .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
+            .where(Instance.source_id == source.id)
+        )
+        return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
+
+
 def read_chunks(descriptor: int) -> Iterator[bytes]:
     """Read a file by its descriptor to the end."""
     while chunk := os.read(descriptor, CHUNK):
@@ -353,6 +365,23 @@ def store_bundle_files(
                 }  # fmt: skip
                 transaction.connection.execute(insert(BundleFile).values(values).on_conflict_do_nothing())
     return len(kept)
+
+
+def set_aside(
+    archive: Archive, source: SourceRef, origin: str, name: str, chunks: Iterable[bytes], code: str, reason: str
+) -> None:
+    """Keep a file that is no instance, with its reason, for a person to look at."""
+    with archive.blobs.group() as group:
+        item, digest = group.create(), blake3()
+        for chunk in chunks:
+            item.write(chunk)
+            digest.update(chunk)
+        key = f"{source.key}/set-aside/{digest.hexdigest()}"
+        item.finish(key)
+        group.commit()
+        file = _Aside(name, code, reason, item.size, digest.hexdigest(), key, None)
+    with archive.database.transaction() as transaction:
+        _write_aside(transaction, source, origin, [file])
 
 
 def _write_aside(transaction: Transaction, source: SourceRef, origin: str, files: Sequence[_Aside]) -> None:
