@@ -45,9 +45,6 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. 
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
-# What is left out without harm: not a fault of a DICOM file.
-_HARMLESS = {"not_dicom", "dicomdir"}
-
 
 def main() -> None:
     """Run the command line; an error with a sentence becomes that sentence and an exit code."""
@@ -106,9 +103,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that run jobs.  [default: 1]")] = None,
+    inbox: Annotated[Path | None, typer.Option("--inbox", help="Folder to import from as files land.")] = None,
 ) -> None:
     """Serve the page, the REST API and DICOMweb, and run jobs."""
-    _serve(_settings(data, host=host, port=port, workers=workers), open_browser=False)
+    _serve(_settings(data, host=host, port=port, workers=workers, inbox=inbox), open_browser=False)
 
 
 def _serve(settings: Settings, *, open_browser: bool) -> None:
@@ -171,6 +169,7 @@ def import_files(
     from hilum.imaging.archive.patients import Chosen, check_patient
     from hilum.imaging.intake.command import run_import
     from hilum.imaging.intake.lanes import process_lanes
+    from hilum.imaging.intake.tally import HARMLESS
     from hilum.imaging.intake.wrap import make_wrap
 
     chosen = Chosen(check_patient(patient_id)) if patient_id else None
@@ -193,8 +192,37 @@ def import_files(
         _print_summary(summary.counts, summary.reasons, time.monotonic() - begin)
     if summary.stopped:
         err.print(f"hilum: {summary.stopped}", style="red", markup=False, highlight=False, soft_wrap=True)
-    rejected = summary.stopped or any(reason["code"] not in _HARMLESS for reason in summary.reasons)
+    rejected = summary.stopped or any(reason["code"] not in HARMLESS for reason in summary.reasons)
     raise typer.Exit(1 if rejected else 0)
+
+
+@app.command()
+def watch(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The inbox.  [default: HILUM_INBOX]", show_default=False)
+    ] = None,
+    data: Data = None,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds a file must stay unchanged before it counts as whole.")
+    ] = 2.0,
+    supervised: Supervised = False,
+) -> None:
+    """Import what lands in a folder; its first-level folders name the source. Ctrl+C stops it."""
+    settings = _settings(data, inbox=folder)
+    if settings.inbox is None:
+        raise Invalid("Name the folder to watch, or set HILUM_INBOX.")
+    from hilum.core.supervise import die_with_parent
+    from hilum.imaging.intake.watch import watch as run_watch
+
+    inbox = settings.inbox
+    if supervised:
+        die_with_parent()
+
+    def ready() -> None:
+        if not supervised:
+            out.print(f"Watching {inbox}  (Ctrl+C stops it)", markup=False, highlight=False, soft_wrap=True)
+
+    run_watch(settings, inbox, ready, settle)
 
 
 def _print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seconds: float) -> None:

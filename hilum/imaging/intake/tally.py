@@ -24,6 +24,9 @@ SKIPPED = {
     "too_large": "It is larger than HILUM_MAX_INSTANCE_BYTES.",
 }
 
+HARMLESS = frozenset(("not_dicom", "dicomdir", "zip_link"))
+"""What is left out without harm: no fault of a DICOM file."""
+
 _COUNTED = {"added": "instances", "duplicate": "duplicates", "replaced": "replaced", "set_aside": "set_aside"}
 
 
