@@ -38,6 +38,8 @@ def take_group(archive: Archive, manner: Manner, group: Sequence[Found]) -> Take
                 _other(batch, manner, file, error.code, result)
             except TooLarge:
                 result.skipped.append(("too_large", file.shown, ""))
+            except _NoText:
+                result.skipped.append(("not_text", file.shown, ""))
             except PermissionError:
                 result.skipped.append(("permission", file.shown, ""))
             except FileNotFoundError:
@@ -69,11 +71,25 @@ def _not_yet(archive: Archive, manner: Manner, group: Sequence[Found], result: T
 
 def _take(batch: Batch, manner: Manner, file: Found) -> None:
     path = os.path.abspath(file.path)  # noqa: PTH100 - a million of these are made
+    if manner.in_place and not path.isprintable() and _is_no_text(path):
+        raise _NoText
     place = Place(os.path.dirname(file.name or path))  # noqa: PTH120
     if manner.in_place:
         batch.index(file.shown, path, place=place, fingerprint=file.fingerprint)
     else:
         batch.add(file.shown, _read(file.path), place=place, fingerprint=file.fingerprint)
+
+
+class _NoText(Exception):
+    """The path has bytes that are no text, so the catalogue cannot keep it."""
+
+
+def _is_no_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _other(batch: Batch, manner: Manner, file: Found, code: str, result: Taken) -> None:

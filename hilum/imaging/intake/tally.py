@@ -21,6 +21,7 @@ SKIPPED = {
     "zip_link": "A link in a zip leads nowhere here.",
     "bad_dicomdir": "The DICOMDIR is damaged; the files beside it are imported without it.",
     "named_missing": "The DICOMDIR names it, and it is not there.",
+    "not_text": "Its path has bytes that are no text, so it cannot be indexed in place; import it as a copy.",
     "too_large": "It is larger than HILUM_MAX_INSTANCE_BYTES.",
 }
 
