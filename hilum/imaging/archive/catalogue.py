@@ -364,6 +364,7 @@ class _Batch:
             (self.source.id, [entry.sop_uid for entry in entries]),
         )
         before = {cast("str", row["sop_instance_uid"]): row for row in found}
+        self._note_files(entries, before)
         replaced: dict[str, Row] = {}
         for entry in entries:
             old = before[entry.sop_uid]
@@ -381,15 +382,26 @@ class _Batch:
             self._replace([entry for entry in entries if entry.sop_uid in replaced], replaced)
         return replaced
 
+    def _note_files(self, entries: list[_Entry], before: dict[str, Row]) -> None:
+        """Remember which files hold what is archived already, so that they need not be read again."""
+        files = [
+            {"id": before[entry.sop_uid]["id"], "fingerprint": entry.arrival.fingerprint}
+            for entry in entries
+            if before[entry.sop_uid]["digest"] == entry.arrival.digest
+            and entry.arrival.fingerprint not in (None, before[entry.sop_uid]["fingerprint"])
+        ]
+        if files:
+            self.sql.rows(
+                "update hilum.instance i set fingerprint = given.fingerprint "
+                "from json_populate_recordset(null::hilum.instance, %s) given where i.id = given.id",
+                (_document(files),),
+            )
+
     def _duplicate(self, entry: _Entry, old: Row) -> None:
         """Settle what is archived already, or was until other bytes replaced it: nothing changes."""
         key, archived = entry.arrival.blob_key, old["digest"] == entry.arrival.digest
         if archived and key and old["blob_key"] != key:
             self.written.unneeded.append(key)
-        if archived and entry.arrival.fingerprint and old["fingerprint"] != entry.arrival.fingerprint:
-            self.sql.rows(
-                "update hilum.instance set fingerprint = %s where id = %s", (entry.arrival.fingerprint, old["id"])
-            )
         where = cast("str", old["study_instance_uid"]), cast("str", old["series_instance_uid"])
         self._outcome(entry, "duplicate", where=where)
 
