@@ -45,9 +45,6 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. 
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
-# What is left out without harm: not a fault of a DICOM file.
-_HARMLESS = {"not_dicom", "dicomdir"}
-
 
 def main() -> None:
     """Run the command line; an error with a sentence becomes that sentence and an exit code."""
@@ -106,9 +103,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that run jobs.  [default: 1]")] = None,
+    inbox: Annotated[Path | None, typer.Option("--inbox", help="Folder to import from as files land.")] = None,
 ) -> None:
     """Serve the page, the REST API and DICOMweb, and run jobs."""
-    _serve(_settings(data, host=host, port=port, workers=workers), open_browser=False)
+    _serve(_settings(data, host=host, port=port, workers=workers, inbox=inbox), open_browser=False)
 
 
 def _serve(settings: Settings, *, open_browser: bool) -> None:
@@ -153,27 +151,78 @@ def import_files(
     data: Data = None,
     source: Annotated[str, typer.Option("--source", help="Key of the source to import into.")] = "default",
     in_place: Annotated[bool, typer.Option("--in-place", help="Index files where they lie, without a copy.")] = False,
+    patient_id: Annotated[str, typer.Option("--patient-id", help="Whose all of it is, whatever it says.")] = "",
+    wrap: Annotated[bool, typer.Option("--wrap", help="Wrap JPEG and PNG images as DICOM of the named study.")] = False,
+    wrap_pdf: Annotated[bool, typer.Option("--wrap-pdf", help="Wrap PDFs as well.")] = False,
+    study_uid: Annotated[str, typer.Option("--study-uid", help="Study of the wrapped images.")] = "",
+    study_date: Annotated[str, typer.Option("--study-date", help="Date of that study, YYYY-MM-DD.")] = "",
+    study_description: Annotated[str, typer.Option("--study-description", help="What that study is called.")] = "",
+    patient_name: Annotated[str, typer.Option("--patient-name", help="For the images, Family^Given.")] = "",
+    modality: Annotated[str, typer.Option("--modality", help="Of the wrapped images.  [default: OT]")] = "",
     as_json: Json = False,
 ) -> None:
-    """Import DICOM from folders, files and zip bundles."""
+    """Import DICOM from folders, files and zip bundles; on request also images, wrapped as DICOM."""
     missing = [str(path) for path in paths if not path.exists() and not path.is_symlink()]
     if missing:
         raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
     settings = _settings(data)
+    from hilum.imaging.archive.patients import Chosen, check_patient
     from hilum.imaging.intake.command import run_import
     from hilum.imaging.intake.lanes import process_lanes
+    from hilum.imaging.intake.tally import HARMLESS
+    from hilum.imaging.intake.wrap import make_wrap
 
+    chosen = Chosen(check_patient(patient_id)) if patient_id else None
+    study = {
+        "study_instance_uid": study_uid, "study_date": study_date, "study_description": study_description,
+        "patient_name": patient_name,
+    }  # fmt: skip
+    if not wrap and (wrap_pdf or modality or any(study.values())):
+        raise Invalid("What names a study goes with --wrap.")
+    images = make_wrap(patient_id, pdf=wrap_pdf, modality=modality, **study) if wrap else None
     with process_lanes(settings) as lanes, _bar("Importing", hidden=as_json) as bar:
         begin = time.monotonic()
-        summary = run_import(settings, source, paths, in_place, bar, lanes=lanes, count=err.is_terminal)
+        summary = run_import(
+            settings, source, paths, bar, in_place=in_place, chosen=chosen, wrap=images, lanes=lanes,
+            count=err.is_terminal,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(summary.as_json(), ensure_ascii=False))  # noqa: T201
     else:
         _print_summary(summary.counts, summary.reasons, time.monotonic() - begin)
     if summary.stopped:
         err.print(f"hilum: {summary.stopped}", style="red", markup=False, highlight=False, soft_wrap=True)
-    rejected = summary.stopped or any(reason["code"] not in _HARMLESS for reason in summary.reasons)
+    rejected = summary.stopped or any(reason["code"] not in HARMLESS for reason in summary.reasons)
     raise typer.Exit(1 if rejected else 0)
+
+
+@app.command()
+def watch(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The inbox.  [default: HILUM_INBOX]", show_default=False)
+    ] = None,
+    data: Data = None,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds a file must stay unchanged before it counts as whole.")
+    ] = 2.0,
+    supervised: Supervised = False,
+) -> None:
+    """Import what lands in a folder; its first-level folders name the source. Ctrl+C stops it."""
+    settings = _settings(data, inbox=folder)
+    if settings.inbox is None:
+        raise Invalid("Name the folder to watch, or set HILUM_INBOX.")
+    from hilum.core.supervise import die_with_parent
+    from hilum.imaging.intake.watch import watch as run_watch
+
+    inbox = settings.inbox
+    if supervised:
+        die_with_parent()
+
+    def ready() -> None:
+        if not supervised:
+            out.print(f"Watching {inbox}  (Ctrl+C stops it)", markup=False, highlight=False, soft_wrap=True)
+
+    run_watch(settings, inbox, ready, settle)
 
 
 def _print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seconds: float) -> None:

@@ -57,6 +57,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> int:
             for n in range(settings.http_processes)
         ]
         children += [Child(f"worker-{n + 1}", _command("worker"), False, environment) for n in range(settings.workers)]
+        if settings.inbox:
+            children.append(Child("inbox", _command("watch"), False, environment))
         host, port = listener.getsockname()[:2]
         return run(children, listener, keep_alive, lambda: ready(f"http://{_in_url(host)}:{port}"))
 

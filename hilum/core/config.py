@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     on_replace: Literal["replace", "reject"] = Field(
         "replace", description="What other bytes for a known SOP Instance UID do: replace the instance or be refused."
     )
+    derived_studies: bool = Field(
+        True, description="Derive study and series of files that do not name theirs from folder or zip; off: set aside."
+    )
+    inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

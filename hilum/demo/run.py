@@ -53,7 +53,7 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
             (DEFAULT, paths, "Importing studies"),
             (SAMPLES, real_files(), "Importing samples"),
         ):
-            run_import(settings, source, found, False, lambda d, t, text=text: step(d, t, text), lanes=lanes)
+            run_import(settings, source, found, lambda d, t, text=text: step(d, t, text), lanes=lanes)
 
 
 def reset_demo(settings: Settings) -> None:

@@ -6,8 +6,10 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
@@ -19,15 +21,18 @@ from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
+from hilum.imaging.intake.group import take_group
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
+from hilum.imaging.intake.walk import walk
 from tests.make import ct, folder, uid
 
 NOBODY = 65534
 
 
-def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False) -> Progress:
+def run(archive: Archive, source: SourceRef, *paths: Path, in_place: bool = False, **manner: Any) -> Progress:
     with job_here(archive.database, "import", "test", source.key, lambda _done, _total: None) as progress:
-        import_paths(archive, source, paths, Tally(progress), in_place=in_place)
+        import_paths(archive, Manner(source, in_place, **manner), paths, Tally(progress))
     return progress
 
 
@@ -130,3 +135,72 @@ def test_the_same_study_from_two_folders_is_one(archive: Archive, source: Source
     assert (progress.counts["studies_new"], progress.counts["studies_updated"]) == (0, 1)
     with archive.database.connect() as connection:
         assert query.find_study(connection, uid(1))["num_instances"] == 2
+
+
+def dicomdir(place: Path, *names: str) -> None:
+    """A DICOMDIR that names files."""
+    records: list[Dataset] = []
+    for name in names:
+        record = Dataset()
+        record.DirectoryRecordType = "IMAGE"
+        record.ReferencedFileID = name.split("/")
+        records.append(record)
+    directory = Dataset()
+    directory.DirectoryRecordSequence = records
+    directory.SOPClassUID = "1.2.840.10008.1.3.10"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    directory.file_meta = meta
+    directory.save_as(place / "DICOMDIR", enforce_file_format=True)
+
+
+def test_a_dicomdir_leads_says_what_is_missing_and_the_rest_comes_too(
+    archive: Archive, source: SourceRef, tmp_path: Path
+) -> None:
+    (tmp_path / "cd" / "images").mkdir(parents=True)
+    for n in (1, 2, 3):
+        (tmp_path / "cd" / "images" / f"im{n}").write_bytes(ct(instance=n))
+    dicomdir(tmp_path / "cd", "IMAGES/IM3", "IMAGES/IM1", "IMAGES/IM9", "../../etc/passwd")
+    order = [Path(found.path).name for found in walk([tmp_path / "cd"])]
+    assert order == ["im3", "im1", "IM9", "DICOMDIR", "im2"]
+    progress = run(archive, source, tmp_path / "cd")
+    assert progress.counts["instances"] == 3
+    assert codes(progress) == {"dicomdir": 1, "named_missing": 1}
+
+
+def test_a_damaged_dicomdir_hides_no_file(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1").write_bytes(ct())
+    dicomdir(tmp_path / "in", "1")
+    whole = (tmp_path / "in" / "DICOMDIR").read_bytes()
+    for size in (5, 140, len(whole) - 5):
+        (tmp_path / "in" / "DICOMDIR").write_bytes(whole[:size])
+        assert [found.path for found in walk([tmp_path / "in"]) if not found.trouble].count(f"{tmp_path}/in/1") == 1
+
+
+def test_an_import_again_opens_no_file_that_is_as_it_was(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
+    place = folder(tmp_path / "in")
+    run(archive, source, place)
+    paths = sorted(path for path in place.rglob("*") if path.is_file())
+    for path in paths:
+        path.chmod(0o600)  # which changes its stamp
+    assert run(archive, source, place).counts["duplicates"] == 3
+    taken = take_group(archive, Manner(source), list(walk([place])))
+    assert {outcome.sop_instance_uid for outcome in taken.written.outcomes} == {""}  # nobody looked inside
+    paths[0].write_bytes(ct(instance=1, seed=9))
+    again = run(archive, source, place)
+    assert (again.counts["duplicates"], again.counts["replaced"]) == (2, 1)
+
+
+def test_names_that_are_no_text_are_taken_and_told(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    for name, data in {b"\xff\xfe": ct(), b"\xe9.txt": b"hello", b"cut\xff": ct(2)[:-9]}.items():
+        (place / os.fsdecode(name)).write_bytes(data)
+    run(archive, source, place)
+    progress = run(archive, source, place)
+    assert progress.counts["duplicates"] == 1
+    assert codes(progress) == {"not_dicom": 1, "truncated": 1}
+    assert "not_text" in codes(run(archive, source, place, in_place=True))

@@ -12,6 +12,7 @@ from hilum.core.progress import job_here
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.lanes import process_lanes
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 from tests.conftest import wait_until
 from tests.make import folder
@@ -19,7 +20,7 @@ from tests.make import folder
 
 def imported(archive: Archive, path: Path) -> dict[str, int]:
     with process_lanes(archive.settings) as lanes, job_here(archive.database, "import", "x", "", _shown) as progress:
-        import_paths(archive, archive.source(), [path], Tally(progress), lanes=lanes)
+        import_paths(archive, Manner(archive.source()), [path], Tally(progress), lanes=lanes)
     return progress.counts
 
 

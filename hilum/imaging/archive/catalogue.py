@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Literal, LiteralString, TypeAlias, cast
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -17,7 +18,9 @@ import sqlalchemy as sa
 from hilum.core.database import Row, Table, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
+from hilum.imaging.archive.identity import Known, Patient, patient_of
 from hilum.imaging.archive.models import Series, Study
+from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
 from hilum.imaging.archive.study_json import study_attributes
 from hilum.imaging.dicom.header import Header, Identity
 
@@ -43,7 +46,7 @@ class Arrival:
     """An instance whose bytes are safe (an object, or a file in place) and whose header has been scanned."""
 
     name: str
-    identity: Identity
+    known: Known
     header: Header
     size: int
     digest: str
@@ -53,6 +56,12 @@ class Arrival:
     blob_key: str | None = None
     path: str | None = None
     path_mtime_ns: int | None = None
+    fingerprint: UUID | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Its UIDs."""
+        return self.known.identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +81,22 @@ class Outcome:
 
 @dataclass(slots=True)
 class Written:
-    """What a batch changed."""
+    """What a batch changed; ``unneeded`` are keys of objects that hold what is archived under another key."""
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     new_studies: set[str] = field(default_factory=set[str])
     new_series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     refused: list[tuple[Arrival, str, str]] = field(default_factory=list["tuple[Arrival, str, str]"])
+    quarantined: set[str] = field(default_factory=set[str])
+    unneeded: list[str] = field(default_factory=list[str])
+
+    def add(self, other: "Written") -> None:
+        """Take in what another batch changed."""
+        self.outcomes.extend(other.outcomes)
+        self.refused.extend(other.refused)
+        self.new_studies |= other.new_studies
+        self.new_series |= other.new_series
+        self.quarantined |= other.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +106,7 @@ class _Entry:
     arrival: Arrival
     above: Above
     instance: Values
+    patient: Patient
 
     @property
     def study_uid(self) -> str:
@@ -102,7 +122,13 @@ class _Entry:
 
 
 def write(
-    transaction: Transaction, source: SourceRef, arrivals: Iterable[Arrival], *, origin: str, on_replace: str
+    transaction: Transaction,
+    source: SourceRef,
+    arrivals: Sequence[Arrival],
+    *,
+    origin: str,
+    on_replace: str,
+    chosen: Chosen | None = None,
 ) -> Written:
     """Catalogue a batch of instances.
 
@@ -118,6 +144,8 @@ def write(
         The way they came in: ``import``, ``stow``, ``bundle``, ``upload``.
     on_replace
         ``replace`` or ``reject`` what has a known SOP Instance UID and other bytes.
+    chosen
+        Whose a person said they are.
 
     Returns
     -------
@@ -125,33 +153,41 @@ def write(
         An outcome for each arrival (their order may differ), what is new, and what must be set aside.
     """
     written = Written()
-    entries = _entries(source, arrivals, origin)
+    entries = _entries(transaction, source, arrivals, origin, chosen)
     while entries:
         now: dict[str, _Entry] = {}
         later: list[_Entry] = []
         for entry in entries:
             if now.setdefault(entry.sop_uid, entry) is not entry:
                 later.append(entry)
-        _Batch(transaction, source, origin, on_replace, written).write(list(now.values()))
+        _Batch(transaction, source, origin, on_replace, chosen, written).write(list(now.values()))
         entries = later
     return written
 
 
-def _entries(source: SourceRef, arrivals: Iterable[Arrival], origin: str) -> list[_Entry]:
+def _entries(
+    transaction: Transaction, source: SourceRef, arrivals: Sequence[Arrival], origin: str, chosen: Chosen | None
+) -> list[_Entry]:
     """Make the rows. Of each series the first instance in the batch speaks for what lies above it."""
-    above: dict[tuple[str, str], Above] = {}
-    studies: dict[str, Values] = {}
+    decided = decisions(transaction, source.id, {arrival.identity.study_instance_uid for arrival in arrivals})
+    above: dict[tuple[str, str, Patient], Above] = {}
+    studies: dict[tuple[str, Patient], Values] = {}
     entries: list[_Entry] = []
     for arrival in arrivals:
-        key = arrival.identity.study_instance_uid, arrival.identity.series_instance_uid
+        uid = arrival.identity.study_instance_uid
+        given = patient_of(arrival.header)
+        patient = effective(given, uid, decided, chosen)
+        if chosen and patient != given:
+            decide(transaction, source.id, uid, given, patient, origin)
+        key = uid, arrival.identity.series_instance_uid, patient
         if key not in above:
-            rows = describe_above(arrival.header)
+            rows = describe_above(arrival.header, arrival.known, patient)
             rows.patient["source_id"] = rows.study["source_id"] = source.id
             rows.series["folder_path"] = (arrival.blob_key or arrival.path or "").rpartition("/")[0]
-            study = studies.setdefault(key[0], rows.study)
+            study = studies.setdefault((uid, patient), rows.study)
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
-        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin)))
+        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
     return entries
 
 
@@ -168,6 +204,8 @@ def _instance(source: SourceRef, arrival: Arrival, origin: str) -> Values:
         "path": arrival.path,
         "path_mtime_ns": arrival.path_mtime_ns,
         "frame_offsets": arrival.frame_offsets,
+        "derived": arrival.known.derived,
+        "fingerprint": arrival.fingerprint,
         "origin": origin,
     }
 
@@ -176,17 +214,30 @@ class _Batch:
     """One pass over distinct SOP Instance UIDs."""
 
     def __init__(
-        self, transaction: Transaction, source: SourceRef, origin: str, on_replace: str, written: Written
+        self,
+        transaction: Transaction,
+        source: SourceRef,
+        origin: str,
+        on_replace: str,
+        chosen: Chosen | None,
+        written: Written,
     ) -> None:
         self.sql = transaction
         self.source = source
         self.origin = origin
         self.on_replace = on_replace
+        self.chosen = chosen
         self.written = written
+        self.new_patients: set[int] = set()
+        self.new_studies: dict[int, str] = {}
+        self.new_series: dict[int, tuple[str, str]] = {}
 
-    def write(self, entries: list[_Entry]) -> None:
-        patients = self._patients(entries)
-        studies = self._studies(entries, patients)
+    def write(self, given: list[_Entry]) -> None:
+        studies, entries = self._studies(given)
+        self._forget_unused(self._instances(entries, studies) if entries else [])
+
+    def _instances(self, entries: list[_Entry], studies: dict[str, int]) -> list[_Entry]:
+        """Take the instances; gives those that were added or replaced others."""
         series = self._series(entries, studies)
         for entry in entries:
             entry.instance["study_id"] = studies[entry.study_uid]
@@ -198,30 +249,82 @@ class _Batch:
         if changed:
             self._count(changed, replaced)
             self._tell(changed, replaced)
+        return changed
 
     def _patients(self, entries: list[_Entry]) -> dict[str, int]:
         rows = _distinct(entries, lambda e: e.above.patient["key"], lambda e: e.above.patient)
-        self.sql.rows(_insert("patient", tuple(rows[0]), "key"), (_document(rows),))
+        new = self.sql.rows(_insert("patient", tuple(rows[0]), "key") + " returning id", (_document(rows),))
+        self.new_patients = {cast("int", row["id"]) for row in new}
         found = self.sql.rows(
             "select id, key from hilum.patient where source_id = %s and key = any(%s)",
             (self.source.id, [row["key"] for row in rows]),
         )
         return {cast("str", row["key"]): cast("int", row["id"]) for row in found}
 
-    def _studies(self, entries: list[_Entry], patients: dict[str, int]) -> dict[str, int]:
+    def _studies(self, entries: list[_Entry]) -> tuple[dict[str, int], list[_Entry]]:
+        """Find or make the studies, and lock them; gives their ids, and the entries that are of the study's patient."""
+        speakers: dict[str, _Entry] = {}
         for entry in entries:
+            speaker = speakers.setdefault(entry.study_uid, entry)
+            if entry.patient and not speaker.patient:
+                speakers[entry.study_uid] = entry
+        patients = self._patients(list(speakers.values()))
+        for entry in speakers.values():
             entry.above.study["patient_pk"] = patients[cast("str", entry.above.patient["key"])]
-        rows = _distinct(entries, lambda e: e.study_uid, lambda e: e.above.study)
+        rows = [speakers[uid].above.study for uid in sorted(speakers)]
         new = self.sql.rows(
-            _insert("study", tuple(rows[0]), "study_instance_uid") + " returning study_instance_uid", (_document(rows),)
+            _insert("study", tuple(rows[0]), "study_instance_uid") + " returning id, study_instance_uid",
+            (_document(rows),),
         )
-        self.written.new_studies.update(cast("str", row["study_instance_uid"]) for row in new)
+        self.new_studies = {cast("int", row["id"]): cast("str", row["study_instance_uid"]) for row in new}
         found = self.sql.rows(
-            "select id, study_instance_uid from hilum.study where source_id = %s and study_instance_uid = any(%s) "
-            "order by study_instance_uid for no key update",
-            (self.source.id, [row["study_instance_uid"] for row in rows]),
+            "select s.id, s.study_instance_uid, s.patient_pk, s.patient_id, p.issuer_of_patient_id "
+            "from hilum.study s join hilum.patient p on p.id = s.patient_pk "
+            "where s.source_id = %s and s.study_instance_uid = any(%s) "
+            "order by s.study_instance_uid for no key update of s",
+            (self.source.id, list(speakers)),
         )
-        return {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
+        whose = {cast("str", row["study_instance_uid"]): self._owner(row, speakers) for row in found}
+        ids = {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
+        return ids, [entry for entry in entries if self._admit(entry, whose[entry.study_uid])]
+
+    def _owner(self, row: Row, speakers: dict[str, _Entry]) -> Patient:
+        """Whose a study is from now on: a person's choice wins, and a patient is better than none."""
+        study_id, uid = cast("int", row["id"]), cast("str", row["study_instance_uid"])
+        archived = Patient(cast("str", row["patient_id"]), cast("str", row["issuer_of_patient_id"]))
+        given = speakers[uid].patient
+        if given and given != archived and (not archived or (self.chosen and self.chosen.patient)):
+            archived = given
+            move(self.sql, study_id, given)
+        if self.chosen and self.chosen.person_id is not None:
+            self.sql.rows("update hilum.study set person_id = %s where id = %s", (self.chosen.person_id, study_id))
+        if not archived:
+            self.written.quarantined.add(uid)
+        return archived
+
+    def _admit(self, entry: _Entry, owner: Patient) -> bool:
+        if not entry.patient or entry.patient.may_be(owner):
+            return True
+        self._refuse(entry, CONFLICT, CONFLICT_REASON)
+        return False
+
+    def _forget_unused(self, changed: list[_Entry]) -> None:
+        """Take back the rows that were made for instances that were not taken after all."""
+        studies = {cast("int", entry.instance["study_id"]) for entry in changed}
+        series = {cast("int", entry.instance["series_id"]) for entry in changed}
+        unused = set(self.new_studies) - studies, set(self.new_series) - series
+        if unused[1]:
+            self.sql.rows("delete from hilum.series where id = any(%s)", (list(unused[1]),))
+        if unused[0]:
+            self.sql.rows("delete from hilum.study where id = any(%s)", (list(unused[0]),))
+        if self.new_patients:
+            self.sql.rows(
+                "delete from hilum.patient p where id = any(%s) "
+                "and not exists (select from hilum.study where patient_pk = p.id)",
+                (list(self.new_patients),),
+            )
+        self.written.new_studies.update(uid for number, uid in self.new_studies.items() if number in studies)
+        self.written.new_series.update(key for number, key in self.new_series.items() if number in series)
 
     def _series(self, entries: list[_Entry], studies: dict[str, int]) -> dict[tuple[str, str], int]:
         for entry in entries:
@@ -236,13 +339,12 @@ class _Batch:
             "on given.study_id = s.study_id and given.uid = s.series_instance_uid",
             ([row["study_id"] for row in rows], [row["series_instance_uid"] for row in rows]),
         )
+        ids = {
+            (cast("str", row["study_instance_uid"]), cast("str", row["series_instance_uid"])): cast("int", row["id"])
+            for row in found
+        }
         inserted = {row["id"] for row in new}
-        ids: dict[tuple[str, str], int] = {}
-        for row in found:
-            key = cast("str", row["study_instance_uid"]), cast("str", row["series_instance_uid"])
-            ids[key] = cast("int", row["id"])
-            if row["id"] in inserted:
-                self.written.new_series.add(key)
+        self.new_series = {number: key for key, number in ids.items() if number in inserted}
         return ids
 
     def _insert_instances(self, entries: list[_Entry]) -> set[str]:
@@ -253,16 +355,21 @@ class _Batch:
     def _known(self, entries: list[_Entry]) -> dict[str, Row]:
         """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
         found = self.sql.rows(
-            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.study_id "
-            "from hilum.instance i where i.source_id = %s and i.sop_instance_uid = any(%s)",
+            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.blob_key, i.fingerprint, "
+            "st.study_instance_uid, se.series_instance_uid, "
+            "array(select digest from hilum.replaced_instance r where r.instance_id = i.id) as earlier "
+            "from hilum.instance i "
+            "join hilum.study st on st.id = i.study_id join hilum.series se on se.id = i.series_id "
+            "where i.source_id = %s and i.sop_instance_uid = any(%s)",
             (self.source.id, [entry.sop_uid for entry in entries]),
         )
         before = {cast("str", row["sop_instance_uid"]): row for row in found}
+        self._note_files(entries, before)
         replaced: dict[str, Row] = {}
         for entry in entries:
             old = before[entry.sop_uid]
-            if old["digest"] == entry.arrival.digest:
-                self._outcome(entry, "duplicate")
+            if entry.arrival.digest in (old["digest"], *cast("list[str]", old["earlier"])):
+                self._duplicate(entry, old)
             elif old["series_id"] != entry.instance["series_id"]:
                 reason = "Its SOP Instance UID belongs to an instance of another series or study."
                 self._refuse(entry, "sop_instance_uid_taken", reason)
@@ -274,6 +381,29 @@ class _Batch:
         if replaced:
             self._replace([entry for entry in entries if entry.sop_uid in replaced], replaced)
         return replaced
+
+    def _note_files(self, entries: list[_Entry], before: dict[str, Row]) -> None:
+        """Remember which files hold what is archived already, so that they need not be read again."""
+        files = [
+            {"id": before[entry.sop_uid]["id"], "fingerprint": entry.arrival.fingerprint}
+            for entry in entries
+            if before[entry.sop_uid]["digest"] == entry.arrival.digest
+            and entry.arrival.fingerprint not in (None, before[entry.sop_uid]["fingerprint"])
+        ]
+        if files:
+            self.sql.rows(
+                "update hilum.instance i set fingerprint = given.fingerprint "
+                "from json_populate_recordset(null::hilum.instance, %s) given where i.id = given.id",
+                (_document(files),),
+            )
+
+    def _duplicate(self, entry: _Entry, old: Row) -> None:
+        """Settle what is archived already, or was until other bytes replaced it: nothing changes."""
+        key, archived = entry.arrival.blob_key, old["digest"] == entry.arrival.digest
+        if archived and key and old["blob_key"] != key:
+            self.written.unneeded.append(key)
+        where = cast("str", old["study_instance_uid"]), cast("str", old["series_instance_uid"])
+        self._outcome(entry, "duplicate", where=where)
 
     def _replace(self, entries: list[_Entry], before: dict[str, Row]) -> None:
         ids = [before[entry.sop_uid]["id"] for entry in entries]
@@ -338,15 +468,18 @@ class _Batch:
         self.written.refused.append((entry.arrival, code, reason))
         self._outcome(entry, "set_aside", code, reason)
 
-    def _outcome(self, entry: _Entry, state: State, code: str = "", reason: str = "") -> None:
+    def _outcome(
+        self, entry: _Entry, state: State, code: str = "", reason: str = "", where: tuple[str, str] | None = None
+    ) -> None:
+        study_uid, series_uid = where or (entry.study_uid, entry.series_uid)
         self.written.outcomes.append(
             Outcome(
                 entry.arrival.name,
                 state,
                 code,
                 reason,
-                entry.study_uid,
-                entry.series_uid,
+                study_uid,
+                series_uid,
                 entry.sop_uid,
                 entry.arrival.identity.sop_class_uid,
                 entry.arrival.frames,

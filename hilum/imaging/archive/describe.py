@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Final, TypeAlias
 
+from hilum.imaging.archive.identity import Known, Patient
 from hilum.imaging.dicom.frames import native_frame, number_of_frames
 from hilum.imaging.dicom.header import Header, Identity
 from hilum.imaging.dicom.names import person_name
@@ -14,6 +15,7 @@ from hilum.imaging.dicom.uids import is_video
 Values: TypeAlias = dict[str, object]
 
 MAX_VIDEO_FRAMES: Final = 10_000_000
+NO_PATIENT: Final = "no_patient_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,21 @@ def object_key(source: str, identity: Identity, digest: str) -> str:
     return f"{source}/{identity.study_instance_uid}/{identity.series_instance_uid}/{digest}.dcm"
 
 
-def describe_above(header: Header) -> Above:
-    """Make the rows of patient, study and series from one instance's header."""
-    return Above(_patient(header), _study(header), _series(header))
+def describe_above(header: Header, known: Known, patient: Patient) -> Above:
+    """Make the rows of patient, study and series from one instance's header; who they are was settled before."""
+    study, series = _study(header), _series(header)
+    uid = study["study_instance_uid"] = known.identity.study_instance_uid
+    series["series_instance_uid"] = known.identity.series_instance_uid
+    study["patient_id"] = patient.patient_id
+    study["derived"], series["derived"] = known.study_derived, known.series_derived
+    study["quarantine"] = "" if patient else NO_PATIENT
+    return Above(_patient(header) | patient_key(patient, uid), study, series)
+
+
+def patient_key(patient: Patient, study_instance_uid: str) -> Values:
+    """What tells a patient's row from the others of its source; a patient without identifier is that of one study."""
+    key = f"id:{patient.patient_id}\x1f{patient.issuer}" if patient else f"study:{study_instance_uid}"
+    return {"key": key, "patient_id": patient.patient_id, "issuer_of_patient_id": patient.issuer}
 
 
 def count_frames(header: Header, size: int, frame_offsets: Sequence[int] | None) -> int:
@@ -62,12 +76,7 @@ def count_frames(header: Header, size: int, frame_offsets: Sequence[int] | None)
 
 
 def _patient(header: Header) -> Values:
-    patient_id, issuer = header.text("PatientID").strip(), header.text("IssuerOfPatientID").strip()
-    study = header.first("StudyInstanceUID")
     return {
-        "key": f"id:{patient_id}\x1f{issuer}" if patient_id else f"study:{study}",
-        "patient_id": patient_id,
-        "issuer_of_patient_id": issuer,
         "patient_name_dicom": header.text("PatientName"),
         "birth_date": _day(header.date("PatientBirthDate")),
         "sex": header.first("PatientSex"),
@@ -76,7 +85,6 @@ def _patient(header: Header) -> Values:
 
 def _study(header: Header) -> Values:
     return {
-        "study_instance_uid": header.first("StudyInstanceUID"),
         "study_date": _day(header.date("StudyDate")),
         "study_time": _clock(header.time("StudyTime")),
         "timezone_offset": header.first("TimezoneOffsetFromUTC"),
@@ -84,7 +92,6 @@ def _study(header: Header) -> Values:
         "accession_number": header.text("AccessionNumber"),
         "study_description": header.text("StudyDescription"),
         "body_part": header.first("BodyPartExamined").upper(),
-        "patient_id": header.text("PatientID").strip(),
         "patient_name": person_name(header.text("PatientName")),
         "patient_name_dicom": header.text("PatientName"),
         "patient_birth_date": _day(header.date("PatientBirthDate")),
@@ -103,7 +110,6 @@ def _study(header: Header) -> Values:
 
 def _series(header: Header) -> Values:
     return {
-        "series_instance_uid": header.first("SeriesInstanceUID"),
         "series_number": _int32(header.integer("SeriesNumber")),
         "series_description": header.text("SeriesDescription"),
         "series_date": _day(header.date("SeriesDate")),

@@ -2,6 +2,7 @@
 above owns but the study list filters by (``person_id``, ``report_status``, ``document_id``) are plain columns."""
 
 from datetime import date, datetime, time
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -36,6 +37,10 @@ def _text() -> Mapped[str]:
 
 def _count() -> Mapped[int]:
     return mapped_column(BIG, server_default="0")
+
+
+def _no() -> Mapped[bool]:
+    return mapped_column(server_default=sa.false())
 
 
 def _now() -> Mapped[datetime]:
@@ -74,7 +79,8 @@ class Patient(Table):
 
 
 class Study(Table):
-    """A DICOM study, with what its list shows and is filtered by. ``patient_name`` is made to be read."""
+    """A DICOM study, with what its list shows and is filtered by. ``patient_name`` is made to be read; ``derived`` says
+    that no file names its UID, ``quarantine`` (a code, or empty) that a person must say whose it is."""
 
     __tablename__ = "study"
     __table_args__ = (
@@ -92,6 +98,7 @@ class Study(Table):
         sa.Index("study_patient", "patient_pk"),
         sa.Index("study_patient_id", "patient_id"),
         sa.Index("study_accession", "accession_number"),
+        sa.Index("study_quarantine", "quarantine", postgresql_where=sa.text("quarantine <> ''")),
     )
 
     id: Mapped[int] = _key()
@@ -130,6 +137,8 @@ class Study(Table):
     status: Mapped[str] = mapped_column(TEXT, server_default="indexed")
     status_reason: Mapped[str] = _text()
     availability: Mapped[str] = mapped_column(TEXT, server_default="local")
+    derived: Mapped[bool] = _no()
+    quarantine: Mapped[str] = _text()
     person_id: Mapped[int | None] = mapped_column(BIG, index=True)
     report_status: Mapped[str] = mapped_column(TEXT, server_default="placeholder")
     document_id: Mapped[int | None] = mapped_column(BIG)
@@ -193,6 +202,7 @@ class Series(Table):
     num_images: Mapped[int] = _count()
     bytes: Mapped[int] = _count()
     version: Mapped[int] = _count()
+    derived: Mapped[bool] = _no()
     received_at: Mapped[datetime] = _now()
 
 
@@ -209,13 +219,15 @@ class SeriesMetadata(Table):
 
 
 class Instance(Table):
-    """A SOP instance: where its bytes lie (an object, or a file that was indexed in place) and where its pixels are."""
+    """A SOP instance: where its bytes lie (an object, or a file that was indexed in place) and where its pixels are.
+    ``derived`` says that its UIDs are not all in its bytes; ``fingerprint`` tells which file it was imported from."""
 
     __tablename__ = "instance"
     __table_args__ = (
         sa.UniqueConstraint("sop_instance_uid", "source_id"),
         sa.Index("instance_series", "series_id"),
         sa.Index("instance_study", "study_id"),
+        sa.Index("instance_fingerprint", "fingerprint", postgresql_where=sa.text("fingerprint is not null")),
     )
 
     id: Mapped[int] = _key()
@@ -244,6 +256,8 @@ class Instance(Table):
     pixel_offset: Mapped[int | None] = mapped_column(BIG)
     pixel_length: Mapped[int | None] = mapped_column(BIG)
     frame_offsets: Mapped[list[int] | None] = mapped_column(ARRAY(BIG))
+    derived: Mapped[bool] = _no()
+    fingerprint: Mapped[UUID | None]
     origin: Mapped[str] = _text()
     received_at: Mapped[datetime] = _now()
 
@@ -265,7 +279,8 @@ class ReplacedInstance(Table):
 
 
 class SetAside(Table):
-    """A file that claims to be DICOM and cannot be catalogued: kept with its reason, for a person to look at."""
+    """A file that claims to be DICOM and cannot be catalogued: kept with its reason, for a person to look at. Study and
+    patient are those that it names, where a conflict between them is the reason."""
 
     __tablename__ = "set_aside"
     __table_args__ = (sa.UniqueConstraint("source_id", "digest", "code"),)
@@ -275,6 +290,10 @@ class SetAside(Table):
     name: Mapped[str] = _text()
     code: Mapped[str] = mapped_column(TEXT)
     reason: Mapped[str] = mapped_column(TEXT)
+    study_instance_uid: Mapped[str] = _text()
+    patient_id: Mapped[str] = _text()
+    issuer_of_patient_id: Mapped[str] = _text()
+    patient_name_dicom: Mapped[str] = _text()
     size: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str | None] = mapped_column(TEXT)
@@ -297,3 +316,23 @@ class BundleFile(Table):
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str] = mapped_column(TEXT)
     received_at: Mapped[datetime] = _now()
+
+
+class PatientDecision(Table):
+    """What a person decided: instances of a study that name the patient ``given`` (blank for none) belong to another.
+    Kept by UID, so that it holds as well for what comes later, or again."""
+
+    __tablename__ = "patient_decision"
+    __table_args__ = (
+        sa.UniqueConstraint("source_id", "study_instance_uid", "given_patient_id", "given_issuer_of_patient_id"),
+    )
+
+    id: Mapped[int] = _key()
+    source_id: Mapped[int] = _owner("source")
+    study_instance_uid: Mapped[str] = mapped_column(TEXT)
+    given_patient_id: Mapped[str] = _text()
+    given_issuer_of_patient_id: Mapped[str] = _text()
+    patient_id: Mapped[str] = mapped_column(TEXT)
+    issuer_of_patient_id: Mapped[str] = _text()
+    origin: Mapped[str] = _text()
+    decided_at: Mapped[datetime] = _now()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from hilum.core.errors import Conflict, Invalid, NotFound
-from hilum.imaging.archive.models import BundleFile, Instance, Series, SetAside, Source, Study
+from hilum.imaging.archive.models import BundleFile, Instance, ReplacedInstance, Series, SetAside, Source, Study
 from hilum.imaging.dicom.names import body_part_synonyms
 
 Row = sa.RowMapping
@@ -241,6 +241,21 @@ def bundle_files(connection: sa.Connection, study_id: int) -> Sequence[Row]:
     """The files that came with a study in its zip, by name."""
     query = sa.select(BundleFile.__table__).where(BundleFile.study_id == study_id).order_by(BundleFile.name)
     return connection.execute(query).mappings().all()
+
+
+def replaced_instances(
+    connection: sa.Connection, study_id: int, *, limit: int | None = None, offset: int = 0
+) -> tuple[Sequence[Row], int]:
+    """The earlier bytes of a study's instances, latest replacement first, and how many there are."""
+    query = (
+        sa.select(ReplacedInstance.__table__, Instance.sop_instance_uid, Series.series_instance_uid)
+        .join(Instance, Instance.id == ReplacedInstance.instance_id)
+        .join(Series, Series.id == Instance.series_id)
+        .where(Instance.study_id == study_id)
+    )
+    total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
+    page = query.order_by(ReplacedInstance.id.desc()).limit(limit).offset(offset)
+    return connection.execute(page).mappings().all(), total or 0
 
 
 def list_set_aside(

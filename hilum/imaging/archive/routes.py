@@ -239,6 +239,30 @@ def get_bundle_file(request: Request, archive: TheArchive, study: str, name: str
     return _file(request, archive, found, "application/octet-stream", found["name"].rsplit("/", 1)[-1])
 
 
+@router.get("/studies/{study}/replaced")
+def get_replaced(
+    archive: TheArchive, study: str, source: Of = None, limit: Limit = 100, offset: Offset = 0
+) -> Page[schemas.Replaced]:
+    """What the study's instances were before corrections replaced them, latest first."""
+    with archive.database.connect() as connection:
+        row = query.find_study(connection, study, source)
+        rows, total = query.replaced_instances(connection, row["id"], limit=limit, offset=offset)
+    return Page(items=[views.replaced(each, row["id"]) for each in rows], total=total, limit=limit, offset=offset)
+
+
+@router.head("/studies/{study}/replaced/{number}/file", include_in_schema=False)
+@router.get("/studies/{study}/replaced/{number}/file", response_class=Response)
+def get_replaced_file(request: Request, archive: TheArchive, study: str, number: int, source: Of = None) -> Response:
+    """The earlier bytes of an instance (``application/dicom``)."""
+    with archive.database.connect() as connection:
+        row = query.find_study(connection, study, source)
+        rows, _ = query.replaced_instances(connection, row["id"])
+    found = next((each for each in rows if each["id"] == number), None)
+    if found is None:
+        raise NotFound("No instance of this study was replaced under this number.")
+    return _file(request, archive, found, "application/dicom", f"{found['sop_instance_uid']}.dcm")
+
+
 @router.get("/set-aside")
 def get_set_aside(
     archive: TheArchive, source: str | None = None, limit: Limit = 20, offset: Offset = 0

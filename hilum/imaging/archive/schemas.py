@@ -46,6 +46,8 @@ class Study(Model):
     status: Literal["indexed", "processed", "error"]
     status_reason: str
     availability: Literal["local", "remote"]
+    derived: bool = Field(description="No file names its Study Instance UID; Hilum derived it from where they lay.")
+    quarantine: str = Field(description="Why a person must say whose it is: no_patient_id; else empty.")
     received_at: datetime
 
 
@@ -78,6 +80,7 @@ class Series(Model):
     rows: int | None
     columns: int | None
     folder_path: str
+    derived: bool = Field(description="No file names its Series Instance UID; Hilum derived it.")
     thumbnail_url: str | None
     dicomweb_url: str
 
@@ -153,6 +156,20 @@ class Window(Model):
 
     center: float
     width: float
+
+
+class Replaced(Model):
+    """What an instance was before other bytes came under its SOP Instance UID."""
+
+    id: int
+    sop_instance_uid: str
+    series_instance_uid: str
+    size: int
+    digest: str = Field(description="blake3:<hex> of the earlier bytes, which are kept.")
+    origin: str
+    received_at: datetime
+    replaced_at: datetime
+    file_url: str
 
 
 class SetAside(Model):

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 from blake3 import blake3
@@ -21,10 +22,12 @@ from hilum.core.errors import NotFound, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.describe import count_frames, object_key
-from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
+from hilum.imaging.archive.identity import Known, Place, identify, patient_of
+from hilum.imaging.archive.models import BundleFile, Instance, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
+from hilum.imaging.archive.patients import CONFLICT, Chosen
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
-from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
+from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
 
 HEAD: Final = 1 << 16
@@ -62,13 +65,13 @@ class Archive:
         return SourceRef(row.id, row.key)
 
     @contextmanager
-    def batch(self, source: SourceRef, origin: str) -> Generator["Batch"]:
+    def batch(self, source: SourceRef, origin: str, chosen: Chosen | None = None) -> Generator["Batch"]:
         """Open a batch of instances that become durable and are acknowledged together.
 
-        Leaving the block without ``commit`` keeps nothing.
+        Leaving the block without ``commit`` keeps nothing. ``chosen`` is whose a person said they are.
         """
         with self.blobs.group() as group:
-            yield Batch(self, source, origin, group)
+            yield Batch(self, source, origin, group, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class _Aside:
     digest: str
     blob_key: str | None
     path: str | None
+    claims: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Batch:
     source: SourceRef
     origin: str
     group: BlobGroup
+    chosen: Chosen | None = None
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
     _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
@@ -97,7 +102,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self._arrivals) + len(self._aside)
 
-    def add(self, name: str, chunks: Iterable[Buffer], inspect: Callable[[Header], None] | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        chunks: Iterable[Buffer],
+        inspect: Callable[[Header], None] | None = None,
+        *,
+        place: Place | None = None,
+        fingerprint: UUID | None = None,
+    ) -> None:
         """Take one instance as a stream of bytes.
 
         Parameters
@@ -109,6 +122,10 @@ class Batch:
             may be overwritten once the next is asked for.
         inspect
             Told the header before the instance is taken; what it raises is raised here, and nothing is kept.
+        place
+            Where it lay, so that what it does not say of itself can be derived; None, or the setting, sets it aside.
+        fingerprint
+            What tells its file from all others and from itself once changed, so that it need not be read again.
 
         Raises
         ------
@@ -121,21 +138,27 @@ class Batch:
         """
         item = self.group.create()
         try:
-            self._add(name, item, chunks, inspect)
+            self._add(name, item, chunks, inspect, place, fingerprint)
         except BaseException:
             item.discard()
             raise
 
-    def add_file(self, path: str) -> None:
+    def add_file(self, name: str, path: str, *, place: Place | None = None, fingerprint: UUID | None = None) -> None:
         """Take a copy of a file as one instance; errors as for ``add``, and those of the operating system."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            self.add(path, self._read(descriptor))
+            self.add(name, self._read(descriptor), place=place, fingerprint=fingerprint)
         finally:
             os.close(descriptor)
 
     def _add(
-        self, name: str, item: BlobItem, chunks: Iterable[Buffer], inspect: Callable[[Header], None] | None
+        self,
+        name: str,
+        item: BlobItem,
+        chunks: Iterable[Buffer],
+        inspect: Callable[[Header], None] | None,
+        place: Place | None,
+        fingerprint: UUID | None,
     ) -> None:
         taken = _Taken(self.archive.settings.max_instance_bytes)
         taken.take(chunks, item.write)
@@ -143,19 +166,28 @@ class Batch:
             header = taken.header(item.reader)
             if inspect:
                 inspect(header)
-            known, frames, offsets = _examine(header, taken.size, item.reader)
+            known = self._identify(header, taken.digest, place)
+            frames, offsets = _examine(header, taken.size, item.reader)
         except Unreadable as error:
             key = f"{self.source.key}/set-aside/{taken.digest}"
             item.finish(key)
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, key, None))
         else:
-            key = object_key(self.source.key, known, taken.digest)
+            key = object_key(self.source.key, known.identity, taken.digest)
             item.finish(key)
             self._arrivals.append(
-                Arrival(name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
-            )
+                Arrival(
+                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
+                    blob_key=key, fingerprint=fingerprint,
+                )
+            )  # fmt: skip
 
-    def index(self, name: str, path: str) -> None:
+    def _identify(self, header: Header, digest: str, place: Place | None) -> Known:
+        if header.first("MediaStorageSOPClassUID") == DICOMDIR:
+            raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
+        return identify(header, digest, self.source.key, place if self.archive.settings.derived_studies else None)
+
+    def index(self, name: str, path: str, *, place: Place | None = None, fingerprint: UUID | None = None) -> None:
         """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``."""
         taken = _Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -167,14 +199,15 @@ class Batch:
         reader = partial(open, path, "rb")
         try:
             header = taken.header(reader)
-            known, frames, offsets = _examine(header, taken.size, reader)
+            known = self._identify(header, taken.digest, place)
+            frames, offsets = _examine(header, taken.size, reader)
         except Unreadable as error:
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
         else:
             self._arrivals.append(
                 Arrival(
                     name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
-                    path=path, path_mtime_ns=mtime_ns,
+                    path=path, path_mtime_ns=mtime_ns, fingerprint=fingerprint,
                 )
             )  # fmt: skip
 
@@ -197,13 +230,11 @@ class Batch:
         on_replace = self.archive.settings.on_replace
         with self.archive.database.transaction() as transaction:
             written = catalogue.write(
-                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace
+                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace, chosen=self.chosen
             )
-            refused = [
-                _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path)
-                for arrival, code, reason in written.refused
-            ]
+            refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
+        self.archive.blobs.delete(written.unneeded)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
 
@@ -255,19 +286,27 @@ class _Taken:
             self._problem = error
 
 
-def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int, Sequence[int] | None]:
-    """Check that an instance can be catalogued, and find its frames.
+def _refused(arrival: Arrival, code: str, reason: str) -> _Aside:
+    claims: dict[str, str] = {}
+    if code == CONFLICT:
+        patient = patient_of(arrival.header)
+        claims = {
+            "study_instance_uid": arrival.identity.study_instance_uid,
+            "patient_id": patient.patient_id,
+            "issuer_of_patient_id": patient.issuer,
+            "patient_name_dicom": arrival.header.text("PatientName").replace("\0", ""),
+        }
+    return _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path, claims)
+
+
+def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[int] | None]:
+    """Count the frames of an instance and find where they lie.
 
     Raises
     ------
-    NotDicom
-        It is a DICOMDIR.
     Unreadable
-        It has no identity, or its pixel data is damaged.
+        Its pixel data is damaged.
     """
-    if header.first("MediaStorageSOPClassUID") == DICOMDIR:
-        raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
-    known = identity(header)
     if header.deflated:  # the header's offsets, and so its sizes, are those of the inflated file
         with reader() as file:
             size = inflated_file(file, header.data_set_offset, MAX_INFLATED).seek(0, os.SEEK_END)
@@ -278,7 +317,19 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[Identity, int,
     if header.pixel_data is not None and header.pixel_data.encapsulated:
         with reader() as file:
             offsets = frame_offsets(file, header)
-    return known, count_frames(header, size, offsets), offsets
+    return count_frames(header, size, offsets), offsets
+
+
+def known_files(archive: Archive, source: SourceRef, fingerprints: Sequence[UUID]) -> dict[UUID, str]:
+    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold."""
+    with archive.database.connect() as connection:
+        rows = connection.execute(
+            sa.select(Instance.fingerprint, Study.study_instance_uid)
+            .join(Study, Study.id == Instance.study_id)
+            .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
+            .where(Instance.source_id == source.id)
+        )
+        return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
 
 
 def store_bundle_files(
@@ -329,10 +380,27 @@ def store_bundle_files(
     return len(kept)
 
 
+def set_aside(
+    archive: Archive, source: SourceRef, origin: str, name: str, chunks: Iterable[bytes], code: str, reason: str
+) -> None:
+    """Keep a file that is no instance, with its reason, for a person to look at."""
+    with archive.blobs.group() as group:
+        item, digest = group.create(), blake3()
+        for chunk in chunks:
+            item.write(chunk)
+            digest.update(chunk)
+        key = f"{source.key}/set-aside/{digest.hexdigest()}"
+        item.finish(key)
+        group.commit()
+        file = _Aside(name, code, reason, item.size, digest.hexdigest(), key, None)
+    with archive.database.transaction() as transaction:
+        _write_aside(transaction, source, origin, [file])
+
+
 def _write_aside(transaction: Transaction, source: SourceRef, origin: str, files: Sequence[_Aside]) -> None:
     for file in files:
         values = {
             "source_id": source.id, "name": file.name, "code": file.code, "reason": file.reason, "size": file.size,
-            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin,
+            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin, **file.claims,
         }  # fmt: skip
         transaction.connection.execute(insert(SetAside).values(values).on_conflict_do_nothing())

@@ -6,6 +6,7 @@ from hilum.imaging.archive.schemas import (
     BundleFile,
     Instance,
     Modality,
+    Replaced,
     Series,
     SetAside,
     Study,
@@ -63,6 +64,15 @@ def bundle_file(row: Row, study_id: int) -> BundleFile:
     """A file that came with a study."""
     url = f"{API}/studies/{study_id}/bundle-files/{row['id']}"
     return BundleFile(name=row["name"], kind=row["kind"], size=row["size"], url=url)
+
+
+def replaced(row: Row, study_id: int) -> Replaced:
+    """Earlier bytes of an instance."""
+    also = {
+        "digest": f"blake3:{row['digest']}",
+        "file_url": f"{API}/studies/{study_id}/replaced/{row['id']}/file",
+    }
+    return Replaced.model_validate({name: row[name] for name in Replaced.model_fields if name in row} | also)
 
 
 def set_aside(row: Row) -> SetAside:

@@ -18,6 +18,7 @@ from hilum.imaging.archive.models import SeriesMetadata
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.dicom_json import dataset_json, read_data_set
 from hilum.imaging.dicomweb import gzip
 from hilum.imaging.dicomweb.corrections import metadata_changes
@@ -27,6 +28,12 @@ log = structlog.get_logger()
 
 _VERSION: Final = "2"
 """Of the way metadata is made: another whenever it comes out otherwise. Then a migration empties what is kept."""
+_IDENTITY: Final = {
+    "00080016": "sop_class_uid",
+    "00080018": "sop_instance_uid",
+    "0020000D": "study_instance_uid",
+    "0020000E": "series_instance_uid",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,7 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
             try:
                 with opened_instance(archive.blobs, row) as (file, header):
                     data = read_data_set(file, header)
-                    changes = metadata_changes(file, header)
+                    changes = _identity(row) | metadata_changes(file, header)
                 found = dataset_json(data, header, f"{instance_url(root, row)}/bulkdata")
                 yield _changed(found, changes) if changes else found
             except HilumError as error:
@@ -175,6 +182,11 @@ def _made(archive: Archive, rows: Sequence[Row], root: str) -> Metadata:
     if len(failures) == len(rows):
         raise failures[0]
     return Metadata(body, complete=not failures)
+
+
+def _identity(row: Row) -> dict[str, object]:
+    """The UIDs that the catalogue derived for an instance, which its bytes do not hold."""
+    return {tag: element("UI", row[column]) for tag, column in _IDENTITY.items()} if row["derived"] else {}
 
 
 def _changed(body: bytes, changes: dict[str, object]) -> bytes:

@@ -21,7 +21,7 @@ _ABOVE: Final[LiteralString] = """
 _SERIES_COLUMNS: Final[LiteralString] = "se.id, se.series_instance_uid, se.version"
 _INSTANCE_COLUMNS: Final[LiteralString] = """
   i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.blob_key, i.path,
-  i.path_mtime_ns, se.series_instance_uid, st.study_instance_uid
+  i.path_mtime_ns, i.derived, se.series_instance_uid, st.study_instance_uid
 """
 _PLACES: Final[LiteralString] = """
   select number, frame_offsets[number] as "start", frame_offsets[number + 1] as "end"

@@ -12,11 +12,14 @@ from hilum.core.config import Settings
 from hilum.core.database import open_database
 from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, job_here
+from hilum.imaging.archive.patients import Chosen
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.lanes import Lanes
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 from hilum.imaging.intake.walk import walk
+from hilum.imaging.intake.wrap import Wrap
 
 Step: TypeAlias = Callable[[int, int | None], None]
 
@@ -38,9 +41,11 @@ def run_import(
     settings: Settings,
     source: str,
     paths: Sequence[Path],
-    in_place: bool,
     step: Step,
     *,
+    in_place: bool = False,
+    chosen: Chosen | None = None,
+    wrap: Wrap | None = None,
     lanes: Lanes,
     count: bool = True,
 ) -> Summary:
@@ -54,10 +59,10 @@ def run_import(
         Key of the source.
     paths
         Folders, files, zips.
-    in_place
-        Index files where they lie.
     step
         Told how many files are done, and how many there are once that is known.
+    in_place, chosen, wrap
+        As of `Manner`.
     lanes
         What takes the files side by side.
     count
@@ -77,7 +82,8 @@ def run_import(
             if count:
                 threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
             try:
-                import_paths(archive, into, paths, Tally(progress), in_place=in_place, lanes=lanes)
+                manner = Manner(into, in_place, "import", chosen, wrap)
+                import_paths(archive, manner, paths, Tally(progress), lanes=lanes)
             except HilumError as error:
                 stopped = str(error)
                 progress.say(stopped)

@@ -6,11 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
-from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.bundle import import_bundle
-from hilum.imaging.intake.group import Manner
 from hilum.imaging.intake.lanes import Lanes, thread_lanes
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 from hilum.imaging.intake.walk import Found, walk
 
@@ -20,12 +19,10 @@ GROUP_BYTES: Final = 32 << 20
 
 def import_paths(
     archive: Archive,
-    source: SourceRef,
+    manner: Manner,
     paths: Sequence[Path],
     tally: Tally,
     *,
-    in_place: bool = False,
-    origin: str = "import",
     within: Path | None = None,
     lanes: Lanes | None = None,
 ) -> None:
@@ -33,16 +30,12 @@ def import_paths(
 
     Parameters
     ----------
-    archive, source
-        Where to.
+    archive, manner
+        Where to and how; a zip is always copied.
     paths
         Folders, DICOM files or zip bundles.
     tally
         Told of every file, and asked between groups whether to go on.
-    in_place
-        Index files where they lie instead of copying them; a zip is always copied.
-    origin
-        What to record as the way in.
     within
         A folder that no link may lead out of; None allows any link.
     lanes
@@ -56,16 +49,16 @@ def import_paths(
         Someone asked to stop.
     """
 
-    zips: list[str] = []
+    zips: list[Found] = []
     with nullcontext(lanes) if lanes else thread_lanes() as open_lanes:
-        for done in open_lanes.take(archive, Manner(source, in_place, origin), _groups(walk(paths, within), tally)):
+        for done in open_lanes.take(archive, manner, _groups(walk(paths, within), tally)):
             tally.written(done.written)
-            for code, name in done.skipped:
-                tally.skip(code, name)
+            for code, name, reason in done.skipped:
+                tally.skip(code, name, reason)
             zips.extend(done.zips)
-    for path in zips:
-        with Path(path).open("rb") as file:
-            import_bundle(archive, source, path, file, tally)
+    for found in zips:
+        with Path(found.path).open("rb") as file:
+            import_bundle(archive, manner, found.shown, file, tally)
 
 
 def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
@@ -73,7 +66,7 @@ def _groups(found: Iterable[Found], tally: Tally) -> Iterator[list[Found]]:
     size = 0
     for file in found:
         if file.trouble:
-            tally.skip(file.trouble, file.path)
+            tally.skip(file.trouble, file.shown)
             continue
         group.append(file)
         size += file.size

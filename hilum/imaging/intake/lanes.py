@@ -17,7 +17,8 @@ from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.supervise import die_with_parent
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.intake.group import Manner, Taken, take_group
+from hilum.imaging.intake.group import Taken, take_group
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.walk import Found
 
 THREADS: Final = 2

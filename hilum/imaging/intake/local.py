@@ -9,6 +9,7 @@ from hilum.core.errors import Invalid, NotFound
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 
 KIND: Final = "import-local"
@@ -50,4 +51,5 @@ def local_folder(settings: Settings, folder: str) -> Path:
 def import_local(archive: Archive, arguments: Mapping[str, object], progress: Progress) -> None:
     """Import a folder of the server; run by a worker."""
     path = local_folder(archive.settings, str(arguments["dir"]))
-    import_paths(archive, archive.source(str(arguments["source"])), [path], Tally(progress), within=path)
+    manner = Manner(archive.source(str(arguments["source"])))
+    import_paths(archive, manner, [path], Tally(progress), within=path)

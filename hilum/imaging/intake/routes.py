@@ -36,6 +36,14 @@ class LocalImport(Model):
                         "properties": {
                             "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                             "source": {"type": "string", "default": "default"},
+                            "patient_id": {"type": "string", "description": "Whose all of it is, whatever it says."},
+                            "person_id": {"type": "integer", "description": "The OMOP person, if known."},
+                            "study_instance_uid": {"type": "string", "description": "Study for images to wrap."},
+                            "study_date": {"type": "string", "format": "date"},
+                            "study_description": {"type": "string"},
+                            "patient_name": {"type": "string", "description": "For the images, as DICOM writes it."},
+                            "modality": {"type": "string", "default": "OT", "description": "Of the images."},
+                            "wrap_pdf": {"type": "boolean", "default": False, "description": "Wrap PDFs as well."},
                         },
                     }
                 }
@@ -44,7 +52,10 @@ class LocalImport(Model):
     },
 )
 async def post_upload(request: Request, archive: TheArchive, jobs: TheJobs) -> Job:
-    """Send DICOM files or zip bundles; each is told by its content. Answers once all of it is on disk."""
+    """Send DICOM files or zip bundles; each is told by its content. Answers once all of it is on disk.
+
+    JPEG and PNG images are wrapped as DICOM when a patient and a study (UID, date or description) are named.
+    """
     length = request.headers.get("content-length", "")
     job_id = await uploads.receive(
         archive,

@@ -17,8 +17,16 @@ SKIPPED = {
     "damaged_member": "A member of the zip is damaged.",
     "encrypted": "A member of the zip is encrypted.",
     "zip_too_large": "The zip would unpack to more than is allowed (HILUM_MAX_UNPACKED_BYTES), or far beyond its size.",
+    "zip_too_deep": "It is a zip in a zip in a zip in a zip; it is kept as it is.",
+    "zip_link": "A link in a zip leads nowhere here.",
+    "bad_dicomdir": "The DICOMDIR is damaged; the files beside it are imported without it.",
+    "named_missing": "The DICOMDIR names it, and it is not there.",
+    "not_text": "Its path has bytes that are no text, so it cannot be indexed in place; import it as a copy.",
     "too_large": "It is larger than HILUM_MAX_INSTANCE_BYTES.",
 }
+
+HARMLESS = frozenset(("not_dicom", "dicomdir", "zip_link"))
+"""What is left out without harm: no fault of a DICOM file."""
 
 _COUNTED = {"added": "instances", "duplicate": "duplicates", "replaced": "replaced", "set_aside": "set_aside"}
 
@@ -31,22 +39,30 @@ class Tally:
         self.studies: set[str] = set()
         self._new: set[str] = set()
         self._changed: set[str] = set()
+        self._waiting: set[str] = set()
 
     def written(self, written: Written) -> None:
         """Count what a batch changed."""
         self._new |= written.new_studies
         self.progress.count("series", len(written.new_series))
+        self._waiting |= written.quarantined
+        if self._waiting:
+            self.progress.counts["studies_quarantined"] = len(self._waiting)
         for outcome in written.outcomes:
             self._outcome(outcome)
         self.progress.counts["studies_new"] = len(self._new)
         self.progress.counts["studies_updated"] = len(self._changed - self._new)
         self.progress.step(len(written.outcomes))
 
-    def skip(self, code: str, name: str) -> None:
+    def skip(self, code: str, name: str, reason: str = "") -> None:
         """Count a thing that was left where it lies."""
         self.progress.count("skipped")
-        self.progress.leave_out(code, SKIPPED[code], name)
+        self.progress.leave_out(code, reason or SKIPPED[code], name)
         self.progress.step()
+
+    def note(self, code: str, name: str) -> None:
+        """Tell of a thing that was kept, but not taken as what it is."""
+        self.progress.leave_out(code, SKIPPED[code], name)
 
     def _outcome(self, outcome: Outcome) -> None:
         self.progress.count(_COUNTED[outcome.state])

@@ -15,15 +15,22 @@ from hilum.core.errors import Invalid, TooLarge, Unsupported
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress
 from hilum.imaging.archive.catalogue import SourceRef
-from hilum.imaging.archive.store import CHUNK, Archive
+from hilum.imaging.archive.identity import Place
+from hilum.imaging.archive.patients import Chosen, check_patient
+from hilum.imaging.archive.store import CHUNK, Archive, set_aside
 from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import import_bundle, is_zip_head
+from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
+from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, Wrap, is_wrappable, make_wrap, wrap_image
 
 KIND: Final = "upload"
 MAX_FIELD_BYTES: Final = 1024
 MAX_FILES: Final = 5000
 MAX_NAME: Final = 1024
+STUDY_FIELDS: Final = ("study_instance_uid", "study_date", "study_description", "patient_name")
+FIELDS: Final = {"source", "patient_id", "person_id", "modality", "wrap_pdf", *STUDY_FIELDS}
+INCOMPLETE: Final = "Some of the zip could not be taken; the job tells what. It is kept whole."
 _GROUP_FILES: Final = 100
 
 
@@ -165,14 +172,37 @@ async def receive(
 
 
 def _queue(archive: Archive, jobs: Jobs, group: BlobGroup, form: _Form) -> int:
-    unknown = sorted(set(form.fields) - {"source"})
+    unknown = sorted(set(form.fields) - FIELDS)
     if unknown:
         raise Invalid(f"The form has a field that is not known: {', '.join(unknown)}.")
     source = archive.source(form.fields.get("source") or "default")
+    _manner(source, form.fields)
     group.commit()
     title = f"Upload of {len(form.files)} file{'s' if len(form.files) != 1 else ''}"
     with archive.database.transaction() as transaction:
-        return jobs.defer(transaction, KIND, title, source.key, files=form.files)
+        return jobs.defer(transaction, KIND, title, source.key, files=form.files, fields=form.fields)
+
+
+def _manner(source: SourceRef, fields: Mapping[str, str]) -> Manner:
+    """How an upload is to be taken: whose it is, and the study of images in it, where a person named them.
+
+    Raises
+    ------
+    Invalid
+        A value is not of its kind, or a study is named without a patient.
+    """
+    patient_id, person_id = fields.get("patient_id", ""), fields.get("person_id", "")
+    if person_id and not (person_id.isdecimal() and len(person_id) < 19):
+        raise Invalid("person_id is a number.")
+    study = {name: fields[name] for name in STUDY_FIELDS if fields.get(name)}
+    pdf = fields.get("wrap_pdf", "").lower() in ("true", "1", "yes")
+    wrap = make_wrap(patient_id, pdf=pdf, modality=fields.get("modality", ""), **study) if study else None
+    if wrap is None and (pdf or fields.get("modality")):
+        raise Invalid("To wrap images, name their study: its UID, or its date or description.")
+    chosen = None
+    if patient_id or person_id:
+        chosen = Chosen(check_patient(patient_id) if patient_id else None, int(person_id) if person_id else None)
+    return Manner(source, False, "upload", chosen, wrap)
 
 
 async def _coalesced(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -192,28 +222,45 @@ async def _coalesced(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def import_upload(archive: Archive, arguments: Mapping[str, object], progress: Progress) -> None:
     """Import the parts of an upload, then drop them; run by a worker, perhaps more than once."""
     source = archive.source(str(arguments["source"]))
+    manner = _manner(source, cast("Mapping[str, str]", arguments.get("fields") or {}))
     files = [(key, name) for key, name in cast("Sequence[tuple[str, str]]", arguments["files"])]
     present = [(key, name) for key, name in files if archive.blobs.exists(key)]
     tally = Tally(progress)
     progress.expect(len(present))
     for start in range(0, len(present), _GROUP_FILES):
-        _import_group(archive, source, present[start : start + _GROUP_FILES], tally)
+        _import_group(archive, manner, present[start : start + _GROUP_FILES], tally)
     archive.blobs.delete([key for key, _ in files])
 
 
-def _import_group(archive: Archive, source: SourceRef, files: Sequence[tuple[str, str]], tally: Tally) -> None:
+def _import_group(archive: Archive, manner: Manner, files: Sequence[tuple[str, str]], tally: Tally) -> None:
     zips: list[tuple[str, str]] = []
-    with archive.batch(source, "upload") as batch:
+    with archive.batch(manner.source, "upload", manner.chosen) as batch:
         for key, name in files:
-            if is_zip_head(archive.blobs.read(key, 0, 4)):
+            head = archive.blobs.read(key, 0, 16)
+            if is_zip_head(head):
                 zips.append((key, name))
                 continue
             try:
-                batch.add(name, archive.blobs.stream(key))
+                if manner.wrap and is_wrappable(head, manner.wrap):
+                    batch.add(name, [_wrapped(archive, manner.wrap, key, name, manner.source.key)])
+                else:
+                    folder = name.replace("\\", "/").rpartition("/")[0]
+                    batch.add(name, archive.blobs.stream(key), place=Place(key.rpartition("/")[0], folder))
+            except CannotWrap as error:
+                tally.skip(error.code, name, str(error))
             except NotDicom as error:
                 tally.skip(error.code, name)
         if len(batch):
             tally.written(batch.commit())
     for key, name in zips:
         with archive.blobs.open(key) as file:
-            import_bundle(archive, source, name, file, tally)
+            whole = import_bundle(archive, manner, name, file, tally)
+        if not whole:
+            set_aside(archive, manner.source, "upload", name, archive.blobs.stream(key), "incomplete_zip", INCOMPLETE)
+
+
+def _wrapped(archive: Archive, wrap: Wrap, key: str, name: str, source: str) -> bytes:
+    size = archive.blobs.size(key)
+    if size > MAX_IMAGE_BYTES:
+        raise CannotWrap("too_large", "The image is too large to be wrapped.")
+    return wrap_image(archive.blobs.read(key, 0, size), name, wrap, source)

@@ -4,24 +4,62 @@ and what cannot be read is named instead of ending the walk."""
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+from uuid import UUID
 
-Trouble: TypeAlias = Literal["permission", "not_regular", "loop", "missing", "outside", "unreadable_file"]
+from blake3 import blake3
+
+from hilum.imaging.intake.dicomdir import BadDirectory, Places, named_files
+
+Trouble: TypeAlias = Literal[
+    "permission", "not_regular", "loop", "missing", "outside", "unreadable_file", "named_missing", "bad_dicomdir"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, or the trouble with something that is none."""
+    """A file, or the trouble with something that is none.
+
+    Attributes
+    ----------
+    path, size
+        Where it lies, and its size in bytes.
+    trouble
+        Why it cannot be taken.
+    stamp
+        What changes whenever its content does.
+    name
+        What to call it where that is not its path.
+    """
 
     path: str
     size: int = 0
     trouble: Trouble | None = None
+    stamp: str = ""
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What to call it: its name, or its path; bytes that are no text are replaced."""
+        return (self.name or self.path).encode("utf-8", "replace").decode()
+
+    @property
+    def fingerprint(self) -> UUID | None:
+        """What tells the file, as it is now, from all others and from itself once changed."""
+        if not self.stamp:
+            return None
+        where = os.path.abspath(self.path)  # noqa: PTH100 - a million of these are made
+        digest = blake3(f"{where}\0{self.stamp}".encode("utf-8", "surrogateescape")).digest(16)
+        return UUID(bytes=digest)
 
 
 def walk(paths: Iterable[Path], within: Path | None = None) -> Iterator[Found]:
     """Yield every regular file at or below the paths, and what stood in the way.
+
+    In a folder with a DICOMDIR the files that it names come first and in its order, then all others.
 
     Parameters
     ----------
@@ -32,11 +70,11 @@ def walk(paths: Iterable[Path], within: Path | None = None) -> Iterator[Found]:
     """
     root = os.path.realpath(within) if within else None
     for path in paths:
-        yield from _visit(str(path), frozenset(), root)
+        yield from _visit(str(path), frozenset(), root, frozenset())
 
 
-def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
-    if root and os.path.islink(path) and not f"{os.path.realpath(path)}/".startswith(f"{root}/"):  # noqa: PTH114
+def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None, done: AbstractSet[str]) -> Iterator[Found]:
+    if root and os.path.islink(path) and not _within(path, root):  # noqa: PTH114
         yield Found(path, trouble="outside")
         return
     try:
@@ -45,14 +83,17 @@ def _visit(path: str, above: frozenset[tuple[int, int]], root: str | None) -> It
         yield _trouble(path, error)
         return
     if stat.S_ISREG(status.st_mode):
-        yield Found(path, status.st_size)
+        stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+        yield Found(path, status.st_size, stamp=stamp)
     elif stat.S_ISDIR(status.st_mode):
-        yield from _folder(path, (status.st_dev, status.st_ino), above, root)
+        yield from _folder(path, (status.st_dev, status.st_ino), above, root, done)
     else:
         yield Found(path, trouble="not_regular")
 
 
-def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], root: str | None) -> Iterator[Found]:
+def _folder(
+    path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], root: str | None, done: AbstractSet[str]
+) -> Iterator[Found]:
     if own in above:
         yield Found(path, trouble="loop")
         return
@@ -61,8 +102,36 @@ def _folder(path: str, own: tuple[int, int], above: frozenset[tuple[int, int]], 
     except OSError as error:
         yield _trouble(path, error)
         return
+    directory = next((name for name in names if name.upper() == "DICOMDIR"), None)
+    if directory:
+        named: set[str] = set()
+        yield from _medium(path, f"{path}/{directory}", root, named)
+        done = done | named
     for name in names:
-        yield from _visit(f"{path}/{name}", above | {own}, root)
+        if f"{path}/{name}" not in done:
+            yield from _visit(f"{path}/{name}", above | {own}, root, done)
+
+
+def _medium(path: str, directory: str, root: str | None, named: set[str]) -> Iterator[Found]:
+    """The files that a DICOMDIR names, and those of them that are missing."""
+    try:
+        listed = named_files(directory)
+    except (BadDirectory, PermissionError) as error:
+        named.add(directory)
+        yield Found(directory, trouble="permission" if isinstance(error, PermissionError) else "bad_dicomdir")
+        return
+    places = Places(path)
+    for names in listed:
+        file = places.find(names)
+        if file is None:
+            yield Found(f"{path}/{'/'.join(names)}", trouble="named_missing")
+        elif file not in named and os.path.isfile(file) and _within(file, root):  # noqa: PTH113
+            named.add(file)
+            yield from _visit(file, frozenset(), root, frozenset())
+
+
+def _within(path: str, root: str | None) -> bool:
+    return root is None or f"{os.path.realpath(path)}/".startswith(f"{root}/")
 
 
 def _trouble(path: str, error: OSError) -> Found:

@@ -4,6 +4,46 @@
  */
 
 export interface paths {
+    "/api/v1/imaging/conflicts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Conflicts
+         * @description Studies of which files came under two patients, latest first.
+         */
+        get: operations["get_conflicts_api_v1_imaging_conflicts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/conflicts/{number}/settle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Settle
+         * @description Decide whose a study is; a job then takes the files that were set aside.
+         */
+        post: operations["post_settle_api_v1_imaging_conflicts__number__settle_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/events": {
         parameters: {
             query?: never;
@@ -118,6 +158,46 @@ export interface paths {
          * @description Queue a failed or cancelled job once more.
          */
         post: operations["retry_job_api_v1_imaging_jobs__job_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/quarantine": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Quarantine
+         * @description Studies that wait for a person to say whose they are, latest first; `quarantine` says why.
+         */
+        get: operations["get_quarantine_api_v1_imaging_quarantine_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/quarantine/{study}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Release
+         * @description Give a quarantined study its patient. What comes again, or later, without a patient follows.
+         */
+        post: operations["post_release_api_v1_imaging_quarantine__study__release_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -324,6 +404,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/replaced": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Replaced
+         * @description What the study's instances were before corrections replaced them, latest first.
+         */
+        get: operations["get_replaced_api_v1_imaging_studies__study__replaced_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/replaced/{number}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Replaced File
+         * @description The earlier bytes of an instance (``application/dicom``).
+         */
+        get: operations["get_replaced_file_api_v1_imaging_studies__study__replaced__number__file_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/series/{series}/frames/{frame}": {
         parameters: {
             query?: never;
@@ -416,6 +536,8 @@ export interface paths {
         /**
          * Post Upload
          * @description Send DICOM files or zip bundles; each is told by its content. Answers once all of it is on disk.
+         *
+         *     JPEG and PNG images are wrapped as DICOM when a patient and a study (UID, date or description) are named.
          */
         post: operations["post_upload_api_v1_imaging_uploads_post"];
         delete?: never;
@@ -1102,6 +1224,40 @@ export interface components {
             url: string;
         };
         /**
+         * Conflict
+         * @description Files of one study that name another patient than the archived study does; they are set aside.
+         */
+        Conflict: {
+            /** Archived Patient Id */
+            archived_patient_id: string | null;
+            /** Archived Patient Name */
+            archived_patient_name: string | null;
+            /** Arrived Issuer Of Patient Id */
+            arrived_issuer_of_patient_id: string;
+            /** Arrived Patient Id */
+            arrived_patient_id: string;
+            /** Arrived Patient Name */
+            arrived_patient_name: string;
+            /** Files */
+            files: number;
+            /** Id */
+            id: number;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /** Source */
+            source: string;
+            /**
+             * Study
+             * @description Hilum's id of the archived study.
+             */
+            study: number | null;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+        };
+        /**
          * Events
          * @description A stretch of the change feed.
          */
@@ -1264,6 +1420,17 @@ export interface components {
             /** Name */
             name: string;
         };
+        /** Page[Conflict] */
+        Page_Conflict_: {
+            /** Items */
+            items: components["schemas"]["Conflict"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[Instance] */
         Page_Instance_: {
             /** Items */
@@ -1279,6 +1446,17 @@ export interface components {
         Page_Job_: {
             /** Items */
             items: components["schemas"]["Job"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Replaced] */
+        Page_Replaced_: {
+            /** Items */
+            items: components["schemas"]["Replaced"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -1342,6 +1520,52 @@ export interface components {
             reason: string;
         };
         /**
+         * Release
+         * @description Whose a quarantined study is.
+         */
+        Release: {
+            /**
+             * Issuer Of Patient Id
+             * @default
+             */
+            issuer_of_patient_id: string;
+            /** Patient Id */
+            patient_id: string;
+        };
+        /**
+         * Replaced
+         * @description What an instance was before other bytes came under its SOP Instance UID.
+         */
+        Replaced: {
+            /**
+             * Digest
+             * @description blake3:<hex> of the earlier bytes, which are kept.
+             */
+            digest: string;
+            /** File Url */
+            file_url: string;
+            /** Id */
+            id: number;
+            /** Origin */
+            origin: string;
+            /**
+             * Received At
+             * Format: date-time
+             */
+            received_at: string;
+            /**
+             * Replaced At
+             * Format: date-time
+             */
+            replaced_at: string;
+            /** Series Instance Uid */
+            series_instance_uid: string;
+            /** Size */
+            size: number;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+        };
+        /**
          * Series
          * @description A DICOM series.
          */
@@ -1352,6 +1576,11 @@ export interface components {
             bytes: number;
             /** Columns */
             columns: number | null;
+            /**
+             * Derived
+             * @description No file names its Series Instance UID; Hilum derived it.
+             */
+            derived: boolean;
             /** Dicomweb Url */
             dicomweb_url: string;
             /** Folder Path */
@@ -1440,6 +1669,17 @@ export interface components {
             source: string;
         };
         /**
+         * Settle
+         * @description Whose everything is: the archived study's patient's, or the one's that arrived later.
+         */
+        Settle: {
+            /**
+             * Patient
+             * @enum {string}
+             */
+            patient: "archived" | "arrived";
+        };
+        /**
          * SourceSummary
          * @description A source and how many studies it holds.
          */
@@ -1497,6 +1737,11 @@ export interface components {
             availability: "local" | "remote";
             /** Body Part */
             body_part: string;
+            /**
+             * Derived
+             * @description No file names its Study Instance UID; Hilum derived it from where they lay.
+             */
+            derived: boolean;
             /** Document Id */
             document_id: number | null;
             /** Facility */
@@ -1537,6 +1782,11 @@ export interface components {
             person_id: number | null;
             /** Physician */
             physician: string;
+            /**
+             * Quarantine
+             * @description Why a person must say whose it is: no_patient_id; else empty.
+             */
+            quarantine: string;
             /**
              * Received At
              * Format: date-time
@@ -1589,6 +1839,11 @@ export interface components {
             contrast_bolus_agent: string;
             /** Contrast Bolus Route */
             contrast_bolus_route: string;
+            /**
+             * Derived
+             * @description No file names its Study Instance UID; Hilum derived it from where they lay.
+             */
+            derived: boolean;
             /** Dicomweb Url */
             dicomweb_url: string;
             /** Document Id */
@@ -1642,6 +1897,11 @@ export interface components {
             person_id: number | null;
             /** Physician */
             physician: string;
+            /**
+             * Quarantine
+             * @description Why a person must say whose it is: no_patient_id; else empty.
+             */
+            quarantine: string;
             /** Radiopharmaceutical */
             radiopharmaceutical: string;
             /**
@@ -1751,6 +2011,94 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_conflicts_api_v1_imaging_conflicts_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Conflict_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_settle_api_v1_imaging_conflicts__number__settle_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Settle"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_events_api_v1_imaging_events_get: {
         parameters: {
             query?: {
@@ -1980,6 +2328,97 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_quarantine_api_v1_imaging_quarantine_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Study_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_release_api_v1_imaging_quarantine__study__release_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Release"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Study"];
                 };
             };
             /** @description There is no such thing. */
@@ -2444,6 +2883,95 @@ export interface operations {
             };
         };
     };
+    get_replaced_api_v1_imaging_studies__study__replaced_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Replaced_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_replaced_file_api_v1_imaging_studies__study__replaced__number__file_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_frame_api_v1_imaging_studies__study__series__series__frames__frame__get: {
         parameters: {
             query?: {
@@ -2646,8 +3174,29 @@ export interface operations {
             content: {
                 "multipart/form-data": {
                     files: string[];
+                    /**
+                     * @description Of the images.
+                     * @default OT
+                     */
+                    modality?: string;
+                    /** @description Whose all of it is, whatever it says. */
+                    patient_id?: string;
+                    /** @description For the images, as DICOM writes it. */
+                    patient_name?: string;
+                    /** @description The OMOP person, if known. */
+                    person_id?: number;
                     /** @default default */
                     source?: string;
+                    /** Format: date */
+                    study_date?: string;
+                    study_description?: string;
+                    /** @description Study for images to wrap. */
+                    study_instance_uid?: string;
+                    /**
+                     * @description Wrap PDFs as well.
+                     * @default false
+                     */
+                    wrap_pdf?: boolean;
                 };
             };
         };
