@@ -44,7 +44,7 @@ _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": 
 
 
 def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: int = INLINE_MAX) -> bytes:
-    """A data set as a document of the Native DICOM Model, in UTF-8, which its Specific Character Set says too.
+    """A data set as a document of the Native DICOM Model, in UTF-8.
 
     Characters that XML cannot carry, such as ESC, become U+FFFD. The tag of a private attribute has the form
     ``gggg00ee`` and the creator of its block stands beside it; one whose block nobody reserved keeps its tag.
@@ -69,11 +69,7 @@ def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: in
     if pixel_data is not None:
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = _attribute(tag, pixel_data.vr, "", _bulk(f"{bulkdata_url}/{tag:08X}"))
-    body = _joined(found)
-    if not body.isascii() and found.get(CHARACTER_SET) != _UTF_8:
-        found[CHARACTER_SET] = _UTF_8
-        body = _joined(found)
-    return f"{_HEAD}{body}{_END}".encode()
+    return f"{_HEAD}{_joined(found)}{_END}".encode()
 
 
 def _joined(attributes: dict[int, str]) -> str:
@@ -99,8 +95,6 @@ class _Writer:
                 creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = whole_text("LO", value, characters).strip(" \0")
             if tag == CHARACTER_SET and value:
                 characters = CharacterSet(value.decode("latin-1"))
-                found[tag] = _UTF_8
-                continue
             place = f"{url}/{tag:08X}"
             content = self._items(items, characters, place) if items else self._content(vr, value, characters, place)
             found[tag] = _attribute(tag, vr, creators.get(tag & 0xFFFFFF00, "") if tag & 0x10000 else "", content)
@@ -195,6 +189,3 @@ def _escaped(text: str) -> str:
 
 def _replaced(match: re.Match[str]) -> str:
     return _ESCAPED.get(match[0], "\ufffd")
-
-
-_UTF_8: Final = _attribute(CHARACTER_SET, "CS", "", _values(["ISO_IR 192"]))
