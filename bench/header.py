@@ -1,4 +1,4 @@
-"""How long reading a header takes: the scanner beside pydicom, on a CT of 512x512x16 bit with 121 elements made here.
+"""How long reading and telling a header takes, beside pydicom, on a CT of 512x512x16 bit with 121 elements made here.
 
 Run ``python bench/header.py [--files N] [--rounds N]``; it prints CPU microseconds a file, medians of the rounds.
 """
@@ -15,6 +15,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from hilum.imaging.dicom.dataset import DataSet
+from hilum.imaging.dicom.dicom_json import dataset_json
+from hilum.imaging.dicom.dicom_xml import dataset_xml
 from hilum.imaging.dicom.header import scan, scan_file
 
 WANTED = """
@@ -124,6 +127,8 @@ def main() -> None:
     options = parser.parse_args()
     data = ct()
     head = data[: 64 * 1024]
+    header = scan(data)
+    read = DataSet(data[: header.header_length])
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ct.dcm"
@@ -140,7 +145,10 @@ def main() -> None:
         rows: list[tuple[str, Callable[[], object]]] = [
             ("scan, 64 KiB in memory", lambda: scan(head, len(data))),
             ("scan_file, open and close", from_disk),
+            ("DICOM JSON", lambda: dataset_json(read, header, "/bulkdata")),
+            ("Native DICOM Model (XML)", lambda: dataset_xml(read, header, "/bulkdata")),
             ("pydicom, 36 tags, values read", with_pydicom),
+            ("pydicom, DICOM JSON", lambda: pydicom.dcmread(path, stop_before_pixels=True).to_json()),
         ]
         for name, function in rows:
             times = options.files if "pydicom" not in name else max(options.files // 10, 1)

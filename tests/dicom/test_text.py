@@ -13,8 +13,7 @@ from hilum.imaging.dicom.names import person_groups
 from hilum.imaging.dicom.text import CharacterSet
 from tests.dicom.files import element, part10, wheel_file
 
-UTF_8_TEXT = "The first line includes 中文.\r\nThe second line includes 中文, too.\r\nThe third line.\r\n"
-KOREAN_TEXT = "The 1st line includes 길동.\r\nThe 2nd line includes 길동, too.\r\nThe 3rd line."
+CHINESE_TEXT = "The first line includes中文.\r\nThe second line includes中文, too.\r\nThe third line.\r\n"
 
 # The examples of PS3.5: where they stand, Specific Character Set, value representation, bytes, text.
 EXAMPLES = [
@@ -43,9 +42,9 @@ EXAMPLES = [
         "I.3",
         "\\ISO 2022 IR 149",
         "LT",
-        b"\x1b$)CThe 1st line includes \xb1\xe6\xb5\xbf.\r\n\x1b$)CThe 2nd line includes \xb1\xe6\xb5\xbf, too.\r\n"
-        b"The 3rd line.",
-        KOREAN_TEXT,
+        b"\x1b$)CThe first line includes \xc7\xd1\xb1\xdb.\r\n"
+        b"\x1b$)CThe second line includes \xc7\xd1\xb1\xdb, too.\r\nThe third line",
+        "The first line includes 한글.\r\nThe second line includes 한글, too.\r\nThe third line",
     ),
     (
         "J.1",
@@ -54,10 +53,24 @@ EXAMPLES = [
         b"Wang^XiaoDong=\xe7\x8e\x8b^\xe5\xb0\x8f\xe6\x9d\xb1=",
         "Wang^XiaoDong=王^小東=",
     ),
-    ("J.2", "ISO_IR 192", "LT", UTF_8_TEXT.encode(), UTF_8_TEXT),
+    (
+        "J.2",
+        "ISO_IR 192",
+        "LT",
+        b"The first line includes\xe4\xb8\xad\xe6\x96\x87.\r\n"
+        b"The second line includes\xe4\xb8\xad\xe6\x96\x87, too.\r\nThe third line.\r\n",
+        CHINESE_TEXT,
+    ),
     ("J.3", "GB18030", "PN", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab=", "Wang^XiaoDong=王^小东="),
-    ("J.4", "GB18030", "LT", UTF_8_TEXT.encode("gb18030"), UTF_8_TEXT),
-    ("J.5", "GBK", "PN", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab=", "Wang^XiaoDong=王^小东="),
+    (
+        "J.4",
+        "GB18030",
+        "LT",
+        b"The first line includes\xd6\xd0\xce\xc4.\r\n"
+        b"The second line includes\xd6\xd0\xce\xc4, too.\r\nThe third line.\r\n",
+        CHINESE_TEXT,
+    ),
+    ("J.3 in GBK", "GBK", "PN", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab=", "Wang^XiaoDong=王^小东="),
     (
         "K.2",
         "\\ISO 2022 IR 58",
@@ -69,8 +82,10 @@ EXAMPLES = [
         "K.3",
         "\\ISO 2022 IR 58",
         "LT",
-        b"1. \x1b$)A\xb5\xda\xd2\xbb\xd0\xd0\xce\xc4\xd7\xd6\xa1\xa3\r\n2. \x1b$)A\xb5\xda\xb6\xfe\xd0\xd0\r\n3.",
-        "1. 第一行文字。\r\n2. 第二行\r\n3.",
+        b"1.\x1b$)A\xb5\xda\xd2\xbb\xd0\xd0\xce\xc4\xd7\xd6\xa1\xa3\r\n"
+        b"2.\x1b$)A\xb5\xda\xb6\xfe\xd0\xd0\xce\xc4\xd7\xd6\xa1\xa3\r\n"
+        b"3.\x1b$)A\xb5\xda\xc8\xfd\xd0\xd0\xce\xc4\xd7\xd6\xa1\xa3\r\n",
+        "1.第一行文字。\r\n2.第二行文字。\r\n3.第三行文字。\r\n",
     ),
 ]
 # A word of each single-byte set, with the codec that has its code elements.

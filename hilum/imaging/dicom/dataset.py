@@ -32,7 +32,7 @@ BINARY: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 UNSPLIT: Final = frozenset(("LT", "ST", "UT", "UR"))
 DECODED: Final = frozenset(vr.decode() for vr in a.CHARACTER_SET_VRS)
 NUMBERS: Final = {vr.decode(): struct.Struct("<" + code) for vr, code in a.NUMBER_FORMATS.items()}
-_TRIMMED: Final = frozenset(("AE", "CS", "DS", "IS"))
+TRIMMED: Final = frozenset(("AE", "CS", "DS", "IS"))
 _PADDING: Final = " \0"
 _ITEM: Final = struct.Struct("<II").unpack
 
@@ -144,7 +144,7 @@ def split_text(vr: str, text: str) -> list[str]:
     if vr in UNSPLIT:
         return [text]
     parts = text.split("\\") if "\\" in text else [text]
-    if vr in _TRIMMED:
+    if vr in TRIMMED:
         return [part.strip(_PADDING) for part in parts]
     return [part.rstrip(_PADDING) for part in parts]
 

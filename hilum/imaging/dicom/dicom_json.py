@@ -51,7 +51,8 @@ _SHOWN: Final = 256
 def dataset_json(data: DataSet, header: Header, bulkdata_url: str, inline_max: int = INLINE_MAX) -> bytes:
     """A data set as one object of the DICOM JSON Model, in UTF-8.
 
-    Specific Character Set therefore says ISO_IR 192 wherever it stands, and stands where the text needs it.
+    Specific Character Set stays what the file says (PS3.18 F.2.2, note 3): it tells how the file is encoded, not the
+    JSON, and what texts inside of InlineBinary are.
 
     Parameters
     ----------
@@ -80,11 +81,7 @@ def dataset_json(data: DataSet, header: Header, bulkdata_url: str, inline_max: i
     if pixel_data is not None:
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = f'{_start(tag, pixel_data.vr)},"BulkDataURI":{quoted(f"{bulkdata_url}/{tag:08X}")}}}'
-    text = _object(found)
-    if not text.isascii() and found.get(CHARACTER_SET) != _UTF_8:
-        found[CHARACTER_SET] = _UTF_8
-        text = _object(found)
-    return text.encode()
+    return _object(found).encode()
 
 
 def _object(members: dict[int, str]) -> str:
@@ -94,9 +91,6 @@ def _object(members: dict[int, str]) -> str:
 @lru_cache(maxsize=16384)
 def _start(tag: int, vr: str) -> str:
     return f'"{tag:08X}":{{"vr":"{vr}"'
-
-
-_UTF_8: Final = f'{_start(CHARACTER_SET, "CS")},"Value":["ISO_IR 192"]}}'
 
 
 class _Writer:
@@ -127,10 +121,9 @@ class _Writer:
                 found[tag] = self._binary(start, value, url, tag, self._inline_max)
             elif vr in NUMBERS or vr == "AT":
                 found[tag] = self._numbers(start, vr, value, url, tag)
-            elif tag == CHARACTER_SET:
-                characters = CharacterSet(value.decode("latin-1"))
-                found[tag] = _UTF_8
             else:
+                if tag == CHARACTER_SET:
+                    characters = CharacterSet(value.decode("latin-1"))
                 if value.isascii() and b"\x1b" not in value:  # `whole_text`, without a call for most
                     text = value.decode("ascii").rstrip(_PADDING)
                 else:

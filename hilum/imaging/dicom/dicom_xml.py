@@ -19,6 +19,7 @@ from hilum.imaging.dicom.dataset import (
     NUMBERS,
     NUMBERS_INLINE_MAX,
     PIXEL_TAGS,
+    TRIMMED,
     DataSet,
     available_transfer_syntax,
     read_tail,
@@ -36,6 +37,9 @@ _HEAD: Final = (
     '<NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM" xml:space="preserve">'
 )
 _END: Final = "</NativeDicomModel>"
+_ONE_TEXT: Final = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
 _COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _TAG: Final = Struct("<HH")
 # What XML 1.0 cannot carry, not even escaped (its section 2.2), what it gives a meaning, and what its readers change.
@@ -44,7 +48,7 @@ _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": 
 
 
 def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: int = INLINE_MAX) -> bytes:
-    """A data set as a document of the Native DICOM Model, in UTF-8, which its Specific Character Set says too.
+    """A data set as a document of the Native DICOM Model, in UTF-8.
 
     Characters that XML cannot carry, such as ESC, become U+FFFD. The tag of a private attribute has the form
     ``gggg00ee`` and the creator of its block stands beside it; one whose block nobody reserved keeps its tag.
@@ -69,11 +73,7 @@ def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: in
     if pixel_data is not None:
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = _attribute(tag, pixel_data.vr, "", _bulk(f"{bulkdata_url}/{tag:08X}"))
-    body = _joined(found)
-    if not body.isascii() and found.get(CHARACTER_SET) != _UTF_8:
-        found[CHARACTER_SET] = _UTF_8
-        body = _joined(found)
-    return f"{_HEAD}{body}{_END}".encode()
+    return f"{_HEAD}{_joined(found)}{_END}".encode()
 
 
 def _joined(attributes: dict[int, str]) -> str:
@@ -99,11 +99,15 @@ class _Writer:
                 creators[tag & 0xFFFF0000 | (tag & 0xFF) << 8] = whole_text("LO", value, characters).strip(" \0")
             if tag == CHARACTER_SET and value:
                 characters = CharacterSet(value.decode("latin-1"))
-                found[tag] = _UTF_8
-                continue
-            place = f"{url}/{tag:08X}"
-            content = self._items(items, characters, place) if items else self._content(vr, value, characters, place)
-            found[tag] = _attribute(tag, vr, creators.get(tag & 0xFFFFFF00, "") if tag & 0x10000 else "", content)
+            creator = creators.get(tag & 0xFFFFFF00, "") if creators and tag & 0x10000 else ""
+            if vr in _ONE_TEXT and value.isascii() and b"\\" not in value and b"\x1b" not in value:  # most are such
+                text = value.decode("ascii").strip(" \0") if vr in TRIMMED else value.decode("ascii").rstrip(" \0")
+                content = f'<Value number="1">{_escaped(text)}</Value>' if text else ""
+            elif items:
+                content = self._items(items, characters, f"{url}/{tag:08X}")
+            else:
+                content = self._content(vr, value, characters, f"{url}/{tag:08X}") if value else ""
+            found[tag] = _attribute(tag, vr, creator, content)
         return found
 
     def _items(self, items: list[list[Element]], characters: CharacterSet, place: str) -> str:
@@ -111,8 +115,6 @@ class _Writer:
         return "".join([f'<Item number="{n}">{part}</Item>' for n, part in enumerate(parts, 1)])
 
     def _content(self, vr: str, value: bytes, characters: CharacterSet, place: str) -> str:
-        if not value:
-            return ""
         if vr in BINARY:
             return self._binary(value, place, self._inline_max)
         if vr in NUMBERS or vr == "AT":
@@ -195,6 +197,3 @@ def _escaped(text: str) -> str:
 
 def _replaced(match: re.Match[str]) -> str:
     return _ESCAPED.get(match[0], "\ufffd")
-
-
-_UTF_8: Final = _attribute(CHARACTER_SET, "CS", "", _values(["ISO_IR 192"]))
