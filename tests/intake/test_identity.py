@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hilum.core.jobs import Jobs
+from hilum.core.progress import job_here
 from hilum.imaging.archive import patients, query
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.identity import Patient
@@ -176,7 +176,7 @@ def test_one_study_under_two_patients_is_a_conflict_that_a_person_settles(
     keep = "arrived" if apart else "archived"
     with archive.database.transaction() as transaction:
         key, study = patients.settle(transaction, conflict["id"], keep)
-    with Jobs(archive.database).here("settle-conflict", "x", key, lambda _d, _t: None) as progress:
+    with job_here(archive.database, "settle-conflict", "x", key, lambda _d, _t: None) as progress:
         retake(archive, {"source": key, "study_instance_uid": study}, progress)
     (row,) = studies(archive)
     assert (row["patient_id"], row["num_instances"]) == ("OTHER" if apart else "P1", 2)
