@@ -17,8 +17,11 @@ import sqlalchemy as sa
 from hilum.core.database import Row, Table, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
+from hilum.imaging.archive.edit import keep_corrections
 from hilum.imaging.archive.models import Series, Study
-from hilum.imaging.archive.study_json import study_attributes
+from hilum.imaging.archive.people import tie_people
+from hilum.imaging.archive.sidecar import mark_studies
+from hilum.imaging.archive.study_json import keep_attributes
 from hilum.imaging.dicom.header import Header, Identity
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -212,15 +215,19 @@ class _Batch:
         for entry in entries:
             entry.above.study["patient_pk"] = patients[cast("str", entry.above.patient["key"])]
         rows = _distinct(entries, lambda e: e.study_uid, lambda e: e.above.study)
-        new = self.sql.rows(
-            _insert("study", tuple(rows[0]), "study_instance_uid") + " returning study_instance_uid", (_document(rows),)
-        )
-        self.written.new_studies.update(cast("str", row["study_instance_uid"]) for row in new)
-        found = self.sql.rows(
-            "select id, study_instance_uid from hilum.study where source_id = %s and study_instance_uid = any(%s) "
-            "order by study_instance_uid for no key update",
-            (self.source.id, [row["study_instance_uid"] for row in rows]),
-        )
+        found: list[Row] = []
+        while len(found) < len(rows):  # one that is deleted by now begins anew
+            new = self.sql.rows(
+                _insert("study", tuple(rows[0]), "study_instance_uid") + " returning study_instance_uid",
+                (_document(rows),),
+            )
+            self.written.new_studies.update(cast("str", row["study_instance_uid"]) for row in new)
+            found = self.sql.rows(
+                "select id, study_instance_uid from hilum.study "
+                "where source_id = %s and study_instance_uid = any(%s) and deleted_at is null "
+                "order by study_instance_uid for no key update",
+                (self.source.id, [row["study_instance_uid"] for row in rows]),
+            )
         return {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
 
     def _series(self, entries: list[_Entry], studies: dict[str, int]) -> dict[tuple[str, str], int]:
@@ -254,7 +261,7 @@ class _Batch:
         """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
         found = self.sql.rows(
             "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.study_id "
-            "from hilum.instance i where i.source_id = %s and i.sop_instance_uid = any(%s)",
+            "from hilum.instance i where i.source_id = %s and i.sop_instance_uid = any(%s) and i.deleted_at is null",
             (self.source.id, [entry.sop_uid for entry in entries]),
         )
         before = {cast("str", row["sop_instance_uid"]): row for row in found}
@@ -309,12 +316,10 @@ class _Batch:
             _STUDY_UPDATE,
             {"rows": _document(list(study_rows.values())), "rank": _MODALITY_RANK, "not_images": _NOT_IMAGES},
         )
-        self.sql.rows(
-            "insert into hilum.study_json (study_id, attributes) "
-            "select study_id, attributes from json_populate_recordset(null::hilum.study_json, %s) "
-            "on conflict (study_id) do update set attributes = excluded.attributes",
-            (_document([{"study_id": row["id"], "attributes": study_attributes(row)} for row in studies]),),
-        )
+        keep_corrections(self.sql, studies, study_rows)
+        tie_people(self.sql, self.source.id, studies)
+        keep_attributes(self.sql, studies)
+        mark_studies(self.sql, [cast("int", row["id"]) for row in studies])
 
     def _tell(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
         for entry in changed:

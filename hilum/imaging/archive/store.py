@@ -4,7 +4,7 @@ catalogued is set aside with its reason."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias, cast
@@ -20,9 +20,11 @@ from hilum.core.database import Database, Transaction
 from hilum.core.errors import NotFound, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
+from hilum.imaging.archive.delete import hold_objects
 from hilum.imaging.archive.describe import count_frames, object_key
 from hilum.imaging.archive.models import BundleFile, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
+from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
 from hilum.imaging.dicom.header import Header, Identity, NotDicom, Truncated, Unreadable, identity, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
@@ -174,9 +176,10 @@ class Batch:
         Written
             An outcome for each thing that was added, and what is new in the catalogue.
         """
-        self.group.commit()
         on_replace = self.archive.settings.on_replace
         with self.archive.database.transaction() as transaction:
+            hold_objects(transaction)
+            self.group.commit()
             written = catalogue.write(
                 transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace
             )
@@ -288,7 +291,7 @@ def store_bundle_files(
         How many files were given.
     """
     kept: list[tuple[_Aside, str]] = []
-    with archive.blobs.group() as group:
+    with archive.blobs.group() as group, ExitStack() as stack:
         for name, kind, chunks in files:
             item, digest = group.create(), blake3()
             for chunk in chunks:
@@ -298,14 +301,18 @@ def store_bundle_files(
             reason = "It came in a zip without any DICOM study."
             kept.append((_Aside(name, "no_study_in_bundle", reason, item.size, digest.hexdigest(), key, None), kind))
             item.finish(key)
+        transaction = stack.enter_context(archive.database.transaction())
+        hold_objects(transaction)
         group.commit()
-    with archive.database.transaction() as transaction:
         if not studies:
             _write_aside(transaction, source, "bundle", [file for file, _ in kept])
             return len(kept)
         owners = transaction.connection.scalars(
-            sa.select(Study.id).where(Study.source_id == source.id, Study.study_instance_uid.in_(studies))
+            sa.select(Study.id).where(
+                Study.source_id == source.id, Study.study_instance_uid.in_(studies), Study.deleted_at.is_(None)
+            )
         ).all()
+        mark_studies(transaction, owners)
         for owner in owners:
             for file, kind in kept:
                 values = {
