@@ -1,6 +1,6 @@
-"""Deletion of studies in two steps: a deleted study is hidden at once and can be restored within the grace; after it the
-rows go, and then the bytes that no other row uses. What was deleted and is stored again begins anew, beside the deleted
-one. Files that were indexed in place are never touched."""
+"""Deletion of studies in two steps: a deleted study is hidden at once and can be restored within the grace; after it
+the rows go, and then the bytes that no other row uses. What was deleted and is stored again begins anew, beside the
+deleted one. Files that were indexed in place are never touched."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final, LiteralString, cast
 
 import structlog
-from sqlalchemy.exc import IntegrityError
+from psycopg.errors import UniqueViolation
 
 from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Row, Transaction
@@ -85,8 +85,10 @@ def restore_study(database: Database, reference: str, source: str | None = None)
             sql.rows("update hilum.instance set deleted_at = null where study_id = %s", (row["id"],))
             mark_studies(sql, [cast("int", row["id"])])
             _tell(sql, RESTORED, row)
-    except IntegrityError as error:
-        raise Conflict("The study has been stored again since; delete that one first to have the old one back.") from error
+    except UniqueViolation as error:
+        raise Conflict(
+            "The study has been stored again since; delete that one first to have the old one back."
+        ) from error
     return cast("int", row["id"])
 
 

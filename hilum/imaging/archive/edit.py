@@ -82,7 +82,7 @@ def correct_study(
         row = _locked(sql, study_id)
         if version is not None and version != version_of(row):
             raise PreconditionFailed("The study has been changed since you read it: read it again.")
-        changed = [field for field, value in changes.items() if row[field] != value]
+        changed: list[Field] = [field for field, value in changes.items() if row[field] != value]
         for field in changed:
             _change(sql, row, field, changes[field], who)
         if changed:
@@ -235,9 +235,7 @@ def _lay_over(row: Row) -> None:
         if field == "modality":
             row["modalities"] = _exchanged(row["modalities"], over["file"], over["now"])
         elif field == "body_part":
-            row["body_parts"] = _exchanged(
-                row["body_parts"], body_part_word(over["file"]), body_part_word(over["now"])
-            )
+            row["body_parts"] = _exchanged(row["body_parts"], body_part_word(over["file"]), body_part_word(over["now"]))
 
 
 def _exchanged(values: object, old: str, new: str) -> list[str]:

@@ -85,7 +85,9 @@ class Study(Table):
 
     __tablename__ = "study"
     __table_args__ = (
-        sa.Index("study_uid", "study_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")),
+        sa.Index(
+            "study_uid", "study_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")
+        ),
         sa.Index("study_deleted", "deleted_at", postgresql_where=sa.text("deleted_at is not null")),
         sa.Index("study_corrected", "source_id", postgresql_where=sa.text("corrected <> '{}'")),
         sa.Index("study_physician", "physician_id"),
@@ -228,7 +230,9 @@ class Instance(Table):
 
     __tablename__ = "instance"
     __table_args__ = (
-        sa.Index("instance_uid", "sop_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")),
+        sa.Index(
+            "instance_uid", "sop_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")
+        ),
         sa.Index("instance_deleted", "sop_instance_uid", postgresql_where=sa.text("deleted_at is not null")),
         sa.Index("instance_series", "series_id"),
         sa.Index("instance_study", "study_id"),

@@ -36,7 +36,9 @@ class Study(Model):
     patient_sex: str
     person_id: int | None = Field(description="The OMOP person, once linked.")
     physician: str
+    physician_id: int | None
     facility: str
+    facility_id: int | None
     num_series: int
     num_instances: int
     num_images: int = Field(description="Frames, over all instances.")
@@ -47,6 +49,13 @@ class Study(Model):
     status_reason: str
     availability: Literal["local", "remote"]
     received_at: datetime
+
+
+class Corrected(Model):
+    """What a person made of a field."""
+
+    file: str = Field(description="What the files say.")
+    now: str
 
 
 class Series(Model):
@@ -104,6 +113,7 @@ class StudyDetail(Study):
     contrast_bolus_route: str
     bytes: int
     updated_at: datetime
+    corrected: dict[str, Corrected] = Field(description="Fields that a person corrected.")
     num_features: int
     dicomweb_url: str
     series: list[Series]

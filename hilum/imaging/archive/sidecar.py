@@ -1,7 +1,7 @@
-"""Records beside the objects: small JSON objects of what the objects alone do not tell - which source is called what, the
-way an instance came in, corrections, deletions, the names of bundle files, why something was set aside - so that
-``repair`` can make the catalogue again without it. Imports only mark a study; its record is written a moment later, by a
-worker or at the end of the command, under a name made of its content, and then the older one goes."""
+"""Records beside the objects: small JSON objects of what the objects alone do not tell - which source is called what,
+the way an instance came in, corrections, deletions, the names of bundle files, why something was set aside - so that
+``repair`` can make the catalogue again without it. Imports only mark a study; its record is written a moment later, by
+a worker or at the end of the command, under a name made of its content, and then the older one goes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, LiteralString, TypeAlias
@@ -10,7 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from hilum.core.blobs import Blobs
-from hilum.core.database import Database, Row, Transaction
+from hilum.core.database import Database, Transaction
 from hilum.core.errors import HilumError
 
 Record: TypeAlias = dict[str, object]
