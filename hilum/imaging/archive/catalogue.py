@@ -201,6 +201,19 @@ class _Batch:
         if changed:
             self._count(changed, replaced)
             self._tell(changed, replaced)
+        if self.written.refused:
+            self._drop_empty(studies, series)
+
+    def _drop_empty(self, studies: dict[str, int], series: dict[tuple[str, str], int]) -> None:
+        """Take back what was made for instances that have all been refused."""
+        new = [series[key] for key in self.written.new_series if key in series]
+        sql = "delete from hilum.series where id = any(%s) and num_instances = 0 returning id"
+        gone = {row["id"] for row in self.sql.rows(sql, (new,))}
+        self.written.new_series -= {key for key in series if series[key] in gone}
+        new = [studies[uid] for uid in self.written.new_studies if uid in studies]
+        sql = "delete from hilum.study where id = any(%s) and num_instances = 0 returning id"
+        gone = {row["id"] for row in self.sql.rows(sql, (new,))}
+        self.written.new_studies -= {uid for uid in studies if studies[uid] in gone}
 
     def _patients(self, entries: list[_Entry]) -> dict[str, int]:
         rows = _distinct(entries, lambda e: e.above.patient["key"], lambda e: e.above.patient)

@@ -30,6 +30,12 @@ def hold_objects(sql: Transaction) -> None:
     sql.rows("select pg_advisory_xact_lock_shared(%s)", (_OBJECTS_LOCK,))
 
 
+def stop_writers(sql: Transaction) -> None:
+    """Wait for the writers that hold objects, and let no new one begin until this transaction ends: now every object
+    that is there by right has its row."""
+    sql.rows("select pg_advisory_xact_lock(%s)", (_OBJECTS_LOCK,))
+
+
 def delete_study(database: Database, study_id: int, who: str) -> None:
     """Hide a study from all lists and addresses; its bytes stay until the grace has passed.
 
@@ -173,8 +179,7 @@ def _remove_doomed(database: Database, blobs: Blobs) -> int:
     removed = 0
     while True:
         with database.transaction() as sql:
-            # Writers hold this lock shared from before their objects appear until their rows do.
-            sql.rows("select pg_advisory_xact_lock(%s)", (_OBJECTS_LOCK,))
+            stop_writers(sql)
             doomed = sql.rows(_UNUSED, {"limit": _AT_ONCE})
             removed += blobs.delete([str(row["key"]) for row in doomed if not row["used"]])
             sql.rows("delete from hilum.doomed_object where key = any(%s)", ([row["key"] for row in doomed],))

@@ -189,6 +189,26 @@ def keep_corrections(sql: Transaction, studies: Sequence[Row], given: Mapping[ob
     _write(sql, changed)
 
 
+def bring_back_corrections(
+    sql: Transaction, study_id: int, corrected: Mapping[str, Mapping[str, str]], corrections: Sequence[Row]
+) -> None:
+    """Lay recorded corrections over a study that was made again from its files, with their history."""
+    numbers: dict[object, object] = {None: None}
+    for each in corrections:
+        values = [each[name] for name in ("field", "old", "new", "of_file", "made_by", "made_at")]
+        (made,) = sql.rows(
+            "insert into hilum.correction (study_id, undoes, field, old, new, of_file, made_by, made_at) "
+            "values (%s, %s, %s, %s, %s, %s, %s, %s) returning id",
+            (study_id, numbers.get(each["undoes"]), *values),
+        )
+        numbers[each["id"]] = made["id"]
+    row = _locked(sql, study_id)
+    row["corrected"] = {field: dict(over) for field, over in corrected.items() if field in FIELDS}
+    _lay_over(row)
+    _write(sql, [row])
+    keep_attributes(sql, [row])
+
+
 def _locked(sql: Transaction, study_id: int) -> Row:
     found = sql.rows(
         "select *, (select key from hilum.source where id = source_id) as source_key from hilum.study "

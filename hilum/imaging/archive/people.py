@@ -2,7 +2,7 @@
 accents or points alone are one; a person may rename one or merge it into another, and every such change is kept.
 Studies keep the name that they show; here it is brought up to date."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, LiteralString, TypeAlias, cast
 
 import sqlalchemy as sa
@@ -134,6 +134,43 @@ def merge(database: Database, kind: Kind, number: int, into: int | None, who: st
         _show(sql, kind, number if new is None else new)
 
 
+def bring_back_people(
+    sql: Transaction,
+    kind: Kind,
+    source_id: int,
+    people: Sequence[Mapping[str, object]],
+    changes: Sequence[Mapping[str, object]],
+) -> int:
+    """Make again what a record tells of changed physicians or facilities; none when the catalogue has any of them.
+
+    Returns
+    -------
+    int
+        How many were made.
+    """
+    if not people or sql.rows(_ANY[kind], (source_id,)):
+        return 0
+    numbers: dict[object, object] = {"": ""}
+    for person in people:
+        values = (source_id, person["key"], person["name"], person["renamed"])
+        numbers[str(person["id"])] = sql.rows(_AGAIN[kind], values)[0]["id"]
+    for person in people:
+        if person["merged_into"] is not None:
+            values = {"key": person["merged_into"], "id": numbers[str(person["id"])], "source": source_id}
+            sql.rows(_MERGE_AGAIN[kind], values)
+    for change in changes:
+        old, new = str(change["old"]), str(change["new"])
+        if change["field"] == "merged_into":
+            old, new = str(numbers.get(old, old)), str(numbers.get(new, new))
+        sql.rows(
+            "insert into hilum.name_change (source_id, kind, named_id, field, old, new, made_by, made_at) "
+            "values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (source_id, kind, numbers[str(change["named_id"])], change["field"], old, new, change["made_by"],
+             change["made_at"]),
+        )  # fmt: skip
+    return len(people)
+
+
 def _locked(sql: Transaction, kind: Kind, number: int) -> Row:
     found = sql.rows(_LOCK[kind], (number,))
     if not found:
@@ -176,6 +213,12 @@ def _each(statement: LiteralString) -> dict[Kind, LiteralString]:
 
 
 _LOCK: Final = _each("select * from hilum.KIND where id = %s for update")
+_ANY: Final = _each("select id from hilum.KIND where source_id = %s limit 1")
+_AGAIN: Final = _each("insert into hilum.KIND (source_id, key, name, renamed) values (%s, %s, %s, %s) returning id")
+_MERGE_AGAIN: Final = _each(
+    "update hilum.KIND set merged_into = (select id from hilum.KIND where source_id = %(source)s and key = %(key)s) "
+    "where id = %(id)s"
+)
 _RENAME: Final = _each("update hilum.KIND set name = %s, renamed = true where id = %s")
 _MERGE: Final = _each("update hilum.KIND set merged_into = %(into)s where id = %(id)s or merged_into = %(id)s")
 _MAKE: Final = _each(

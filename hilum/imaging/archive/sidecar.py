@@ -66,19 +66,22 @@ def record_changes(database: Database, blobs: Blobs, *, quiet_seconds: float = 5
 
 def read_records(blobs: Blobs, folder: str) -> Iterator[tuple[str, Record]]:
     """The records of a folder (a source, a study, ``set-aside``) with their keys; damaged ones are passed over."""
-    for key, size in blobs.list(f"{folder}/{RECORDS}"):
-        if size > MAX_RECORD:
-            continue
-        data = blobs.read(key, 0, size)
-        name = key.rpartition("/")[2].partition(".")[0].rpartition("-")[2]
-        if blake3(data).hexdigest()[:32] != name:
-            continue
-        try:
-            record = msgspec.json.decode(data, type=dict[str, object])
-        except msgspec.DecodeError:
-            continue
-        if record.get("format") == FORMAT:
+    for key, _ in blobs.list(f"{folder}/{RECORDS}"):
+        record = read_record(blobs, key)
+        if record is not None:
             yield key, record
+
+
+def read_record(blobs: Blobs, key: str) -> Record | None:
+    """One record; None when it is damaged or of a kind that this version does not know."""
+    size = blobs.size(key)
+    if size > MAX_RECORD:
+        return None
+    data = blobs.read(key, 0, size)
+    if blake3(data).hexdigest()[:32] != key.rpartition("/")[2].partition(".")[0].rpartition("-")[2]:
+        return None
+    record = msgspec.json.decode(data, type=dict[str, object])
+    return record if record.get("format") == FORMAT else None
 
 
 def _record_studies(database: Database, blobs: Blobs, quiet_seconds: float) -> int:
@@ -116,7 +119,7 @@ def _record_set_aside(database: Database, blobs: Blobs) -> int:
     with database.transaction() as sql:
         rows = sql.rows(
             "select a.*, s.key as source from hilum.set_aside a join hilum.source s on s.id = a.source_id "
-            "where not recorded and a.source_id = (select source_id from hilum.set_aside where not recorded limit 1) "
+            "where not a.recorded and a.source_id = (select source_id from hilum.set_aside where not recorded limit 1) "
             "order by a.id limit %s",
             (_AT_ONCE,),
         )

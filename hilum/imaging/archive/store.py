@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from hilum.core.blobs import BlobGroup, BlobItem, Blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import NotFound, TooLarge
+from hilum.core.errors import HilumError, NotFound, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.delete import hold_objects
@@ -36,6 +36,12 @@ _UNKNOWN_SIZE: Final = 1 << 62
 _Reader: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 
 _crc32 = cast("Callable[[bytes, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
+
+
+class Damaged(HilumError):
+    """Stored bytes are not what they were."""
+
+    title = "Damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,27 @@ class Batch:
                     path=path, path_mtime_ns=mtime_ns,
                 )
             )  # fmt: skip
+
+    def adopt(self, key: str) -> None:
+        """Take one instance that is an object already, under the key that it has.
+
+        Raises
+        ------
+        Damaged
+            Its bytes are not those that its key names.
+        NotDicom, Unreadable
+            It cannot be catalogued.
+        """
+        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken.take(self.archive.blobs.stream(key))
+        if taken.digest != key.rpartition("/")[2].partition(".")[0]:
+            raise Damaged("The object's bytes are not those that its name tells.")
+        reader = partial(self.archive.blobs.open, key)
+        header = taken.header(reader)
+        known, frames, offsets = _examine(header, taken.size, reader)
+        self._arrivals.append(
+            Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
+        )
 
     def commit(self) -> Written:
         """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
