@@ -15,7 +15,7 @@ from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.repair import repair
 from hilum.imaging.archive.sidecar import record_changes
 from hilum.imaging.archive.sources import add_source
-from hilum.imaging.archive.store import Archive, store_bundle_files
+from hilum.imaging.archive.store import Archive, Batch, store_bundle_files
 from tests.archive.test_store import states, store, study_row
 from tests.make import ct, uid
 
@@ -174,6 +174,32 @@ def test_the_catalogue_comes_back_from_the_objects_alone(mixed: Archive, source:
     assert repair(mixed).lost == []
     again = snapshot(mixed)
     assert [part for part, rows in before.items() if part != "deletions" and again[part] != rows] == []
+
+
+def test_a_repair_that_was_stopped_in_a_study_goes_on_where_it_stopped(
+    archive: Archive, source: SourceRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(archive, source, ct(1, 1, 1), ct(1, 1, 2), origin="stow")
+    store(archive, source, ct(1, 1, 3), ct(1, 1, 4), origin="upload")
+    edit.correct_study(archive.database, study_row(archive, uid(1))["id"], {"modality": "MR"}, "ann")
+    record(archive)
+    before = snapshot(archive)
+    drop_catalogue(archive)
+    adopted: list[str] = []
+    adopt = Batch.adopt
+
+    def stop(batch: Batch, key: str) -> None:
+        if len(adopted) == 3:
+            raise KeyboardInterrupt
+        adopted.append(key)
+        adopt(batch, key)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Batch, "adopt", stop)
+        repair(archive)
+    assert study_row(archive, uid(1))["num_instances"] == 2
+    assert repair(archive).lost == []
+    assert snapshot(archive) == before
 
 
 def test_without_records_the_instances_come_back_and_what_is_lost_is_listed(mixed: Archive) -> None:

@@ -30,9 +30,10 @@ MEANING: Final[dict[Kind, str]] = {
     "changed": "A file that was indexed in place is gone or has changed.",
     "orphan": "An object that no row of the catalogue names.",
 }
-# First components of keys that hold no source: pictures made anew, uploads on their way, what was moved out of the way.
+# First components of keys that hold no source: pictures made anew, uploads on their way, what was moved out of the way,
+# and what the doctor tries.
 DAMAGED: Final = "_damaged"
-AREAS: Final = frozenset(("thumbnails", "uploads", DAMAGED))
+AREAS: Final = frozenset(("thumbnails", "uploads", "_doctor", DAMAGED))
 EXAMPLES: Final = 1000
 _PAGE: Final = 2000
 

@@ -4,6 +4,7 @@ is offered the earlier correction. The catalogue's writer asks here that later a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -194,7 +195,12 @@ def bring_back_corrections(
 ) -> None:
     """Lay recorded corrections over a study that was made again from its files, with their history."""
     numbers: dict[object, object] = {None: None}
+    known = {
+        row["made_at"] for row in sql.rows("select made_at from hilum.correction where study_id = %s", (study_id,))
+    }
     for each in corrections:
+        if datetime.fromisoformat(str(each["made_at"])) in known:
+            continue
         values = [each[name] for name in ("field", "old", "new", "of_file", "made_by", "made_at")]
         (made,) = sql.rows(
             "insert into hilum.correction (study_id, undoes, field, old, new, of_file, made_by, made_at) "

@@ -5,6 +5,7 @@ Damaged objects are moved out of the way, never deleted. It may be stopped and r
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, LiteralString, cast
 
@@ -39,6 +40,21 @@ class Repaired:
         """Count something that was done."""
         self.counts[name] = self.counts.get(name, 0) + by
 
+    def as_json(self, seconds: float) -> dict[str, object]:
+        """All of it as a document."""
+        report = self.report
+        return {
+            "files": report.files,
+            "objects": report.objects,
+            "bytes": report.bytes,
+            "seconds": round(seconds, 3),
+            "files_per_second": round(report.files / seconds, 1) if seconds else None,
+            "found": report.found,
+            "findings": [{"kind": each.kind, "what": each.what} for each in report.findings],
+            "repaired": {name: count for name, count in self.counts.items() if count},
+            "lost": self.lost,
+        }
+
 
 @dataclass(slots=True)
 class _Folders:
@@ -49,10 +65,14 @@ class _Folders:
     studies: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     sources: set[str] = field(default_factory=set[str])
     beside: set[str] = field(default_factory=set[str])
+    unplaced: list[str] = field(default_factory=list[str])
 
     def take(self, key: str, *, orphan: bool) -> None:
         parts = key.split("/")
-        if len(parts) < 3 or parts[0] in AREAS:
+        if parts[0] in AREAS:
+            return
+        if len(parts) < 3:
+            self.unplaced.append(key)
             return
         self.sources.add(parts[0])
         if parts[1] in (SET_ASIDE, BUNDLES):
@@ -95,6 +115,7 @@ def repair(archive: Archive, *, source: str | None = None, step: Step = lambda _
 
     report = check(archive.database, archive.blobs, source=source, step=step, told=told, listed=listed)
     done = Repaired(report)
+    done.lost.extend(f"{key}: no object of Hilum's has such a name" for key in folders.unplaced)
     for key in damaged:
         _move_aside(archive.blobs, key, done)
     sources = {key: _bring_back_source(archive, key, done) for key in sorted(folders.sources)}
@@ -113,18 +134,19 @@ def _bring_back_studies(
 ) -> None:
     """First what records tell, in the order of the ids that the studies had; then what no record tells of.
 
-    A study that the catalogue knows is not changed by its record, which may be older.
+    A study that the catalogue knows is not changed by its record, which may be older, unless instances of it are
+    missing from the catalogue.
     """
     known: dict[tuple[str, str], bool] = {}
     total = len(folders.records) + len(folders.studies)
     for number, (_, key) in enumerate(sorted(folders.records), start=1):
         source, name = key.split("/")[:2]
-        record = read_record(archive.blobs, key)
-        if record is not None:
-            study = _Study(archive, sources[source], name, done)
-            if (source, name) not in known:
-                known[source, name] = study.is_known()
-            if not known[source, name]:
+        study = _Study(archive, sources[source], name, done)
+        if (source, name) not in known:
+            known[source, name] = study.is_known()
+        if not known[source, name] or (source, name) in folders.studies:
+            record = read_record(archive.blobs, key)
+            if record is not None and not (known[source, name] and study.is_finished(record)):
                 study.from_record(record)
         step(number, total, "Cataloguing studies")
     for number, (source, name) in enumerate(sorted(folders.studies), start=len(folders.records) + 1):
@@ -249,9 +271,13 @@ class _Study:
         self.source = source
         self.study = study
         self.done = done
-        self.objects = {
+
+    @cached_property
+    def objects(self) -> dict[str, str]:
+        """Keys of the objects by their digest."""
+        return {
             key.rpartition("/")[2].partition(".")[0]: key
-            for key, _ in archive.blobs.list(f"{source.key}/{study}")
+            for key, _ in self.archive.blobs.list(f"{self.source.key}/{self.study}")
             if f"/{RECORDS}/" not in key
         }
 
@@ -281,8 +307,8 @@ class _Study:
         for each in arrived:
             if each.path is None and each.digest not in self.objects:
                 self.done.lost.append(f"{self.source.key}/{self.study}/{each.digest}: its bytes")
-        self._catalogue(arrived)
-        with self.archive.database.transaction() as sql:
+
+        def tell(sql: Transaction) -> None:
             found = sql.rows(
                 "select id from hilum.study where source_id = %s and study_instance_uid = %s and deleted_at is null",
                 (self.source.id, self.study),
@@ -291,13 +317,22 @@ class _Study:
                 self._apply(sql, cast("int", found[0]["id"]), record, arrived)
                 self.done.count("studies")
 
-    def _catalogue(self, arrived: Sequence[_Arrived]) -> None:
-        for run in _runs(arrived):
+        self._catalogue(arrived, tell)
+
+    def is_finished(self, record: Record) -> bool:
+        """Whether all objects that a record tells of have a row, unlike in a study that a repair was stopped in."""
+        keys = [self.objects[each.digest] for each in _arrivals(record) if each.digest in self.objects]
+        return not any(find_orphans(self.archive.database, chunk) for chunk in chunks(keys, _BATCH))
+
+    def _catalogue(self, arrived: Sequence[_Arrived], last: Callable[[Transaction], None] | None = None) -> None:
+        """Catalogue arrivals in batches; the last one's transaction ends with ``last``."""
+        runs = list(_runs(arrived))
+        for number, run in enumerate(runs, start=1):
             with self.archive.batch(self.source, run[0].origin) as batch:
                 for each in run:
                     self._take(batch, each)
-                if len(batch):
-                    batch.commit()
+                if len(batch) or number == len(runs):
+                    batch.commit(last if number == len(runs) else None)
                     self.done.count("instances", len(batch))
 
     def _take(self, batch: Batch, each: _Arrived) -> None:
@@ -349,7 +384,8 @@ class _Study:
         sql.rows("update hilum.instance set deleted_at = %(at)s::timestamptz where study_id = %(id)s", values)
         sql.rows(
             "insert into hilum.deletion (source_id, study_id, study_instance_uid, made_by, made_at) "
-            "values (%(source)s, %(id)s, %(uid)s, %(who)s, %(at)s::timestamptz)",
+            "select %(source)s, %(id)s, %(uid)s, %(who)s, %(at)s::timestamptz where not exists "
+            "(select from hilum.deletion where study_id = %(id)s and restored_at is null)",
             values,
         )
         self.done.count("deletions")

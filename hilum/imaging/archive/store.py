@@ -195,8 +195,13 @@ class Batch:
             Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
         )
 
-    def commit(self) -> Written:
+    def commit(self, also: Callable[[Transaction], None] | None = None) -> Written:
         """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
+
+        Parameters
+        ----------
+        also
+            Does something more in the same transaction.
 
         Returns
         -------
@@ -215,6 +220,8 @@ class Batch:
                 for arrival, code, reason in written.refused
             ]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
+            if also:
+                also(transaction)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
 
