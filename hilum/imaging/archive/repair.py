@@ -304,6 +304,8 @@ class _Study:
     def from_record(self, record: Record) -> None:
         """Catalogue a study as its record tells."""
         arrived = list(_arrivals(record))
+        if record["deleted_at"] is not None and not any(each.digest in self.objects for each in arrived):
+            return  # its grace passed while the record was being written
         for each in arrived:
             if each.path is None and each.digest not in self.objects:
                 self.done.lost.append(f"{self.source.key}/{self.study}/{each.digest}: its bytes")
