@@ -41,16 +41,17 @@ def _text(value: str) -> str:
     return value
 
 
-Code: TypeAlias = Annotated[str, Field(max_length=16), AfterValidator(_code)]
+# What is left out is told by its absence; a default would stand in the description as if it were sent.
+Code: TypeAlias = Annotated[str, Field(max_length=16, default_factory=str), AfterValidator(_code)]
 
 
 class StudyChange(Model):
     """Fields of a study to correct; one that is left out stays as it is, an empty text empties it."""
 
-    modality: Code = ""
-    body_part: Code = ""
-    study_description: Annotated[str, Field(max_length=64), AfterValidator(_text)] = ""
-    accession_number: Annotated[str, Field(max_length=16), AfterValidator(_text)] = ""
+    modality: Code
+    body_part: Code
+    study_description: Annotated[str, Field(max_length=64, default_factory=str), AfterValidator(_text)]
+    accession_number: Annotated[str, Field(max_length=16, default_factory=str), AfterValidator(_text)]
 
 
 class Correction(Model):
@@ -91,8 +92,8 @@ class Person(Model):
 class PersonChange(Model):
     """A new name, or which other one it really is; null makes it one of its own again."""
 
-    name: Annotated[str, Field(max_length=200), AfterValidator(_text)] = ""
-    merged_into: int | None = None
+    name: Annotated[str, Field(max_length=200, default_factory=str), AfterValidator(_text)]
+    merged_into: Annotated[int | None, Field(default_factory=lambda: None)]
 
 
 class NameChange(Model):

@@ -1609,11 +1609,8 @@ export interface components {
         PersonChange: {
             /** Merged Into */
             merged_into?: number | null;
-            /**
-             * Name
-             * @default
-             */
-            name: string;
+            /** Name */
+            name?: string;
         };
         /**
          * Problem
@@ -1883,26 +1880,14 @@ export interface components {
          * @description Fields of a study to correct; one that is left out stays as it is, an empty text empties it.
          */
         StudyChange: {
-            /**
-             * Accession Number
-             * @default
-             */
-            accession_number: string;
-            /**
-             * Body Part
-             * @default
-             */
-            body_part: string;
-            /**
-             * Modality
-             * @default
-             */
-            modality: string;
-            /**
-             * Study Description
-             * @default
-             */
-            study_description: string;
+            /** Accession Number */
+            accession_number?: string;
+            /** Body Part */
+            body_part?: string;
+            /** Modality */
+            modality?: string;
+            /** Study Description */
+            study_description?: string;
         };
         /**
          * StudyDetail
