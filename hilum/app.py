@@ -17,6 +17,7 @@ from hilum.core.config import Settings
 from hilum.core.errors import HilumError
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
+from hilum.imaging.archive import curation as curation_routes
 from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
@@ -63,6 +64,7 @@ def _routed() -> FastAPI:
     app.include_router(archive_routes.router)
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
+    app.include_router(curation_routes.router)
     for router in dicomweb_routes.routers:
         app.include_router(router)
     _add_service_routes(app)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from hilum.core.config import Settings, explain_settings, load_settings
 from hilum.core.errors import HilumError, Invalid
 from hilum.core.log import configure_logging
 from hilum.core.supervise import exit_on_signals
+
+if TYPE_CHECKING:
+    from hilum.imaging.archive.repair import Repaired
 
 app = typer.Typer(
     name="hilum",
@@ -44,6 +47,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+# Of findings so many are printed; --json has more.
+_SHOWN = 20
 
 
 def main() -> None:
@@ -223,6 +229,84 @@ def watch(
             out.print(f"Watching {inbox}  (Ctrl+C stops it)", markup=False, highlight=False, soft_wrap=True)
 
     run_watch(settings, inbox, ready, settle)
+
+
+@app.command("check")
+def check_archive(
+    data: Data = None,
+    source: Annotated[str | None, typer.Option("--source", help="Key of the source to check.  [default: all]")] = None,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Catalogue anew what is missing, and move damaged objects aside.")
+    ] = False,
+    sizes: Annotated[bool, typer.Option("--sizes", help="Compare sizes alone, and read no file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the catalogue against the objects: every row has its bytes, every object a row."""
+    settings = _settings(data)
+    from hilum.core.blobs import open_blobs
+    from hilum.core.database import open_database
+    from hilum.imaging.archive.check import check
+    from hilum.imaging.archive.repair import Repaired, repair
+    from hilum.imaging.archive.store import Archive
+
+    begin = time.monotonic()
+    with open_database(settings, pool_size=3) as database, _bar("Checking", hidden=as_json) as bar:
+        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        archive = Archive(database, blobs, settings)
+        if source is not None and not mend:
+            archive.source(source)
+        if mend:
+            done = repair(archive, source=source, step=bar)
+        else:
+            done = Repaired(check(database, blobs, source=source, digests=not sizes, step=bar))
+    seconds = time.monotonic() - begin
+    if as_json:
+        print(json.dumps(done.as_json(seconds)))  # noqa: T201
+    else:
+        _print_check(done, seconds)
+    left = [kind for kind in done.report.found if not (mend and kind == "orphan")]
+    raise typer.Exit(1 if done.lost or left else 0)
+
+
+def _print_check(done: "Repaired", seconds: float) -> None:
+    from hilum.imaging.archive.check import MEANING
+
+    report = done.report
+    rate = f"{report.files / seconds:,.0f} files/s" if seconds > 0 else ""
+    out.print(
+        f"{report.files:,} files and {report.objects:,} objects checked in {seconds:.1f} s ({rate})", markup=False
+    )
+    for kind, count in report.found.items():
+        out.print(f"{count:,} x {MEANING[kind]}", markup=False, highlight=False, soft_wrap=True)
+        for finding in [each for each in report.findings if each.kind == kind][:_SHOWN]:
+            out.print(f"    {finding.what}", markup=False, highlight=False, soft_wrap=True, style="dim")
+    if not report.found:
+        out.print("Nothing is missing, damaged or left over.")
+    for name, count in done.counts.items():
+        if count:
+            out.print(f"{count:,} {name.replace('_', ' ')} brought back", markup=False, highlight=False)
+    if done.lost:
+        out.print(f"{len(done.lost):,} x lost or to be looked at:", markup=False, highlight=False)
+    for line in done.lost[:_SHOWN]:
+        out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True, style="dim")
+
+
+@app.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Try everything that Hilum needs here, and tell of each part whether it works."""
+    settings = _settings(data)
+    from hilum.doctor import Finding, examine
+
+    findings: list[Finding] = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not as_json:
+            mark = "[green]works[/green]" if finding.works else "[red]fails[/red]"
+            out.print(f"{mark}  {finding.name:<20} ", end="", highlight=False)
+            out.print(finding.text, markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps([{"name": f.name, "works": f.works, "text": f.text} for f in findings]))  # noqa: T201
+    raise typer.Exit(0 if all(finding.works for finding in findings) else 1)
 
 
 def _print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seconds: float) -> None:

@@ -7,6 +7,7 @@ from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.jobs import Jobs
+from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake import tasks as intake_tasks
 
@@ -25,5 +26,6 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     """Put the rooms together and teach the process their jobs."""
     blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
     archive = Archive(database, blobs, settings)
+    archive_tasks.register(jobs, archive)
     intake_tasks.register(jobs, archive)
     return Services(settings, database, archive, jobs)

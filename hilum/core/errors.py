@@ -77,3 +77,10 @@ class InUse(HilumError):
 
     status = 409
     title = "Already in use"
+
+
+class PreconditionFailed(HilumError):
+    """What was to be changed is no longer what the client has seen."""
+
+    status = 412
+    title = "Changed in the meantime"

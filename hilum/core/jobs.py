@@ -50,6 +50,28 @@ class Jobs:
         """Teach this process a kind of job."""
         self._kinds[kind] = run
 
+    def every(self, cron: str, name: str, run: Callable[[], object]) -> None:
+        """Run something every so often in one of the workers, whichever is free; it shows no job.
+
+        Parameters
+        ----------
+        cron
+            When: minute, hour, day, month, weekday, and seconds as a sixth.
+        name
+            What it is called in the queue.
+        run
+            Does it; what it raises is logged, and the next time comes all the same.
+        """
+
+        def task(timestamp: int) -> None:
+            del timestamp
+            try:
+                run()
+            except Exception:
+                log.exception("jobs.every.failed", name=name)
+
+        self.queue.periodic(cron=cron)(self.queue.task(name=name, queueing_lock=name)(task))
+
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.
 

@@ -27,9 +27,12 @@ _seconds = Histogram(
 )
 
 _HELD: Final = {
-    "hilum_studies": ("Studies archived.", "select count(*) from hilum.study"),
-    "hilum_instances": ("Instances archived.", "select coalesce(sum(num_instances), 0) from hilum.study"),
-    "hilum_bytes": ("Bytes archived.", "select coalesce(sum(bytes), 0) from hilum.study"),
+    "hilum_studies": ("Studies archived.", "select count(*) from hilum.study where deleted_at is null"),
+    "hilum_instances": (
+        "Instances archived.",
+        "select coalesce(sum(num_instances), 0) from hilum.study where deleted_at is null",
+    ),
+    "hilum_bytes": ("Bytes archived.", "select coalesce(sum(bytes), 0) from hilum.study where deleted_at is null"),
     "hilum_set_aside": ("Files set aside.", "select count(*) from hilum.set_aside"),
     "hilum_jobs_waiting": (
         "Jobs queued or running.",

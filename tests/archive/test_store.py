@@ -94,6 +94,9 @@ def test_an_instance_of_another_study_under_the_same_uid_is_set_aside(archive: A
     store(archive, source, ct(1))
     written = store(archive, source, ct(2, SOPInstanceUID=uid(1, 1, 1)))
     assert [o.code for o in written.outcomes] == ["sop_instance_uid_taken"]
+    assert written.new_studies == set()
+    with archive.database.connect() as connection:
+        assert query.list_studies(connection, StudyFilter())[1] == 1
     assert study_row(archive, uid(1))["num_instances"] == 1
 
 

@@ -18,10 +18,13 @@ import sqlalchemy as sa
 from hilum.core.database import Row, Table, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
+from hilum.imaging.archive.edit import keep_corrections
 from hilum.imaging.archive.identity import Known, Patient, patient_of
 from hilum.imaging.archive.models import Series, Study
 from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
-from hilum.imaging.archive.study_json import study_attributes
+from hilum.imaging.archive.people import tie_people
+from hilum.imaging.archive.sidecar import mark_studies
+from hilum.imaging.archive.study_json import keep_attributes
 from hilum.imaging.dicom.header import Header, Identity
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -272,18 +275,20 @@ class _Batch:
         for entry in speakers.values():
             entry.above.study["patient_pk"] = patients[cast("str", entry.above.patient["key"])]
         rows = [speakers[uid].above.study for uid in sorted(speakers)]
-        new = self.sql.rows(
-            _insert("study", tuple(rows[0]), "study_instance_uid") + " returning id, study_instance_uid",
-            (_document(rows),),
-        )
-        self.new_studies = {cast("int", row["id"]): cast("str", row["study_instance_uid"]) for row in new}
-        found = self.sql.rows(
-            "select s.id, s.study_instance_uid, s.patient_pk, s.patient_id, p.issuer_of_patient_id "
-            "from hilum.study s join hilum.patient p on p.id = s.patient_pk "
-            "where s.source_id = %s and s.study_instance_uid = any(%s) "
-            "order by s.study_instance_uid for no key update of s",
-            (self.source.id, list(speakers)),
-        )
+        found: list[Row] = []
+        while len(found) < len(rows):  # one that is deleted by now begins anew
+            new = self.sql.rows(
+                _insert("study", tuple(rows[0]), "study_instance_uid") + " returning id, study_instance_uid",
+                (_document(rows),),
+            )
+            self.new_studies |= {cast("int", row["id"]): cast("str", row["study_instance_uid"]) for row in new}
+            found = self.sql.rows(
+                "select s.id, s.study_instance_uid, s.patient_pk, s.patient_id, p.issuer_of_patient_id "
+                "from hilum.study s join hilum.patient p on p.id = s.patient_pk "
+                "where s.source_id = %s and s.study_instance_uid = any(%s) and s.deleted_at is null "
+                "order by s.study_instance_uid for no key update of s",
+                (self.source.id, list(speakers)),
+            )
         whose = {cast("str", row["study_instance_uid"]): self._owner(row, speakers) for row in found}
         ids = {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
         return ids, [entry for entry in entries if self._admit(entry, whose[entry.study_uid])]
@@ -298,6 +303,7 @@ class _Batch:
             move(self.sql, study_id, given)
         if self.chosen and self.chosen.person_id is not None:
             self.sql.rows("update hilum.study set person_id = %s where id = %s", (self.chosen.person_id, study_id))
+            mark_studies(self.sql, [study_id])
         if not archived:
             self.written.quarantined.add(uid)
         return archived
@@ -360,7 +366,7 @@ class _Batch:
             "array(select digest from hilum.replaced_instance r where r.instance_id = i.id) as earlier "
             "from hilum.instance i "
             "join hilum.study st on st.id = i.study_id join hilum.series se on se.id = i.series_id "
-            "where i.source_id = %s and i.sop_instance_uid = any(%s)",
+            "where i.source_id = %s and i.sop_instance_uid = any(%s) and i.deleted_at is null",
             (self.source.id, [entry.sop_uid for entry in entries]),
         )
         before = {cast("str", row["sop_instance_uid"]): row for row in found}
@@ -439,12 +445,10 @@ class _Batch:
             _STUDY_UPDATE,
             {"rows": _document(list(study_rows.values())), "rank": _MODALITY_RANK, "not_images": _NOT_IMAGES},
         )
-        self.sql.rows(
-            "insert into hilum.study_json (study_id, attributes) "
-            "select study_id, attributes from json_populate_recordset(null::hilum.study_json, %s) "
-            "on conflict (study_id) do update set attributes = excluded.attributes",
-            (_document([{"study_id": row["id"], "attributes": study_attributes(row)} for row in studies]),),
-        )
+        keep_corrections(self.sql, studies, study_rows)
+        tie_people(self.sql, self.source.id, studies)
+        keep_attributes(self.sql, studies)
+        mark_studies(self.sql, [cast("int", row["id"]) for row in studies])
 
     def _tell(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
         for entry in changed:

@@ -114,6 +114,18 @@ def identify(header: Header, digest: str, source: str, place: Place | None) -> K
     return Known(found, not study, not series, not instance)
 
 
+def identify_in(header: Header, digest: str, source: str, study: str, series: str) -> Known:
+    """The identity of an instance whose object lies in the folder of a study and series; errors as for ``identify``."""
+    found = identify(header, digest, source, Place(study, series))
+    said = found.identity
+    return Known(
+        Identity(study, series, said.sop_instance_uid, said.sop_class_uid),
+        found.study_derived or said.study_instance_uid != study,
+        found.series_derived or said.series_instance_uid != series,
+        found.instance_derived,
+    )
+
+
 def _text(header: Header, keyword: str) -> str:
     return header.text(keyword).replace("\0", "").strip()
 

@@ -5,7 +5,7 @@ from datetime import date, datetime, time
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hilum.core.database import Table
@@ -24,6 +24,8 @@ _SEARCHED = (
     "patient_id",
     "modality",
     "study_instance_uid",
+    "patient_name_dicom",
+    "referring_physician_dicom",
 )
 
 
@@ -51,6 +53,10 @@ def _owner(table: str) -> Mapped[int]:
     return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="CASCADE"))
 
 
+def _named(table: str) -> Mapped[int | None]:
+    return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="SET NULL"))
+
+
 class Source(Table):
     """One data source, with studies of its own."""
 
@@ -60,6 +66,7 @@ class Source(Table):
     key: Mapped[str] = mapped_column(TEXT, unique=True)
     name: Mapped[str] = _text()
     created_at: Mapped[datetime] = _now()
+    recorded: Mapped[bool] = mapped_column(server_default="false")
 
 
 class Patient(Table):
@@ -84,7 +91,14 @@ class Study(Table):
 
     __tablename__ = "study"
     __table_args__ = (
-        sa.UniqueConstraint("study_instance_uid", "source_id"),
+        sa.Index(
+            "study_uid", "study_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")
+        ),
+        sa.Index("study_any_uid", "study_instance_uid"),
+        sa.Index("study_deleted", "deleted_at", postgresql_where=sa.text("deleted_at is not null")),
+        sa.Index("study_corrected", "source_id", postgresql_where=sa.text("corrected <> '{}'")),
+        sa.Index("study_physician", "physician_id"),
+        sa.Index("study_facility", "facility_id"),
         sa.Index("study_date_order", sa.text("study_date desc nulls last"), sa.text("id desc")),
         sa.Index("study_received_order", sa.text("received_at desc"), sa.text("id desc")),
         sa.Index("study_search", "search", postgresql_using="gin", postgresql_ops={"search": "gin_trgm_ops"}),
@@ -144,6 +158,10 @@ class Study(Table):
     document_id: Mapped[int | None] = mapped_column(BIG)
     received_at: Mapped[datetime] = _now()
     updated_at: Mapped[datetime] = _now()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    corrected: Mapped[dict[str, dict[str, str]]] = mapped_column(JSONB, server_default="{}")
+    physician_id: Mapped[int | None] = _named("physician")
+    facility_id: Mapped[int | None] = _named("facility")
     search: Mapped[str] = mapped_column(
         TEXT, sa.Computed("hilum.fold(" + " || ' ' || ".join(_SEARCHED) + ")", persisted=True)
     )
@@ -224,7 +242,10 @@ class Instance(Table):
 
     __tablename__ = "instance"
     __table_args__ = (
-        sa.UniqueConstraint("sop_instance_uid", "source_id"),
+        sa.Index(
+            "instance_uid", "sop_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")
+        ),
+        sa.Index("instance_deleted", "sop_instance_uid", postgresql_where=sa.text("deleted_at is not null")),
         sa.Index("instance_series", "series_id"),
         sa.Index("instance_study", "study_id"),
         sa.Index("instance_fingerprint", "fingerprint", postgresql_where=sa.text("fingerprint is not null")),
@@ -260,6 +281,7 @@ class Instance(Table):
     fingerprint: Mapped[UUID | None]
     origin: Mapped[str] = _text()
     received_at: Mapped[datetime] = _now()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
 
 class ReplacedInstance(Table):
@@ -283,7 +305,11 @@ class SetAside(Table):
     patient are those that it names, where a conflict between them is the reason."""
 
     __tablename__ = "set_aside"
-    __table_args__ = (sa.UniqueConstraint("source_id", "digest", "code"),)
+    __table_args__ = (
+        sa.UniqueConstraint("source_id", "digest", "code"),
+        sa.Index("set_aside_unrecorded", "id", postgresql_where=sa.text("not recorded")),
+        sa.Index("set_aside_blob_key", "blob_key"),
+    )
 
     id: Mapped[int] = _key()
     source_id: Mapped[int] = _owner("source")
@@ -300,13 +326,17 @@ class SetAside(Table):
     path: Mapped[str | None] = mapped_column(TEXT)
     origin: Mapped[str] = _text()
     received_at: Mapped[datetime] = _now()
+    recorded: Mapped[bool] = mapped_column(server_default="false")
 
 
 class BundleFile(Table):
     """A file that came with a study in its zip and is not an instance: preview, report, viewer, DICOMDIR."""
 
     __tablename__ = "bundle_file"
-    __table_args__ = (sa.UniqueConstraint("study_id", "name", "digest"),)
+    __table_args__ = (
+        sa.UniqueConstraint("study_id", "name", "digest"),
+        sa.Index("bundle_file_blob_key", "blob_key"),
+    )
 
     id: Mapped[int] = _key()
     study_id: Mapped[int] = _owner("study")

@@ -14,7 +14,8 @@ from hilum.core.events import Event
 from hilum.imaging.archive.describe import NO_PATIENT, patient_key
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.models import SetAside, Source, Study
-from hilum.imaging.archive.study_json import study_attributes
+from hilum.imaging.archive.sidecar import mark_studies
+from hilum.imaging.archive.study_json import keep_attributes
 
 Row = sa.RowMapping
 Keep: TypeAlias = Literal["archived", "arrived"]
@@ -96,20 +97,11 @@ def move(transaction: Transaction, study_id: int, patient: Patient) -> None:
         "delete from hilum.patient p where id = %s and not exists (select from hilum.study where patient_pk = p.id)",
         (row["patient_pk"],),
     )
-    refresh_json(transaction, study_id)
+    keep_attributes(transaction, transaction.rows("select * from hilum.study where id = %s", (study_id,)))
+    mark_studies(transaction, [study_id])
     uid = cast("str", row["study_instance_uid"])
     data = {"study_instance_uid": uid, "changed": ["patient_id"]}
     transaction.emit(Event("hilum.study.edited.v1", cast("str", row["source"]), uid, data))
-
-
-def refresh_json(transaction: Transaction, study_id: int) -> None:
-    """Make the ready-made QIDO attributes of a study anew."""
-    (row,) = transaction.rows("select * from hilum.study where id = %s", (study_id,))
-    transaction.rows(
-        "insert into hilum.study_json (study_id, attributes) values (%s, %s) "
-        "on conflict (study_id) do update set attributes = excluded.attributes",
-        (study_id, study_attributes(row)),
-    )
 
 
 def quarantined(
@@ -117,7 +109,7 @@ def quarantined(
 ) -> tuple[Sequence[Row], int]:
     """The studies that wait for a person to say whose they are, latest first, and how many there are."""
     query = sa.select(Study.__table__, Source.key.label("source_key")).join(Source, Source.id == Study.source_id)
-    query = query.where(Study.quarantine != "", *([Source.key == source] if source else []))
+    query = query.where(Study.quarantine != "", Study.deleted_at.is_(None), *([Source.key == source] if source else []))
     total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
     page = query.order_by(Study.received_at.desc(), Study.id.desc()).limit(limit).offset(offset)
     return connection.execute(page).mappings().all(), total or 0
@@ -162,6 +154,7 @@ def conflicts(
         .subquery()
     )
     belongs = (Study.source_id == grouped.c.source_id) & (Study.study_instance_uid == grouped.c.study_instance_uid)
+    belongs &= Study.deleted_at.is_(None)
     query = (
         sa.select(
             grouped,
@@ -207,7 +200,9 @@ def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, st
     arrived = Patient(row["patient_id"], row["issuer_of_patient_id"])
     uid, source_id = row["study_instance_uid"], row["source_id"]
     study_id = connection.scalar(
-        sa.select(Study.id).where(Study.source_id == source_id, Study.study_instance_uid == uid)
+        sa.select(Study.id).where(
+            Study.source_id == source_id, Study.study_instance_uid == uid, Study.deleted_at.is_(None)
+        )
     )
     if study_id is None:
         raise NotFound("The study of this conflict is no longer there; import the files again.")
@@ -221,13 +216,14 @@ def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, st
             if patient == archived:
                 decide(transaction, source_id, uid, given, arrived, "conflict")
         move(transaction, study_id, arrived)
+    mark_studies(transaction, [study_id])
     return row["source_key"], uid
 
 
 def _locked(transaction: Transaction, study_id: int) -> Row:
     query = sa.text(
         "select s.*, p.issuer_of_patient_id from hilum.study s join hilum.patient p on p.id = s.patient_pk "
-        "where s.id = :id for no key update of s"
+        "where s.id = :id and s.deleted_at is null for no key update of s"
     )
     row = transaction.connection.execute(query, {"id": study_id}).mappings().first()
     if row is None:

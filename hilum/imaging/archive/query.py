@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from hilum.core.errors import Conflict, Invalid, NotFound
+from hilum.core.errors import Conflict, Gone, Invalid, NotFound
+from hilum.imaging.archive.curation_models import Deletion
 from hilum.imaging.archive.models import BundleFile, Instance, ReplacedInstance, Series, SetAside, Source, Study
 from hilum.imaging.dicom.names import body_part_synonyms
 
@@ -64,7 +65,7 @@ class StudyFilter:
             (Study.availability, self.availability), (Study.report_status, self.report_status),
             (Study.accession_number, self.accession_number),
         )  # fmt: skip
-        found = [column == value for column, value in equal if value is not None]
+        found = [Study.deleted_at.is_(None), *(column == value for column, value in equal if value is not None)]
         if self.source is not None:
             found.append(Study.source_id == sa.select(Source.id).where(Source.key == self.source).scalar_subquery())
         if self.modality:
@@ -120,6 +121,8 @@ def find_study(connection: sa.Connection, reference: str, source: str | None = N
     ------
     Conflict
         The UID lies in several sources and none is named.
+    Gone
+        It has been deleted.
     NotFound
         There is no such study.
     """
@@ -128,10 +131,31 @@ def find_study(connection: sa.Connection, reference: str, source: str | None = N
     query = (
         sa.select(Study.__table__, Source.key.label("source_key"))
         .join(Source, Source.id == Study.source_id)
-        .where(condition)
+        .where(condition, Study.deleted_at.is_(None))
     )
     rows = connection.execute(query.where(Source.key == source) if source else query).mappings().all()
+    if not rows:
+        _refuse_deleted(
+            connection,
+            Deletion.study_id == int(reference) if by_id else Deletion.study_instance_uid == reference,
+            source,
+        )
     return _only(rows, "study")
+
+
+def refuse_deleted(connection: sa.Connection, study_instance_uid: str, source: str) -> None:
+    """Raise ``Gone`` when the study of this UID was deleted and has not been stored again."""
+    live = sa.exists().where(
+        Study.study_instance_uid == study_instance_uid, Study.source_id == Source.id, Study.deleted_at.is_(None)
+    )
+    _refuse_deleted(connection, sa.and_(Deletion.study_instance_uid == study_instance_uid, ~live), source)
+
+
+def _refuse_deleted(connection: sa.Connection, condition: sa.ColumnElement[bool], source: str | None) -> None:
+    query = sa.select(Deletion.id).join(Source, Source.id == Deletion.source_id)
+    query = query.where(condition, Deletion.restored_at.is_(None))
+    if connection.execute((query.where(Source.key == source) if source else query).limit(1)).first():
+        raise Gone("The study has been deleted.")
 
 
 def find_series(connection: sa.Connection, study_id: int, reference: str) -> Row:
@@ -147,13 +171,16 @@ def find_series(connection: sa.Connection, study_id: int, reference: str) -> Row
 
 
 def find_instance(connection: sa.Connection, sop_instance_uid: str, source: str | None = None) -> Row:
-    """Find one instance by its SOP Instance UID; raises ``NotFound``, or ``Conflict`` as for a study."""
+    """Find one instance by its SOP Instance UID; raises ``NotFound``, or ``Gone`` and ``Conflict`` as for a study."""
     query = (
         sa.select(Instance.__table__, Source.key.label("source_key"))
         .join(Source, Source.id == Instance.source_id)
         .where(Instance.sop_instance_uid == sop_instance_uid)
     )
-    rows = connection.execute(query.where(Source.key == source) if source else query).mappings().all()
+    query = query.where(Source.key == source) if source else query
+    rows = connection.execute(query.where(Instance.deleted_at.is_(None))).mappings().all()
+    if not rows and connection.execute(query.where(Instance.deleted_at.is_not(None)).limit(1)).first():
+        raise Gone("The instance has been deleted with its study.")
     return _only(rows, "instance")
 
 
@@ -279,7 +306,8 @@ def find_set_aside(connection: sa.Connection, number: int) -> Row:
 
 def sources(connection: sa.Connection) -> Sequence[Row]:
     """Every source with its number of studies."""
-    count = sa.select(sa.func.count()).where(Study.source_id == Source.id).scalar_subquery()
+    belongs = Study.source_id == Source.id, Study.deleted_at.is_(None)
+    count = sa.select(sa.func.count()).where(*belongs).scalar_subquery()
     query = sa.select(Source.key, Source.name, count.label("studies")).order_by(Source.key)
     return connection.execute(query).mappings().all()
 
@@ -295,10 +323,11 @@ def statistics(connection: sa.Connection) -> dict[str, object]:
             sa.func.coalesce(sa.func.sum(Study.bytes), 0).label("bytes"),
             sa.func.count(Study.person_id.distinct()).label("persons_with_imaging"),
             sa.func.count(Study.person_id).label("linked_studies"),
-        )
+        ).where(Study.deleted_at.is_(None))
     ).mappings().one()  # fmt: skip
     by_modality = sa.text(
-        "select code, count(*) from hilum.study, unnest(modalities) code group by code order by count(*) desc, code"
+        "select code, count(*) from hilum.study, unnest(modalities) code where deleted_at is null "
+        "group by code order by count(*) desc, code"
     )
     modalities = connection.execute(by_modality)
     aside = connection.scalar(sa.select(sa.func.count()).select_from(SetAside))

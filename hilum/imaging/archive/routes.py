@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from hilum.core.errors import NotFound
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, matches, refuse_unknown_parameters, stored
 from hilum.imaging.archive import query, schemas, views
+from hilum.imaging.archive.edit import version_of
 from hilum.imaging.archive.objects import opened_instance, reader
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.render import Look, frame_picture, frame_window, series_thumbnail, thumbnail_etag
@@ -76,12 +77,18 @@ def get_studies(
 
 
 @router.get("/studies/{study}")
-def get_study(archive: TheArchive, study: str, source: Of = None) -> schemas.StudyDetail:
-    """One study with its series, by Hilum's id or Study Instance UID."""
+def get_study(archive: TheArchive, response: Response, study: str, source: Of = None) -> schemas.StudyDetail:
+    """One study with its series, by Hilum's id or Study Instance UID; its ETag is for ``If-Match``."""
+    return show_study(archive, response, study, source)
+
+
+def show_study(archive: Archive, response: Response, study: str, source: str | None) -> schemas.StudyDetail:
+    """Give a study as clients see it, and its version in the answer's ETag."""
     with archive.database.connect() as connection:
         row = query.find_study(connection, study, source)
         series = [views.series(each, row) for each in query.study_series(connection, row["id"])]
         files = [views.bundle_file(each, row["id"]) for each in query.bundle_files(connection, row["id"])]
+    response.headers["ETag"] = f'"{version_of(row)}"'
     return views.study_detail(row, series, files)
 
 

@@ -36,7 +36,9 @@ class Study(Model):
     patient_sex: str
     person_id: int | None = Field(description="The OMOP person, once linked.")
     physician: str
+    physician_id: int | None
     facility: str
+    facility_id: int | None
     num_series: int
     num_instances: int
     num_images: int = Field(description="Frames, over all instances.")
@@ -49,6 +51,13 @@ class Study(Model):
     derived: bool = Field(description="No file names its Study Instance UID; Hilum derived it from where they lay.")
     quarantine: str = Field(description="Why a person must say whose it is: no_patient_id; else empty.")
     received_at: datetime
+
+
+class Corrected(Model):
+    """What a person made of a field."""
+
+    file: str = Field(description="What the files say.")
+    now: str
 
 
 class Series(Model):
@@ -107,6 +116,7 @@ class StudyDetail(Study):
     contrast_bolus_route: str
     bytes: int
     updated_at: datetime
+    corrected: dict[str, Corrected] = Field(description="Fields that a person corrected.")
     num_features: int
     dicomweb_url: str
     series: list[Series]

@@ -4,7 +4,7 @@ catalogued is set aside with its reason."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final, TypeAlias, cast
@@ -18,14 +18,16 @@ from sqlalchemy.dialects.postgresql import insert
 from hilum.core.blobs import BlobGroup, BlobItem, Blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import NotFound, TooLarge
+from hilum.core.errors import HilumError, NotFound, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
+from hilum.imaging.archive.delete import doom, hold_objects
 from hilum.imaging.archive.describe import count_frames, object_key
-from hilum.imaging.archive.identity import Known, Place, identify, patient_of
+from hilum.imaging.archive.identity import Known, Place, identify, identify_in, patient_of
 from hilum.imaging.archive.models import BundleFile, Instance, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
 from hilum.imaging.archive.patients import CONFLICT, Chosen
+from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
 from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
@@ -39,6 +41,12 @@ Buffer: TypeAlias = bytes | memoryview
 _Reader: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 
 _crc32 = cast("Callable[[Buffer, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
+
+
+class Damaged(HilumError):
+    """Stored bytes are not what they were."""
+
+    title = "Damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +195,17 @@ class Batch:
             raise NotDicom("dicomdir", "It is a DICOMDIR, the directory of a medium, not an instance.")
         return identify(header, digest, self.source.key, place if self.archive.settings.derived_studies else None)
 
-    def index(self, name: str, path: str, *, place: Place | None = None, fingerprint: UUID | None = None) -> None:
-        """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``."""
+    def index(
+        self,
+        name: str,
+        path: str,
+        *,
+        place: Place | None = None,
+        fingerprint: UUID | None = None,
+        within: tuple[str, str] | None = None,
+    ) -> None:
+        """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``. ``within``
+        are the study and series that it was catalogued in before, whatever it says."""
         taken = _Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -199,7 +216,10 @@ class Batch:
         reader = partial(open, path, "rb")
         try:
             header = taken.header(reader)
-            known = self._identify(header, taken.digest, place)
+            if within:
+                known = identify_in(header, taken.digest, self.source.key, *within)
+            else:
+                known = self._identify(header, taken.digest, place)
             frames, offsets = _examine(header, taken.size, reader)
         except Unreadable as error:
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
@@ -218,23 +238,54 @@ class Batch:
         while length := os.readv(descriptor, [self._buffer]):
             yield view[:length]
 
-    def commit(self) -> Written:
+    def adopt(self, key: str) -> None:
+        """Take one instance that is an object already, under the key that it has, which names study and series.
+
+        Raises
+        ------
+        Damaged
+            Its bytes are not those that its key names.
+        NotDicom, Unreadable
+            It cannot be catalogued.
+        """
+        _, study, series, name = key.split("/")
+        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken.take(self.archive.blobs.stream(key))
+        if taken.digest != name.partition(".")[0]:
+            raise Damaged("The object's bytes are not those that its name tells.")
+        reader = partial(self.archive.blobs.open, key)
+        header = taken.header(reader)
+        known = identify_in(header, taken.digest, self.source.key, study, series)
+        frames, offsets = _examine(header, taken.size, reader)
+        self._arrivals.append(
+            Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
+        )
+
+    def commit(self, also: Callable[[Transaction], None] | None = None) -> Written:
         """Make the batch durable, then catalogue it; when this returns, everything in it is acknowledged.
+
+        Parameters
+        ----------
+        also
+            Does something more in the same transaction.
 
         Returns
         -------
         Written
             An outcome for each thing that was added, and what is new in the catalogue.
         """
-        self.group.commit()
         on_replace = self.archive.settings.on_replace
         with self.archive.database.transaction() as transaction:
+            hold_objects(transaction)
+            self.group.commit()
             written = catalogue.write(
                 transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace, chosen=self.chosen
             )
             refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
-        self.archive.blobs.delete(written.unneeded)
+            doom(transaction, self.source.id, written.unneeded)
+            if also:
+                also(transaction)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
 
@@ -327,7 +378,7 @@ def known_files(archive: Archive, source: SourceRef, fingerprints: Sequence[UUID
             sa.select(Instance.fingerprint, Study.study_instance_uid)
             .join(Study, Study.id == Instance.study_id)
             .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
-            .where(Instance.source_id == source.id)
+            .where(Instance.source_id == source.id, Instance.deleted_at.is_(None))
         )
         return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
 
@@ -352,7 +403,7 @@ def store_bundle_files(
         How many files were given.
     """
     kept: list[tuple[_Aside, str]] = []
-    with archive.blobs.group() as group:
+    with archive.blobs.group() as group, ExitStack() as stack:
         for name, kind, chunks in files:
             item, digest = group.create(), blake3()
             for chunk in chunks:
@@ -362,14 +413,18 @@ def store_bundle_files(
             reason = "It came in a zip without any DICOM study."
             kept.append((_Aside(name, "no_study_in_bundle", reason, item.size, digest.hexdigest(), key, None), kind))
             item.finish(key)
+        transaction = stack.enter_context(archive.database.transaction())
+        hold_objects(transaction)
         group.commit()
-    with archive.database.transaction() as transaction:
         if not studies:
             _write_aside(transaction, source, "bundle", [file for file, _ in kept])
             return len(kept)
         owners = transaction.connection.scalars(
-            sa.select(Study.id).where(Study.source_id == source.id, Study.study_instance_uid.in_(studies))
+            sa.select(Study.id).where(
+                Study.source_id == source.id, Study.study_instance_uid.in_(studies), Study.deleted_at.is_(None)
+            )
         ).all()
+        mark_studies(transaction, owners)
         for owner in owners:
             for file, kind in kept:
                 values = {

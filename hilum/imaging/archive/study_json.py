@@ -1,5 +1,5 @@
-"""A study's attributes in the DICOM JSON Model (PS3.18 Annex F), made once when the study changes, so that QIDO-RS
-serves them as they lie. The Retrieve URL depends on the request and is added there."""
+"""A study's attributes in the DICOM JSON Model (PS3.18 Annex F), made and kept once when the study changes, so that
+QIDO-RS serves them as they lie. The Retrieve URL depends on the request and is added there."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, time
@@ -7,6 +7,7 @@ from typing import cast
 
 import msgspec
 
+from hilum.core.database import Transaction
 from hilum.imaging.dicom.names import person_groups
 
 _encode = msgspec.json.Encoder().encode
@@ -61,3 +62,14 @@ def study_attributes(row: Mapping[str, object]) -> str:
     if not row["timezone_offset"]:
         del attributes["00080201"]
     return _encode(attributes).decode()
+
+
+def keep_attributes(sql: Transaction, studies: Sequence[Mapping[str, object]]) -> None:
+    """Make the attributes of changed studies anew, from their rows as they are now."""
+    rows = [{"study_id": row["id"], "attributes": study_attributes(row)} for row in studies]
+    sql.rows(
+        "insert into hilum.study_json (study_id, attributes) "
+        "select study_id, attributes from json_populate_recordset(null::hilum.study_json, %s) "
+        "on conflict (study_id) do update set attributes = excluded.attributes",
+        (_encode(rows).decode(),),
+    )

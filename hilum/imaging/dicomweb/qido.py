@@ -90,7 +90,10 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str) ->
 
 
 def _statement(source: str, wanted: Search) -> _Statement:
-    where: list[LiteralString] = ["st.source_id = (select id from hilum.source where key = %s)"]
+    where: list[LiteralString] = [
+        "st.source_id = (select id from hilum.source where key = %s)",
+        "i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null",
+    ]
     parameters: list[object] = [source]
     if wanted.study:
         where.append("st.study_instance_uid = %s")

@@ -11,12 +11,13 @@ from psycopg.abc import Params
 from psycopg.rows import dict_row
 
 from hilum.core.errors import NotFound
-from hilum.imaging.archive.query import Row
+from hilum.imaging.archive.query import Row, refuse_deleted
 from hilum.imaging.dicomweb.matching import check_path_uid
 
 _ABOVE: Final[LiteralString] = """
   hilum.study st join hilum.series se on se.study_id = st.id
     and st.source_id = (select id from hilum.source where key = %(source)s) and st.study_instance_uid = %(study)s
+    and st.deleted_at is null
 """
 _SERIES_COLUMNS: Final[LiteralString] = "se.id, se.series_instance_uid, se.version"
 _INSTANCE_COLUMNS: Final[LiteralString] = """
@@ -56,6 +57,8 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
 
     Raises
     ------
+    Gone
+        Its study has been deleted.
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
@@ -84,6 +87,7 @@ def _found(connection: sa.Connection, query: LiteralString, target: Target) -> S
     uids = {"study": target.study, "series": target.series, "instance": target.instance}
     rows = _rows(connection, query, uids | {"source": target.source})
     if not rows:
+        refuse_deleted(connection, target.study, target.source)
         raise NotFound(f"There is no such {target.noun} here.")
     return rows
 

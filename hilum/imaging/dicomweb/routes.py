@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from hilum.core.http import base_url, matches
+from hilum.imaging.archive.query import refuse_deleted
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicomweb import metadata, qido, stow, wado
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, accepts_gzip, choose_or_refuse, parse_accept
@@ -55,6 +56,8 @@ def _search(
     media_type = choose_or_refuse(ranges, _JSON).media_type
     with archive.database.connect() as connection:
         page = qido.search(connection, source, wanted, root)
+        if study and not page.count:
+            refuse_deleted(connection, study, source)
     if not page.count:
         archive.source(source)  # nothing found, or no such source
     answer = json_answer(request, page.body, media_type, headers={"X-Total-Count": str(page.total)})

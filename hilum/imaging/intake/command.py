@@ -13,6 +13,7 @@ from hilum.core.database import open_database
 from hilum.core.errors import HilumError
 from hilum.core.progress import Progress, job_here
 from hilum.imaging.archive.patients import Chosen
+from hilum.imaging.archive.sidecar import try_to_record
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
 from hilum.imaging.intake.lanes import Lanes
@@ -87,6 +88,7 @@ def run_import(
             except HilumError as error:
                 stopped = str(error)
                 progress.say(stopped)
+        try_to_record(database, blobs)
         reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
         return Summary(progress.counts, reasons, stopped)
 

@@ -44,6 +44,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get All Corrections
+         * @description Every correction, in order, as JSON Lines.
+         */
+        get: operations["get_all_corrections_api_v1_imaging_corrections_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/events": {
         parameters: {
             query?: never;
@@ -56,6 +76,70 @@ export interface paths {
          * @description What changed, in order.
          */
         get: operations["get_events_api_v1_imaging_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/facilities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get facilities
+         * @description By name, with their number of studies.
+         */
+        get: operations["get_people_api_v1_imaging_facilities_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/facilities/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get facility
+         * @description One by its id.
+         */
+        get: operations["get_person_api_v1_imaging_facilities__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change facility
+         * @description Rename it, or merge it into another; its studies follow, their files stay as they are.
+         */
+        patch: operations["patch_person_api_v1_imaging_facilities__number__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/facilities/{number}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get history of facility
+         * @description How it was changed, latest first.
+         */
+        get: operations["get_history_api_v1_imaging_facilities__number__history_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -158,6 +242,70 @@ export interface paths {
          * @description Queue a failed or cancelled job once more.
          */
         post: operations["retry_job_api_v1_imaging_jobs__job_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/physicians": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get physicians
+         * @description By name, with their number of studies.
+         */
+        get: operations["get_people_api_v1_imaging_physicians_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/physicians/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get physician
+         * @description One by its id.
+         */
+        get: operations["get_person_api_v1_imaging_physicians__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change physician
+         * @description Rename it, or merge it into another; its studies follow, their files stay as they are.
+         */
+        patch: operations["patch_person_api_v1_imaging_physicians__number__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/physicians/{number}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get history of physician
+         * @description How it was changed, latest first.
+         */
+        get: operations["get_history_api_v1_imaging_physicians__number__history_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -313,15 +461,23 @@ export interface paths {
         };
         /**
          * Get Study
-         * @description One study with its series, by Hilum's id or Study Instance UID.
+         * @description One study with its series, by Hilum's id or Study Instance UID; its ETag is for ``If-Match``.
          */
         get: operations["get_study_api_v1_imaging_studies__study__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Study
+         * @description Delete a study: hidden at once, its bytes go after the grace (HILUM_DELETE_GRACE_DAYS).
+         */
+        delete: operations["delete_study_api_v1_imaging_studies__study__delete"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Patch Study
+         * @description Correct fields of a study. Its files stay as they are; every change is kept and can be undone.
+         */
+        patch: operations["patch_study_api_v1_imaging_studies__study__patch"];
         trace?: never;
     };
     "/api/v1/imaging/studies/{study}/bundle-files": {
@@ -358,6 +514,46 @@ export interface paths {
         get: operations["get_bundle_file_api_v1_imaging_studies__study__bundle_files__name__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Corrections
+         * @description How a study was corrected, latest first.
+         */
+        get: operations["get_corrections_api_v1_imaging_studies__study__corrections_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/corrections/{correction}/undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Undo Correction
+         * @description Undo a correction, unless the field has been corrected again since.
+         */
+        post: operations["undo_correction_api_v1_imaging_studies__study__corrections__correction__undo_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -444,6 +640,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Study
+         * @description Bring a deleted study back within the grace.
+         */
+        post: operations["restore_study_api_v1_imaging_studies__study__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/series/{series}/frames/{frame}": {
         parameters: {
             query?: never;
@@ -516,6 +732,26 @@ export interface paths {
          * @description A picture of the series: its middle frame as PNG, at most 256 pixels wide and high, or a word on why not.
          */
         get: operations["get_thumbnail_api_v1_imaging_studies__study__series__series__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/suggestions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Suggestions
+         * @description What other studies' same values were corrected to, most used first; nothing is applied by itself.
+         */
+        get: operations["get_suggestions_api_v1_imaging_studies__study__suggestions_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1258,6 +1494,51 @@ export interface components {
             study_instance_uid: string;
         };
         /**
+         * Corrected
+         * @description What a person made of a field.
+         */
+        Corrected: {
+            /**
+             * File
+             * @description What the files say.
+             */
+            file: string;
+            /** Now */
+            now: string;
+        };
+        /**
+         * Correction
+         * @description One change of one field of a study.
+         */
+        Correction: {
+            /** Field */
+            field: string;
+            /** Id */
+            id: number;
+            /** New */
+            new: string;
+            /** Old */
+            old: string;
+            /** Source */
+            source: string;
+            /** Study Id */
+            study_id: number;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /**
+             * Undoes
+             * @description The correction that this one undid.
+             */
+            undoes: number | null;
+            /**
+             * When
+             * Format: date-time
+             */
+            when: string;
+            /** Who */
+            who: string;
+        };
+        /**
          * Events
          * @description A stretch of the change feed.
          */
@@ -1420,6 +1701,27 @@ export interface components {
             /** Name */
             name: string;
         };
+        /**
+         * NameChange
+         * @description One change of a physician or facility.
+         */
+        NameChange: {
+            /** Field */
+            field: string;
+            /** Id */
+            id: number;
+            /** New */
+            new: string;
+            /** Old */
+            old: string;
+            /**
+             * When
+             * Format: date-time
+             */
+            when: string;
+            /** Who */
+            who: string;
+        };
         /** Page[Conflict] */
         Page_Conflict_: {
             /** Items */
@@ -1446,6 +1748,17 @@ export interface components {
         Page_Job_: {
             /** Items */
             items: components["schemas"]["Job"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Person] */
+        Page_Person_: {
+            /** Items */
+            items: components["schemas"]["Person"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -1485,6 +1798,37 @@ export interface components {
             offset: number;
             /** Total */
             total: number;
+        };
+        /**
+         * Person
+         * @description A physician or a facility.
+         */
+        Person: {
+            /**
+             * Also
+             * @description Names that were merged into it.
+             */
+            also: string[];
+            /** Id */
+            id: number;
+            /** Merged Into */
+            merged_into: number | null;
+            /** Name */
+            name: string;
+            /** Source */
+            source: string;
+            /** Studies */
+            studies: number;
+        };
+        /**
+         * PersonChange
+         * @description A new name, or which other one it really is; null makes it one of its own again.
+         */
+        PersonChange: {
+            /** Merged Into */
+            merged_into?: number | null;
+            /** Name */
+            name?: string;
         };
         /**
          * Problem
@@ -1746,6 +2090,8 @@ export interface components {
             document_id: number | null;
             /** Facility */
             facility: string;
+            /** Facility Id */
+            facility_id: number | null;
             /** Id */
             id: number;
             /** Modalities */
@@ -1782,6 +2128,8 @@ export interface components {
             person_id: number | null;
             /** Physician */
             physician: string;
+            /** Physician Id */
+            physician_id: number | null;
             /**
              * Quarantine
              * @description Why a person must say whose it is: no_patient_id; else empty.
@@ -1818,6 +2166,20 @@ export interface components {
             study_time: string | null;
         };
         /**
+         * StudyChange
+         * @description Fields of a study to correct; one that is left out stays as it is, an empty text empties it.
+         */
+        StudyChange: {
+            /** Accession Number */
+            accession_number?: string;
+            /** Body Part */
+            body_part?: string;
+            /** Modality */
+            modality?: string;
+            /** Study Description */
+            study_description?: string;
+        };
+        /**
          * StudyDetail
          * @description One study with all that is known of it.
          */
@@ -1840,6 +2202,13 @@ export interface components {
             /** Contrast Bolus Route */
             contrast_bolus_route: string;
             /**
+             * Corrected
+             * @description Fields that a person corrected.
+             */
+            corrected: {
+                [key: string]: components["schemas"]["Corrected"];
+            };
+            /**
              * Derived
              * @description No file names its Study Instance UID; Hilum derived it from where they lay.
              */
@@ -1850,6 +2219,8 @@ export interface components {
             document_id: number | null;
             /** Facility */
             facility: string;
+            /** Facility Id */
+            facility_id: number | null;
             /** Id */
             id: number;
             /**
@@ -1897,6 +2268,8 @@ export interface components {
             person_id: number | null;
             /** Physician */
             physician: string;
+            /** Physician Id */
+            physician_id: number | null;
             /**
              * Quarantine
              * @description Why a person must say whose it is: no_patient_id; else empty.
@@ -1944,6 +2317,20 @@ export interface components {
              * Format: date-time
              */
             updated_at: string;
+        };
+        /**
+         * Suggestion
+         * @description What the value of a field was corrected to in other studies of the source.
+         */
+        Suggestion: {
+            /** Field */
+            field: string;
+            /** Suggested */
+            suggested: string;
+            /** Times Used */
+            times_used: number;
+            /** Value */
+            value: string;
         };
         /**
          * Tag
@@ -2099,6 +2486,44 @@ export interface operations {
             };
         };
     };
+    get_all_corrections_api_v1_imaging_corrections_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_events_api_v1_imaging_events_get: {
         parameters: {
             query?: {
@@ -2121,6 +2546,176 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Events"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_people_api_v1_imaging_facilities_get: {
+        parameters: {
+            query?: {
+                /** @description Words that must all occur. */
+                q?: string;
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Person_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_person_api_v1_imaging_facilities__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_person_api_v1_imaging_facilities__number__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_history_api_v1_imaging_facilities__number__history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NameChange"][];
                 };
             };
             /** @description There is no such thing. */
@@ -2328,6 +2923,176 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_people_api_v1_imaging_physicians_get: {
+        parameters: {
+            query?: {
+                /** @description Words that must all occur. */
+                q?: string;
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Person_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_person_api_v1_imaging_physicians__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_person_api_v1_imaging_physicians__number__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_history_api_v1_imaging_physicians__number__history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NameChange"][];
                 };
             };
             /** @description There is no such thing. */
@@ -2702,6 +3467,97 @@ export interface operations {
             };
         };
     };
+    delete_study_api_v1_imaging_studies__study__delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_study_api_v1_imaging_studies__study__patch: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: {
+                /** @description The ETag of the study that the change is made for. */
+                "if-match"?: string | null;
+            };
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StudyChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_bundle_files_api_v1_imaging_studies__study__bundle_files_get: {
         parameters: {
             query?: {
@@ -2766,6 +3622,93 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_corrections_api_v1_imaging_studies__study__corrections_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Correction"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    undo_correction_api_v1_imaging_studies__study__corrections__correction__undo_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                correction: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -2972,6 +3915,49 @@ export interface operations {
             };
         };
     };
+    restore_study_api_v1_imaging_studies__study__restore_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_frame_api_v1_imaging_studies__study__series__series__frames__frame__get: {
         parameters: {
             query?: {
@@ -3142,6 +4128,49 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_suggestions_api_v1_imaging_studies__study__suggestions_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Suggestion"][];
+                };
             };
             /** @description There is no such thing. */
             404: {

@@ -2,6 +2,7 @@
 import { Link, Outlet, useLocation } from '@tanstack/react-router'
 import { api } from '../api/client'
 import { bytes, count } from '../common/format'
+import { DeletedToast } from '../study/DeletedToast'
 import { DropZone } from '../upload/DropZone'
 import { UploadTray } from '../upload/UploadTray'
 import { Mark } from './Mark'
@@ -56,6 +57,7 @@ export function Shell() {
         <Outlet />
       </main>
       <UploadTray />
+      <DeletedToast />
       <DropZone />
     </>
   )

@@ -7,6 +7,7 @@ import type { Series, StudyDetail } from '../api/types'
 import { age, ago, bytes, count, date, moment, plural, time } from '../common/format'
 import { ModalityBadge } from '../common/Modality'
 import { ReportStatus, StudyStatus } from '../common/StudyStatus'
+import { StudyActions } from './StudyActions'
 import classes from './study.module.css'
 
 const SEX: Record<string, string> = { F: 'Female', M: 'Male', O: 'Other' }
@@ -81,17 +82,20 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
           <h1>{study.patient_name || 'No name'}</h1>
           <span className="dim">{facts.join(' · ')}</span>
         </div>
-        <Tooltip label="Key V" openDelay={500}>
-          <Button
-            size="sm"
-            leftSection={<IconEye size={17} />}
-            renderRoot={(props) => (
-              <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: series && String(series.id), source }} {...props} />
-            )}
-          >
-            Open viewer
-          </Button>
-        </Tooltip>
+        <div className={classes.actions}>
+          <StudyActions study={study} />
+          <Tooltip label="Key V" openDelay={500}>
+            <Button
+              size="sm"
+              leftSection={<IconEye size={17} />}
+              renderRoot={(props) => (
+                <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: series && String(series.id), source }} {...props} />
+              )}
+            >
+              Open viewer
+            </Button>
+          </Tooltip>
+        </div>
       </div>
       <div className={classes.what}>
         <span className={classes.when}>

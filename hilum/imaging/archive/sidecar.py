@@ -1,0 +1,245 @@
+"""Records beside the objects: small JSON objects of what the objects alone do not tell - which source is called what,
+the way an instance came in, corrections, deletions, the names of bundle files, why something was set aside - so that
+``repair`` can make the catalogue again without it. Imports only mark a study; its record is written a moment later, by
+a worker or at the end of the command, under a name made of its content, and then the older one goes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, LiteralString, TypeAlias
+
+import msgspec
+from blake3 import blake3
+
+from hilum.core.blobs import Blobs
+from hilum.core.database import Database, Transaction
+from hilum.core.errors import HilumError
+
+Record: TypeAlias = dict[str, object]
+
+RECORDS: Final = "_hilum"
+FORMAT: Final = 1
+MAX_RECORD: Final = 256 << 20
+_AT_ONCE: Final = 200
+_RECORDER_LOCK: Final = 4_845_114_004
+# Columns of a study that its files do not tell; a room that adds such a column adds it here.
+_STUDY: Final[LiteralString] = (
+    "t.id, t.study_instance_uid, t.received_at, t.deleted_at, t.corrected, t.revision, t.status, t.status_reason, "
+    "t.availability, t.person_id, t.report_status, t.document_id"
+)
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def mark_studies(sql: Transaction, study_ids: Sequence[int]) -> None:
+    """Say that studies have changed in what their record tells."""
+    sql.rows(
+        "insert into hilum.unrecorded_study (study_id) select id from unnest(%s::bigint[]) id order by id "
+        "on conflict (study_id) do update set marks = hilum.unrecorded_study.marks + 1",
+        (list(study_ids),),
+    )
+
+
+def record_changes(database: Database, blobs: Blobs, *, quiet_seconds: float = 5) -> int:
+    """Write the records that are out of date; one process at a time does it.
+
+    Parameters
+    ----------
+    database, blobs
+        The catalogue and the objects.
+    quiet_seconds
+        Studies that changed since are left for the next time, unless they have waited for a minute.
+
+    Returns
+    -------
+    int
+        How many records were written.
+    """
+    written = 0
+    with database.transaction() as lock:
+        if not lock.rows("select pg_try_advisory_xact_lock(%s) as mine", (_RECORDER_LOCK,))[0]["mine"]:
+            return 0
+        while some := _record_studies(database, blobs, quiet_seconds):
+            written += some
+        while some := _record_set_aside(database, blobs):
+            written += some
+        return written + _record_sources(database, blobs)
+
+
+def read_records(blobs: Blobs, folder: str) -> Iterator[tuple[str, Record]]:
+    """The records of a folder (a source, a study, ``set-aside``) with their keys; damaged ones are passed over."""
+    for key, _ in blobs.list(f"{folder}/{RECORDS}"):
+        record = read_record(blobs, key)
+        if record is not None:
+            yield key, record
+
+
+def read_record(blobs: Blobs, key: str) -> Record | None:
+    """One record; None when it is damaged or of a kind that this version does not know."""
+    size = blobs.size(key)
+    if size > MAX_RECORD:
+        return None
+    data = blobs.read(key, 0, size)
+    if blake3(data).hexdigest()[:32] != key.rpartition("/")[2].partition(".")[0].rpartition("-")[2]:
+        return None
+    record = msgspec.json.decode(data, type=dict[str, object])
+    return record if record.get("format") == FORMAT else None
+
+
+def _record_studies(database: Database, blobs: Blobs, quiet_seconds: float) -> int:
+    with database.transaction() as sql:
+        due = sql.rows(_DUE, {"quiet": quiet_seconds, "limit": _AT_ONCE})
+        if not due:
+            return 0
+        ids = [row["study_id"] for row in due]
+        records = _study_records(sql, ids)
+    _write(blobs, [(f"{r['source']}/{r['study_instance_uid']}", f"{r['id']}-", r) for r in records])
+    with database.transaction() as sql:
+        sql.rows(
+            "delete from hilum.unrecorded_study u using unnest(%s::bigint[], %s::bigint[]) as seen(id, marks) "
+            "where u.study_id = seen.id and u.marks = seen.marks",
+            (ids, [row["marks"] for row in due]),
+        )
+    return len(records)
+
+
+def _study_records(sql: Transaction, ids: list[object]) -> list[Record]:
+    records: dict[object, Record] = {}
+    for row in sql.rows(_STUDIES, (ids,)):
+        records[row["id"]] = {"format": FORMAT, "kind": "study"} | row
+    for name, query in _PARTS.items():
+        for record in records.values():
+            record[name] = []
+        for row in sql.rows(query, (ids,)):
+            part = records[row.pop("study_id")][name]
+            assert isinstance(part, list)
+            part.append(row)  # pyright: ignore[reportUnknownMemberType]
+    return list(records.values())
+
+
+def _record_set_aside(database: Database, blobs: Blobs) -> int:
+    with database.transaction() as sql:
+        rows = sql.rows(
+            "select a.*, s.key as source from hilum.set_aside a join hilum.source s on s.id = a.source_id "
+            "where not a.recorded and a.source_id = (select source_id from hilum.set_aside where not recorded limit 1) "
+            "order by a.id limit %s",
+            (_AT_ONCE,),
+        )
+    if not rows:
+        return 0
+    ids = [row["id"] for row in rows]
+    source = rows[0]["source"]
+    items = [{name: row[name] for name in row if name not in ("id", "source_id", "source", "recorded")} for row in rows]
+    record: Record = {"format": FORMAT, "kind": "set_aside", "source": source, "items": items}
+    _write(blobs, [(f"{source}/set-aside", "", record)], keep=True)
+    with database.transaction() as sql:
+        sql.rows("update hilum.set_aside set recorded = true where id = any(%s)", (ids,))
+    return 1
+
+
+def _record_sources(database: Database, blobs: Blobs) -> int:
+    with database.transaction() as sql:
+        due = sql.rows("select id, key, name, created_at, xmin::text as seen from hilum.source where not recorded")
+        records: list[tuple[str, str, Record]] = []
+        for row in due:
+            record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
+            record["created_at"] = row["created_at"]
+            record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))
+            record["facilities"] = sql.rows(_CHANGED_FACILITIES, (row["id"],))
+            record["changes"] = sql.rows(_CHANGES, (row["id"],))
+            records.append((str(row["key"]), "", record))
+    _write(blobs, records)
+    with database.transaction() as sql:
+        for row in due:
+            values = (row["id"], row["seen"])
+            sql.rows("update hilum.source set recorded = true where id = %s and xmin::text = %s", values)
+    return len(records)
+
+
+def _write(blobs: Blobs, records: Sequence[tuple[str, str, Mapping[str, object]]], *, keep: bool = False) -> None:
+    """Write records as (folder, beginning of the name, record), durable together; then drop what they replace."""
+    written: dict[str, str] = {}
+    with blobs.group() as group:
+        for folder, begin, record in records:
+            data = _encode(record)
+            key = f"{folder}/{RECORDS}/{begin}{blake3(data).hexdigest()[:32]}.json"
+            item = group.create()
+            item.write(data)
+            item.finish(key)
+            written[key] = f"{folder}/{RECORDS}/{begin}"
+        group.commit()
+    if keep:
+        return
+    for key, begin in written.items():
+        folder = begin.rpartition("/")[0]
+        blobs.delete([old for old, _ in blobs.list(folder) if old != key and old.startswith(begin)])
+
+
+def try_to_record(database: Database, blobs: Blobs) -> None:
+    """Write all records that are out of date, at the end of a command; what cannot be written now is written later."""
+    try:
+        record_changes(database, blobs, quiet_seconds=0)
+    except HilumError:
+        return
+
+
+_DUE: Final[LiteralString] = """
+  select u.study_id, u.marks from hilum.unrecorded_study u join hilum.study t on t.id = u.study_id
+  where t.updated_at <= now() - make_interval(secs => %(quiet)s)
+    or u.since <= now() - make_interval(secs => least(60, 12 * %(quiet)s))
+  order by u.study_id limit %(limit)s
+"""
+_STUDIES: Final[LiteralString] = f"""
+  select {_STUDY}, s.key as source, d.made_by as deleted_by
+  from hilum.study t join hilum.source s on s.id = t.source_id
+    left join lateral (select made_by from hilum.deletion where study_id = t.id and restored_at is null
+      order by id desc limit 1) d on true
+  where t.id = any(%s)
+"""
+_PARTS: Final[dict[str, LiteralString]] = {
+    "corrections": """
+      select study_id, field, old, new, of_file, undoes, made_by, made_at, id from hilum.correction
+      where study_id = any(%s) order by id
+    """,
+    "instances": """
+      select i.study_id, se.series_instance_uid, i.origin, i.received_at, json_agg(i.digest order by i.id) as digests
+      from hilum.instance i join hilum.series se on se.id = i.series_id
+      where i.study_id = any(%s) and i.path is null group by 1, 2, 3, 4 order by i.received_at, min(i.id)
+    """,
+    "in_place": """
+      select i.study_id, i.path, se.series_instance_uid, i.digest, i.size, i.path_mtime_ns, i.origin, i.received_at
+      from hilum.instance i join hilum.series se on se.id = i.series_id
+      where i.study_id = any(%s) and i.path is not null order by i.id
+    """,
+    "decisions": """
+      select t.id as study_id, d.study_instance_uid, d.given_patient_id, d.given_issuer_of_patient_id, d.patient_id,
+        d.issuer_of_patient_id, d.origin, d.decided_at
+      from hilum.patient_decision d join hilum.study t
+        on t.source_id = d.source_id and t.study_instance_uid = d.study_instance_uid
+      where t.id = any(%s) order by d.id
+    """,
+    "replaced": """
+      select i.study_id, r.digest, r.size, r.blob_key, r.path, r.origin, r.received_at, r.replaced_at
+      from hilum.replaced_instance r join hilum.instance i on i.id = r.instance_id
+      where i.study_id = any(%s) order by r.id
+    """,
+    "bundle_files": """
+      select study_id, name, kind, size, digest, blob_key, received_at from hilum.bundle_file
+      where study_id = any(%s) order by id
+    """,
+}
+_CHANGED_PHYSICIANS: Final[LiteralString] = """
+  select p.key, p.name, p.renamed, r.key as merged_into, p.id from hilum.physician p
+  left join hilum.physician r on r.id = p.merged_into
+  where p.source_id = %s and (p.renamed or p.merged_into is not null
+    or exists (select from hilum.physician m where m.merged_into = p.id)
+    or exists (select from hilum.name_change c where c.kind = 'physician' and c.named_id = p.id)) order by p.id
+"""
+_CHANGED_FACILITIES: Final[LiteralString] = """
+  select p.key, p.name, p.renamed, r.key as merged_into, p.id from hilum.facility p
+  left join hilum.facility r on r.id = p.merged_into
+  where p.source_id = %s and (p.renamed or p.merged_into is not null
+    or exists (select from hilum.facility m where m.merged_into = p.id)
+    or exists (select from hilum.name_change c where c.kind = 'facility' and c.named_id = p.id)) order by p.id
+"""
+_CHANGES: Final[LiteralString] = """
+  select kind, named_id, field, old, new, made_by, made_at from hilum.name_change where source_id = %s order by id
+"""

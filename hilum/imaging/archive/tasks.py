@@ -1,0 +1,16 @@
+"""What the archive does by itself every so often: bytes of deleted studies go, and records beside the objects are
+written. Both may run at any time and any number of times."""
+
+from datetime import timedelta
+
+from hilum.core.jobs import Jobs
+from hilum.imaging.archive.delete import purge
+from hilum.imaging.archive.sidecar import record_changes
+from hilum.imaging.archive.store import Archive
+
+
+def register(jobs: Jobs, archive: Archive) -> None:
+    """Teach a process what is to be done every so often."""
+    grace = timedelta(days=archive.settings.delete_grace_days)
+    jobs.every("* * * * * */10", "hilum.record", lambda: record_changes(archive.database, archive.blobs))
+    jobs.every("* * * * * */30", "hilum.purge", lambda: purge(archive.database, archive.blobs, grace))
