@@ -6,6 +6,7 @@ and the studies are locked before their series and instances are touched. Rows t
 (``json_populate_recordset``), which costs the client next to nothing and types itself by the table.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -173,12 +174,13 @@ def _entries(
     above: dict[tuple[str, str, Patient], Above] = {}
     studies: dict[tuple[str, Patient], Values] = {}
     entries: list[_Entry] = []
+    choices: dict[tuple[str, Patient], Patient] = {}
     for arrival in arrivals:
         uid = arrival.identity.study_instance_uid
         given = patient_of(arrival.header)
         patient = effective(given, uid, decided, chosen)
-        if chosen and patient != given:
-            decide(transaction, source.id, uid, given, patient, origin)
+        if patient not in (given, decided.get((uid, given))):
+            choices[uid, given] = patient
         key = uid, arrival.identity.series_instance_uid, patient
         if key not in above:
             rows = describe_above(arrival.header, arrival.known, patient)
@@ -188,6 +190,8 @@ def _entries(
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
         entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
+    for uid, given in sorted(choices, key=str):
+        decide(transaction, source.id, uid, given, choices[uid, given], origin)
     return entries
 
 
@@ -355,7 +359,8 @@ class _Batch:
     def _known(self, entries: list[_Entry]) -> dict[str, Row]:
         """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
         found = self.sql.rows(
-            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.blob_key, i.fingerprint, "
+            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.blob_key, i.path, "
+            "i.path_mtime_ns, i.fingerprint, "
             "st.study_instance_uid, se.series_instance_uid, "
             "array(select digest from hilum.replaced_instance r where r.instance_id = i.id) as earlier "
             "from hilum.instance i "
@@ -399,11 +404,25 @@ class _Batch:
 
     def _duplicate(self, entry: _Entry, old: Row) -> None:
         """Settle what is archived already, or was until other bytes replaced it: nothing changes."""
-        key, archived = entry.arrival.blob_key, old["digest"] == entry.arrival.digest
-        if archived and key and old["blob_key"] != key:
+        key = entry.arrival.blob_key
+        stays = old["digest"] == entry.arrival.digest and not self._found_again(entry.arrival, old)
+        if stays and key and old["blob_key"] != key:
             self.written.unneeded.append(key)
         where = cast("str", old["study_instance_uid"]), cast("str", old["series_instance_uid"])
         self._outcome(entry, "duplicate", where=where)
+
+    def _found_again(self, arrival: Arrival, old: Row) -> bool:
+        """Note where the bytes lie now if they were indexed in place, and came as a copy, or were moved or touched."""
+        path = cast("str | None", old["path"])
+        if path is None or (path, old["path_mtime_ns"]) == (arrival.path, arrival.path_mtime_ns):
+            return False
+        if arrival.path not in (None, path) and _is_unchanged(path, old):
+            return False
+        self.sql.rows(
+            "update hilum.instance set path = %s, path_mtime_ns = %s, blob_key = %s where id = %s",
+            (arrival.path, arrival.path_mtime_ns, arrival.blob_key, old["id"]),
+        )
+        return True
 
     def _replace(self, entries: list[_Entry], before: dict[str, Row]) -> None:
         ids = [before[entry.sop_uid]["id"] for entry in entries]
@@ -485,6 +504,15 @@ class _Batch:
                 entry.arrival.frames,
             )
         )
+
+
+def _is_unchanged(path: str, row: Row) -> bool:
+    """Whether a file that was indexed in place lies there as it was."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (row["size"], row["path_mtime_ns"])
 
 
 def _document(rows: Sequence[Values]) -> str:

@@ -215,7 +215,8 @@ class Batch:
             )
             refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
-        self.archive.blobs.delete(written.unneeded)
+            unneeded = _not_set_aside(transaction, written.unneeded)
+        self.archive.blobs.delete(unneeded)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
 
@@ -267,6 +268,13 @@ class _Taken:
             self._problem = error
 
 
+def _not_set_aside(transaction: Transaction, keys: Sequence[str]) -> set[str]:
+    if not keys:
+        return set()
+    rows = transaction.rows("select blob_key from hilum.set_aside where blob_key = any(%s)", (list(keys),))
+    return set(keys) - {cast("str", row["blob_key"]) for row in rows}
+
+
 def _refused(arrival: Arrival, code: str, reason: str) -> _Aside:
     claims: dict[str, str] = {}
     if code == CONFLICT:
@@ -301,14 +309,17 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[
     return count_frames(header, size, offsets), offsets
 
 
-def known_files(archive: Archive, source: SourceRef, fingerprints: Sequence[UUID]) -> dict[UUID, str]:
-    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold."""
+def known_files(
+    archive: Archive, source: SourceRef, fingerprints: Sequence[UUID], *, in_place: bool
+) -> dict[UUID, str]:
+    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold; unless
+    ``in_place``, those only of which the archive has a copy."""
     with archive.database.connect() as connection:
         rows = connection.execute(
             sa.select(Instance.fingerprint, Study.study_instance_uid)
             .join(Study, Study.id == Instance.study_id)
             .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
-            .where(Instance.source_id == source.id)
+            .where(Instance.source_id == source.id, *([] if in_place else [Instance.path.is_(None)]))
         )
         return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
 
