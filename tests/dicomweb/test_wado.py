@@ -137,7 +137,7 @@ def test_w09_w10_what_cannot_be_given_is_not_acceptable(web: Web, accept: str) -
 
 def test_a_study_of_which_only_some_can_be_given_is_partial(web: Web) -> None:
     ds = pydicom.dcmread(wheel_file("JPEG2000.dcm"))
-    ds.StudyInstanceUID = uid(1)
+    ds.StudyInstanceUID, ds.PatientID = uid(1), "P1"
     web.keep(ct(), written(ds))
     answer = web.get(f"/studies/{uid(1)}", LITTLE)
     assert answer.status_code == 206

@@ -14,10 +14,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
+from hilum.core.errors import Gone
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress, job_here
 from hilum.imaging.archive import query
 from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.directory import import_paths
@@ -204,3 +206,30 @@ def test_names_that_are_no_text_are_taken_and_told(archive: Archive, source: Sou
     assert progress.counts["duplicates"] == 1
     assert codes(progress) == {"not_dicom": 1, "truncated": 1}
     assert "not_text" in codes(run(archive, source, place, in_place=True))
+
+
+def test_a_file_indexed_in_place_is_found_again_when_it_was_touched_or_moved(
+    archive: Archive, source: SourceRef, tmp_path: Path
+) -> None:
+    def read() -> bytes:
+        with archive.database.connect() as connection:
+            row = query.find_instance(connection, uid(1, 1, 1))
+        with opened(archive.blobs, row) as file:
+            return file.read()
+
+    first, second = tmp_path / "a" / "1", tmp_path / "b" / "2"
+    first.parent.mkdir()
+    second.parent.mkdir()
+    first.write_bytes(ct())
+    run(archive, source, tmp_path / "a", in_place=True)
+    os.utime(first, (1, 1))
+    with pytest.raises(Gone):
+        read()
+    assert run(archive, source, tmp_path / "a", in_place=True).counts["duplicates"] == 1
+    assert read() == ct()
+    first.rename(second)
+    run(archive, source, tmp_path / "b", in_place=True)
+    assert read() == ct()
+    run(archive, source, tmp_path / "b")  # as a copy this time
+    second.unlink()
+    assert read() == ct()

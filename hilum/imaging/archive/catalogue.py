@@ -6,34 +6,34 @@ and the studies are locked before their series and instances are touched. Rows t
 (``json_populate_recordset``), which costs the client next to nothing and types itself by the table.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Final, Literal, LiteralString, TypeAlias, cast
+from typing import Literal, LiteralString, TypeAlias, cast
 from uuid import UUID
 
-import msgspec
-import sqlalchemy as sa
-
-from hilum.core.database import Row, Table, Transaction
+from hilum.core.database import Row, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
 from hilum.imaging.archive.edit import keep_corrections
 from hilum.imaging.archive.identity import Known, Patient, patient_of
-from hilum.imaging.archive.models import Series, Study
+from hilum.imaging.archive.objects import is_unchanged
 from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
 from hilum.imaging.archive.people import tie_people
 from hilum.imaging.archive.sidecar import mark_studies
+from hilum.imaging.archive.statements import (
+    KNOWN_INSTANCES,
+    MODALITY_RANK,
+    NOT_IMAGES,
+    SERIES_UPDATE,
+    STUDY_UPDATE,
+    add_up,
+    document,
+    insert_into,
+)
 from hilum.imaging.archive.study_json import keep_attributes
 from hilum.imaging.dicom.header import Header, Identity
 
-_encode: Final = msgspec.json.Encoder().encode
-
 State: TypeAlias = Literal["added", "replaced", "duplicate", "set_aside"]
-
-# Of a study with several modalities the one that names it: the functional one of a pair, never a mere document of it.
-_MODALITY_RANK: Final = ["PT", "NM", "MR", "CT", "XA", "RF", "MG", "US", "DX", "CR"]
-_NOT_IMAGES: Final = ["SR", "PR", "KO", "DOC", "SEG", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "FID", "RWV", "AU"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +176,13 @@ def _entries(
     above: dict[tuple[str, str, Patient], Above] = {}
     studies: dict[tuple[str, Patient], Values] = {}
     entries: list[_Entry] = []
+    choices: dict[tuple[str, Patient], Patient] = {}
     for arrival in arrivals:
         uid = arrival.identity.study_instance_uid
         given = patient_of(arrival.header)
         patient = effective(given, uid, decided, chosen)
-        if chosen and patient != given:
-            decide(transaction, source.id, uid, given, patient, origin)
+        if patient not in (given, decided.get((uid, given))):
+            choices[uid, given] = patient
         key = uid, arrival.identity.series_instance_uid, patient
         if key not in above:
             rows = describe_above(arrival.header, arrival.known, patient)
@@ -191,6 +192,8 @@ def _entries(
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
         entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
+    for uid, given in sorted(choices, key=str):
+        decide(transaction, source.id, uid, given, choices[uid, given], origin)
     return entries
 
 
@@ -256,7 +259,7 @@ class _Batch:
 
     def _patients(self, entries: list[_Entry]) -> dict[str, int]:
         rows = _distinct(entries, lambda e: e.above.patient["key"], lambda e: e.above.patient)
-        new = self.sql.rows(_insert("patient", tuple(rows[0]), "key") + " returning id", (_document(rows),))
+        new = self.sql.rows(insert_into("patient", tuple(rows[0]), "key") + " returning id", (document(rows),))
         self.new_patients = {cast("int", row["id"]) for row in new}
         found = self.sql.rows(
             "select id, key from hilum.patient where source_id = %s and key = any(%s)",
@@ -278,8 +281,8 @@ class _Batch:
         found: list[Row] = []
         while len(found) < len(rows):  # one that is deleted by now begins anew
             new = self.sql.rows(
-                _insert("study", tuple(rows[0]), "study_instance_uid") + " returning id, study_instance_uid",
-                (_document(rows),),
+                insert_into("study", tuple(rows[0]), "study_instance_uid") + " returning id, study_instance_uid",
+                (document(rows),),
             )
             self.new_studies |= {cast("int", row["id"]): cast("str", row["study_instance_uid"]) for row in new}
             found = self.sql.rows(
@@ -337,7 +340,7 @@ class _Batch:
             entry.above.series["study_id"] = studies[entry.study_uid]
         rows = _distinct(entries, lambda e: (e.study_uid, e.series_uid), lambda e: e.above.series)
         new = self.sql.rows(
-            _insert("series", tuple(rows[0]), "study_id, series_instance_uid") + " returning id", (_document(rows),)
+            insert_into("series", tuple(rows[0]), "study_id, series_instance_uid") + " returning id", (document(rows),)
         )
         found = self.sql.rows(
             "select s.id, t.study_instance_uid, s.series_instance_uid from hilum.series s "
@@ -355,18 +358,13 @@ class _Batch:
 
     def _insert_instances(self, entries: list[_Entry]) -> set[str]:
         rows = sorted((entry.instance for entry in entries), key=lambda row: cast("str", row["sop_instance_uid"]))
-        statement = _insert("instance", tuple(rows[0]), "sop_instance_uid") + " returning sop_instance_uid"
-        return {cast("str", row["sop_instance_uid"]) for row in self.sql.rows(statement, (_document(rows),))}
+        statement = insert_into("instance", tuple(rows[0]), "sop_instance_uid") + " returning sop_instance_uid"
+        return {cast("str", row["sop_instance_uid"]) for row in self.sql.rows(statement, (document(rows),))}
 
     def _known(self, entries: list[_Entry]) -> dict[str, Row]:
         """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
         found = self.sql.rows(
-            "select i.id, i.sop_instance_uid, i.digest, i.size, i.num_frames, i.series_id, i.blob_key, i.fingerprint, "
-            "st.study_instance_uid, se.series_instance_uid, "
-            "array(select digest from hilum.replaced_instance r where r.instance_id = i.id) as earlier "
-            "from hilum.instance i "
-            "join hilum.study st on st.id = i.study_id join hilum.series se on se.id = i.series_id "
-            "where i.source_id = %s and i.sop_instance_uid = any(%s) and i.deleted_at is null",
+            KNOWN_INSTANCES,
             (self.source.id, [entry.sop_uid for entry in entries]),
         )
         before = {cast("str", row["sop_instance_uid"]): row for row in found}
@@ -400,16 +398,30 @@ class _Batch:
             self.sql.rows(
                 "update hilum.instance i set fingerprint = given.fingerprint "
                 "from json_populate_recordset(null::hilum.instance, %s) given where i.id = given.id",
-                (_document(files),),
+                (document(files),),
             )
 
     def _duplicate(self, entry: _Entry, old: Row) -> None:
         """Settle what is archived already, or was until other bytes replaced it: nothing changes."""
-        key, archived = entry.arrival.blob_key, old["digest"] == entry.arrival.digest
-        if archived and key and old["blob_key"] != key:
+        key = entry.arrival.blob_key
+        stays = old["digest"] == entry.arrival.digest and not self._found_again(entry.arrival, old)
+        if stays and key and old["blob_key"] != key:
             self.written.unneeded.append(key)
         where = cast("str", old["study_instance_uid"]), cast("str", old["series_instance_uid"])
         self._outcome(entry, "duplicate", where=where)
+
+    def _found_again(self, arrival: Arrival, old: Row) -> bool:
+        """Note where the bytes lie now if they were indexed in place, and came as a copy, or were moved or touched."""
+        path = cast("str | None", old["path"])
+        if path is None or (path, old["path_mtime_ns"]) == (arrival.path, arrival.path_mtime_ns):
+            return False
+        if arrival.path not in (None, path) and is_unchanged(path, old):
+            return False
+        self.sql.rows(
+            "update hilum.instance set path = %s, path_mtime_ns = %s, blob_key = %s where id = %s",
+            (arrival.path, arrival.path_mtime_ns, arrival.blob_key, old["id"]),
+        )
+        return True
 
     def _replace(self, entries: list[_Entry], before: dict[str, Row]) -> None:
         ids = [before[entry.sop_uid]["id"] for entry in entries]
@@ -425,7 +437,7 @@ class _Batch:
             "from json_populate_recordset(null::hilum.instance, %s) given where i.id = given.id"
         )
         rows = [entry.instance | {"id": before[entry.sop_uid]["id"]} for entry in entries]
-        self.sql.rows(cast("LiteralString", statement), (_document(rows),))
+        self.sql.rows(cast("LiteralString", statement), (document(rows),))
 
     def _count(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
         """Bring counts, filled-in attributes and the ready-made JSON of the touched series and studies up to date."""
@@ -438,12 +450,12 @@ class _Batch:
                 "num_images": entry.arrival.frames - (cast("int", old["num_frames"]) if old else 0),
                 "bytes": entry.arrival.size - (cast("int", old["size"]) if old else 0),
             }
-            _add_up(series_rows, entry.instance["series_id"], entry.above.series, delta)
-            _add_up(study_rows, entry.instance["study_id"], entry.above.study, delta)
-        self.sql.rows(_SERIES_UPDATE, (_document(list(series_rows.values())),))
+            add_up(series_rows, entry.instance["series_id"], entry.above.series, delta)
+            add_up(study_rows, entry.instance["study_id"], entry.above.study, delta)
+        self.sql.rows(SERIES_UPDATE, (document(list(series_rows.values())),))
         studies = self.sql.rows(
-            _STUDY_UPDATE,
-            {"rows": _document(list(study_rows.values())), "rank": _MODALITY_RANK, "not_images": _NOT_IMAGES},
+            STUDY_UPDATE,
+            {"rows": document(list(study_rows.values())), "rank": MODALITY_RANK, "not_images": NOT_IMAGES},
         )
         keep_corrections(self.sql, studies, study_rows)
         tie_people(self.sql, self.source.id, studies)
@@ -491,94 +503,9 @@ class _Batch:
         )
 
 
-def _document(rows: Sequence[Values]) -> str:
-    """Write rows as the JSON that ``json_populate_recordset`` reads; PostgreSQL's text holds no NUL character."""
-    document = _encode(rows)
-    if b"\\u0000" in document:
-        document = _encode([{name: _without_nul(value) for name, value in row.items()} for row in rows])
-    return document.decode()
-
-
-def _without_nul(value: object) -> object:
-    return value.replace("\0", "") if isinstance(value, str) else value
-
-
 def _distinct(entries: list[_Entry], key: Callable[[_Entry], object], row: Callable[[_Entry], Values]) -> list[Values]:
     """Take the first row of each key, sorted by key."""
     rows: dict[object, Values] = {}
     for entry in entries:
         rows.setdefault(key(entry), row(entry))
     return [rows[k] for k in sorted(rows, key=str)]
-
-
-def _add_up(rows: dict[object, Values], key: object, values: Values, delta: dict[str, int]) -> None:
-    """Add an instance's share to the row of its series or study."""
-    row = rows.get(key)
-    if row is None:
-        row = rows[key] = values | {"id": key} | dict.fromkeys(delta, 0)
-    for name, by in delta.items():
-        row[name] = cast("int", row[name]) + by
-
-
-@cache
-def _insert(table: str, columns: tuple[str, ...], order: str) -> LiteralString:
-    names = ", ".join(columns)
-    statement = (
-        f"insert into hilum.{table} ({names}) "
-        f"select {names} from json_populate_recordset(null::hilum.{table}, %s) order by {order} on conflict do nothing"
-    )
-    return cast("LiteralString", statement)
-
-
-def _fill(table: type[Table], columns: Iterable[str]) -> str:
-    """Write the assignments that keep what a row knows and fill in what it does not."""
-    texts = {c.name for c in table.__table__.columns if isinstance(c.type, sa.Text)}
-    return ", ".join(
-        f"{c} = coalesce(nullif(r.{c}, ''), given.{c}, '')" if c in texts else f"{c} = coalesce(r.{c}, given.{c})"
-        for c in columns
-    )
-
-
-_GROW: Final = (
-    "num_instances = r.num_instances + given.num_instances, num_images = r.num_images + given.num_images, "
-    "bytes = r.bytes + given.bytes"
-)
-_FILLED_IN_STUDY: Final = (
-    "study_date", "study_time", "timezone_offset", "study_id", "accession_number", "study_description", "body_part",
-    "patient_name", "patient_name_dicom", "patient_birth_date", "patient_sex", "physician",
-    "referring_physician_dicom", "facility", "manufacturer", "model", "magnetic_field_strength",
-    "radiopharmaceutical", "contrast_bolus_agent", "contrast_bolus_route",
-)  # fmt: skip
-_FILLED_IN_SERIES: Final = (
-    "series_number", "series_description", "series_date", "series_time", "modality", "body_part", "laterality",
-    "view_position", "protocol_name", "manufacturer", "model", "station_name", "slice_thickness",
-    "spacing_between_slices", "images_in_acquisition", "transducer_type", "transducer_frequency", "kvp",
-    "convolution_kernel", "scanning_sequence", "repetition_time", "echo_time", "procedure_step_date",
-    "procedure_step_time", "frame_of_reference_uid", "rows", "columns",
-)  # fmt: skip
-
-_SERIES_UPDATE: Final = cast(
-    "LiteralString",
-    f"update hilum.series r set {_GROW}, version = r.version + 1, {_fill(Series, _FILLED_IN_SERIES)} "
-    "from json_populate_recordset(null::hilum.series, %s) given where r.id = given.id",
-)
-_STUDY_UPDATE: Final = cast(
-    "LiteralString",
-    f"""
-    update hilum.study r set {_GROW}, updated_at = now(), {_fill(Study, _FILLED_IN_STUDY)},
-      num_series = level.num_series, modality = level.modality, modalities = level.modalities,
-      body_parts = level.body_parts
-    from json_populate_recordset(null::hilum.study, %(rows)s) given
-    cross join lateral (
-      select count(*) as num_series,
-        (array_agg(s.modality order by s.modality = any(%(not_images)s), array_position(%(rank)s, s.modality),
-          s.modality))[1] as modality,
-        coalesce(array_agg(distinct s.modality) filter (where s.modality <> ''), '{{}}') as modalities,
-        coalesce(array_agg(distinct regexp_replace(s.body_part, '[^A-Z0-9]', '', 'g'))
-          filter (where s.body_part <> ''), '{{}}') as body_parts
-      from hilum.series s where s.study_id = given.id
-    ) level
-    where r.id = given.id
-    returning r.*
-    """,
-)

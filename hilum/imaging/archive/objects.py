@@ -1,6 +1,6 @@
 """The bytes of what is catalogued: an object of the store, or a file that was indexed where it lies."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -54,6 +54,15 @@ def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]
     with opened(blobs, row) as file:
         header = scan_file(file)
         yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
+
+
+def is_unchanged(path: str, row: Mapping[str, object]) -> bool:
+    """Whether a file that was indexed in place lies there as it was."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (row["size"], row["path_mtime_ns"])
 
 
 def reader(blobs: Blobs, row: Row) -> Callable[[int, int], bytes]:

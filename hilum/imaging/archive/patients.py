@@ -81,21 +81,22 @@ def decide(transaction: Transaction, source_id: int, study: str, given: Patient,
 
 def move(transaction: Transaction, study_id: int, patient: Patient) -> None:
     """Give a study, whose row is locked, to a patient; everything else of it stays as it is."""
-    (row,) = transaction.rows(
-        "with whose as ("
-        "  insert into hilum.patient (source_id, key, patient_id, issuer_of_patient_id, patient_name_dicom, birth_date,"
-        "    sex) select source_id, %(key)s, %(patient_id)s, %(issuer_of_patient_id)s, patient_name_dicom,"
-        "    patient_birth_date, patient_sex from hilum.study where id = %(study)s"
-        "  on conflict (source_id, key) do update set patient_id = excluded.patient_id returning id"
-        ") update hilum.study s set patient_pk = whose.id, patient_id = %(patient_id)s, quarantine = '',"
-        "  updated_at = now() from whose, hilum.study before where s.id = %(study)s and before.id = s.id"
-        " returning before.patient_pk, s.study_instance_uid,"
-        "   (select key from hilum.source where id = s.source_id) as source",
-        patient_key(patient, "") | {"study": study_id},
-    )
+    values = patient_key(patient, "") | {"study": study_id}
     transaction.rows(
-        "delete from hilum.patient p where id = %s and not exists (select from hilum.study where patient_pk = p.id)",
-        (row["patient_pk"],),
+        "insert into hilum.patient (source_id, key, patient_id, issuer_of_patient_id, patient_name_dicom, birth_date, "
+        "sex) select source_id, %(key)s, %(patient_id)s, %(issuer_of_patient_id)s, patient_name_dicom, "
+        "patient_birth_date, patient_sex from hilum.study where id = %(study)s on conflict do nothing",
+        values,
+    )
+    (row,) = transaction.rows(
+        "update hilum.study s set patient_pk = p.id, patient_id = p.patient_id, quarantine = '', updated_at = now() "
+        "from hilum.patient p where s.id = %(study)s and p.source_id = s.source_id and p.key = %(key)s "
+        "returning s.study_instance_uid, (select key from hilum.source where id = s.source_id) as source",
+        values,
+    )
+    transaction.rows(  # the row of a patient without identifier was this study's alone
+        "delete from hilum.patient where key = %s and source_id = (select source_id from hilum.study where id = %s)",
+        (patient_key(Patient(), cast("str", row["study_instance_uid"]))["key"], study_id),
     )
     keep_attributes(transaction, transaction.rows("select * from hilum.study where id = %s", (study_id,)))
     mark_studies(transaction, [study_id])

@@ -371,14 +371,18 @@ def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[
     return count_frames(header, size, offsets), offsets
 
 
-def known_files(archive: Archive, source: SourceRef, fingerprints: Sequence[UUID]) -> dict[UUID, str]:
-    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold."""
+def known_files(
+    archive: Archive, source: SourceRef, fingerprints: Sequence[UUID], *, in_place: bool
+) -> dict[UUID, str]:
+    """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold; unless
+    ``in_place``, those only of which the archive has a copy."""
     with archive.database.connect() as connection:
         rows = connection.execute(
             sa.select(Instance.fingerprint, Study.study_instance_uid)
             .join(Study, Study.id == Instance.study_id)
             .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
             .where(Instance.source_id == source.id, Instance.deleted_at.is_(None))
+            .where(*([] if in_place else [Instance.path.is_(None)]))
         )
         return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
 

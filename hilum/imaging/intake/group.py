@@ -61,7 +61,7 @@ def _not_yet(archive: Archive, manner: Manner, group: Sequence[Found], result: T
     if manner.chosen:
         return list(group)
     prints = {file.path: mark for file in group if (mark := file.fingerprint)}
-    known = known_files(archive, manner.source, list(prints.values()))
+    known = known_files(archive, manner.source, list(prints.values()), in_place=manner.in_place)
     wanted: list[Found] = []
     for file in group:
         study = known.get(prints[file.path]) if file.path in prints else None
