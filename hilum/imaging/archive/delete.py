@@ -168,6 +168,8 @@ def _drop(database: Database, blobs: Blobs, study_id: int, grace: timedelta) -> 
         )
         sql.rows("update hilum.deletion set purged_at = now() where study_id = %s and restored_at is null", (study_id,))
         sql.rows("delete from hilum.study where id = %s", (study_id,))
+        # A writer that has found this patient may be about to give it a study, which would go with it.
+        stop_writers(sql)
         sql.rows(
             "delete from hilum.patient p where id = %s "
             "and not exists (select from hilum.study s where s.patient_pk = p.id)",

@@ -21,6 +21,8 @@ const OWN_KEYS =
 function isTaken({ target, key }: KeyboardEvent): boolean {
   if (!(target instanceof HTMLElement)) return false
   if (target.isContentEditable || target.closest(OWN_KEYS)) return true
+  // A dialog keeps the keys also when what had the focus in it is gone.
+  if (document.querySelector('[role=dialog][aria-modal=true]')) return true
   return (key === ' ' || key === 'Enter') && target.closest('a, button, summary') !== null
 }
 
