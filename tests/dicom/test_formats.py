@@ -44,6 +44,25 @@ HEAD = """# Formats
 What Hilum does with each kind of image. Every cell is measured by a test (`tests/dicom/test_formats.py`), which fails
 when this page says otherwise; `HILUM_WRITE_FORMATS=1 scripts/test tests/dicom/test_formats.py` writes it anew.
 
+## How a frame becomes a picture
+
+`GET /api/v1/imaging/studies/{id}/series/{sid}/frames/{n}` shows a frame (from 1, in geometric order) as PNG, or with
+`format=jpeg` as JPEG, by PS3.3 C.11: modality table or rescale, then the window that is asked for (`center`, `width` or
+one of them), else the file's first window, else its VOI table, else all values but pixel padding; LINEAR, LINEAR_EXACT
+and SIGMOID as the file says; MONOCHROME1 or Presentation LUT Shape INVERSE turned, `invert=true` turned again. Of an
+enhanced object the frame's own functional groups hold. Pixels that are not square are made square, `scale` (1 to 8)
+enlarges, `overlays=true` draws the overlay planes, an ICC profile stays in the picture. `…/frames/{n}/window` gives the
+file's own center and width, or null.
+
+## What viewers are given
+
+Over DICOMweb a frame comes as it is stored. Where web viewers would show it wrongly without an error, it comes decoded
+(Explicit VR Little Endian) to whoever asks for any transfer syntax, and the metadata says how its samples then lie:
+JPEG Extended; RLE of 32 bits or of 16-bit colour; JPEG 2000 of another sign than its header; JPEG baseline with markers
+that contradict the header's colours; uncompressed samples that are packed, big-endian, share their colour in pairs or
+have junk beside their stored bits. Who names the stored transfer syntax gets the stored bytes, and who asks for plain
+octets gets every compressed frame decoded.
+
 ## Transfer syntax and photometric interpretation
 
 **R** read: catalogued, its frames found and given as they are. **P** picture: decoded to the right values (exactly, if

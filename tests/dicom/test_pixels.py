@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,11 +120,18 @@ def test_a_jp2_file_in_a_frame_is_decoded() -> None:
     assert decoded(wheel_file("GDCMJ2K_TextGBR.dcm").read_bytes()).shape == (400, 400, 3)
 
 
+XL = "1.2.840.10008.1.2.4.110"
 SYNTAXES = {
     "jpeg-ls": ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode, {}),
     "jpeg-2000": ("1.2.840.10008.1.2.4.90", imagecodecs.jpeg2k_encode, {"codecformat": "j2k", "reversible": True}),
     "htj2k": ("1.2.840.10008.1.2.4.201", imagecodecs.htj2k_encode, {}),
     "jpeg-lossless": ("1.2.840.10008.1.2.4.70", imagecodecs.ljpeg_encode, {}),
+    "jpeg-xl": ("1.2.840.10008.1.2.4.110", imagecodecs.jpegxl_encode, {"lossless": True}),
+    "jpeg-xl in boxes": (
+        "1.2.840.10008.1.2.4.110",
+        imagecodecs.jpegxl_encode,
+        {"lossless": True, "usecontainer": True},
+    ),
 }
 
 
@@ -223,7 +231,7 @@ def test_what_cannot_be_decoded_is_refused(changes: dict[str, object]) -> None:
         decode_frame(bytes(48), dataclasses.replace(IMAGE, **changes))
 
 
-@pytest.mark.parametrize("codec", ["jpeg-ls", "jpeg-2000", "jpeg-lossless"])
+@pytest.mark.parametrize("codec", ["jpeg-ls", "jpeg-2000", "jpeg-lossless", "jpeg-xl", "jpeg-xl in boxes"])
 def test_a_frame_that_is_larger_than_its_header_says_is_not_decoded(codec: str) -> None:
     syntax, encode, options = SYNTAXES[codec]
     frame = bytes(encode(np.zeros((2000, 2000), np.uint8), **options))
@@ -296,11 +304,40 @@ def test_damaged_frames_are_decoded_or_refused(text: str, changes: list[tuple[in
         assert pixels.shape[:2] == (image.rows, image.columns)
 
 
-@given(data=st.binary(max_size=60), start=st.sampled_from([b"", b"\xff\xd8", b"\xff\x4f\xff\x51"]))
+STARTS = [b"", b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\0jxlc"]
+
+
+@given(data=st.binary(max_size=60), start=st.sampled_from(STARTS))
 @settings(max_examples=150, deadline=None)
 def test_a_code_stream_is_read_or_refused(data: bytes, start: bytes) -> None:
     with suppress(Unreadable):
         assert read_code_stream(start + data).rows >= 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (37, 53), (256, 2048), (600, 800), (9, 16), (1, 40_000)])
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_size_of_a_jpeg_xl_stream_is_read_before_it_is_decoded(
+    size: tuple[int, int], boxes: bool, bits: int
+) -> None:
+    pixels = np.zeros(size, f"u{bits // 8}")
+    stream = read_code_stream(bytes(imagecodecs.jpegxl_encode(pixels, lossless=True, usecontainer=boxes)))
+    assert (stream.rows, stream.columns, stream.precision) == (*size, bits)
+
+
+def test_other_channels_of_a_jpeg_xl_stream_are_refused() -> None:
+    with pytest.raises(Unreadable, match="channels"):
+        read_code_stream(bytes(imagecodecs.jpegxl_encode(np.zeros((16, 16, 4), np.uint8), lossless=True)))
+
+
+def test_a_deflated_frame_is_inflated_no_further_than_its_image() -> None:
+    bomb = zlib.compress(bytes(50_000_000), wbits=-15)
+    image = dataclasses.replace(IMAGE, transfer_syntax_uid="1.2.840.10008.1.2.8.1")
+    assert decode_frame(bomb, image).shape == (4, 6)
+    with pytest.raises(Unreadable):
+        decode_frame(zlib.compress(bytes(47), wbits=-15), image)
+    with pytest.raises(Unreadable):
+        decode_frame(b"no deflate at all", image)
 
 
 def test_a_native_frame_costs_next_to_nothing() -> None:

@@ -121,7 +121,8 @@ def grey(signed: bool, shape: tuple[int, ...]) -> NDArray[np.integer]:
     return found.astype("i2" if signed else "u2")
 
 
-@pytest.mark.parametrize("syntax", COMPRESSED)
+# HTJ2K is not among them: pydicom needs a package for it that logs. OpenJPH writes it, OpenJPEG reads it above.
+@pytest.mark.parametrize("syntax", [syntax for syntax in COMPRESSED if syntax != encode.HTJ2K])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("colour", [False, True])
 def test_pydicom_reads_the_same(syntax: str, signed: bool, colour: bool) -> None:
@@ -136,11 +137,7 @@ def test_pydicom_reads_the_same(syntax: str, signed: bool, colour: bool) -> None
         )
         data_set = image_of(pixels, BitsStored=12, HighBit=11)
     after = pydicom.dcmread(io.BytesIO(transcoded(written(data_set), syntax)))
-    try:
-        theirs = after.pixel_array
-    except RuntimeError as problem:
-        pytest.skip(f"pydicom has no decoder here: {str(problem)[:80]}")
-    assert np.array_equal(theirs, pixels)
+    assert np.array_equal(after.pixel_array, pixels)
 
 
 @pytest.mark.parametrize(
