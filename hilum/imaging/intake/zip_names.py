@@ -9,6 +9,7 @@ from typing import Final
 from zlib import crc32
 
 MAX_NAME: Final = 1024
+_UNNAMED: Final = "unnamed"
 _UTF8: Final = 0x800
 _UNICODE_PATH: Final = 0x7075
 _KANA: Final = range(0x3041, 0x3100)
@@ -24,6 +25,7 @@ def member_names(members: Sequence[zipfile.ZipInfo]) -> list[str]:
         .replace("\\", "/")
         .encode("utf-8", "replace")
         .decode()[-MAX_NAME:]
+        or _UNNAMED
         for member, name in zip(members, raw, strict=True)
     ]
 
