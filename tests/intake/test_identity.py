@@ -1,5 +1,6 @@
 """Files that do not say who they are: derived and marked, quarantined, or shown as a conflict; never merged or lost."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from hilum.core.progress import job_here
 from hilum.imaging.archive import patients, query
 from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.delete import purge
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.patients import Chosen
 from hilum.imaging.archive.query import StudyFilter
@@ -69,6 +71,7 @@ def test_the_same_files_from_elsewhere_make_no_second_study_and_leave_no_object(
     assert run(archive, source, put(tmp_path / "b", file)).counts == {"duplicates": 1, "series": 0} | {
         "studies_new": 0, "studies_updated": 0,
     }  # fmt: skip
+    purge(archive.database, archive.blobs, timedelta(days=7))
     assert (studies(archive), blobs(archive)) == before
     assert count(archive, "patient") == 1
 
