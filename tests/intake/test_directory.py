@@ -42,6 +42,15 @@ def codes(progress: Progress) -> dict[str, int]:
     return {reason.code: reason.count for reason in progress.reasons.values()}
 
 
+def test_importing_again_mends_an_object_that_is_gone(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
+    folder(tmp_path / "in")
+    run(archive, source, tmp_path / "in")
+    before = sorted(archive.blobs.list())
+    archive.blobs.delete([before[0][0]])
+    run(archive, source, tmp_path / "in")
+    assert sorted(archive.blobs.list()) == before
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_folder_of_studies_goes_in_and_is_counted(
     archive: Archive, source: SourceRef, tmp_path: Path, in_place: bool

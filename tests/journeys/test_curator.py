@@ -126,6 +126,13 @@ def test_the_bytes_of_a_deleted_study_go_by_themselves_after_the_grace(url: str,
         assert server.get(f"{API}/studies/{uid(51)}").json()["num_instances"] == 1
 
 
+def put(path: Path, *files: bytes) -> Path:
+    path.mkdir()
+    for n, data in enumerate(files):
+        (path / f"IM{n}").write_bytes(data)
+    return path
+
+
 def asked(server: Server) -> dict[str, object]:
     """What a client sees of the archive, on every level."""
     client = httpx.Client(base_url=server.url, timeout=60)
@@ -137,7 +144,18 @@ def asked(server: Server) -> dict[str, object]:
     for study in client.get(f"{API}/studies?limit=500").json()["items"]:
         detail = client.get(f"{API}/studies/{study['id']}").json()
         answers[study["study_instance_uid"]] = [
-            detail[name] for name in ("modality", "facility", "num_images", "bytes", "corrected", "received_at")
+            detail[name]
+            for name in (
+                "modality",
+                "facility",
+                "num_images",
+                "bytes",
+                "corrected",
+                "received_at",
+                "derived",
+                "quarantine",
+                "patient_id",
+            )
         ] + [(file["name"], client.get(file["url"]).content) for file in detail["bundle_files"]]
         for series in detail["series"]:
             metadata = client.get(f"{series['dicomweb_url']}/metadata", headers=DICOM_JSON)
@@ -148,6 +166,11 @@ def asked(server: Server) -> dict[str, object]:
                 headers={"Accept": "application/octet-stream; transfer-syntax=*"},
             )
             answers[sop] = frame.content
+    answers["quarantine"] = [each["study_instance_uid"] for each in client.get(f"{API}/quarantine").json()["items"]]
+    answers["conflicts"] = [
+        {name: value for name, value in each.items() if name not in ("id", "study", "received_at")}
+        for each in client.get(f"{API}/conflicts").json()["items"]
+    ]
     answers["aside"] = [
         (row["name"], row["code"], row["reason"], client.get(row["file_url"]).content)
         for row in client.get(f"{API}/set-aside?limit=500").json()["items"]
@@ -159,6 +182,11 @@ def asked(server: Server) -> dict[str, object]:
 def test_with_the_database_gone_everything_answers_as_before_after_a_repair(url: str, tmp_path: Path) -> None:
     files = folder(tmp_path / "files", studies=10, series=4, instances=25)
     (files / "broken").write_bytes(ct(90)[:-30])
+    put(files / "nobody", ct(71, PatientID=None), ct(72, PatientID=None))
+    put(files / "other", ct(3, 1, 99, PatientID="OTHER", PatientName="Other^Olga"))
+    nameless = {"StudyInstanceUID": None, "SeriesInstanceUID": None, "SOPInstanceUID": None}
+    put(files / "nameless", ct(73, 1, 1, **nameless), ct(73, 1, 2, **nameless))
+    in_place = put(tmp_path / "place", ct(74, 1, 1, **nameless), ct(75, 1, 1))
     bundle = tmp_path / "cd.zip"
     with zipfile.ZipFile(bundle, "w") as cd:
         cd.writestr("IM1", ct(3, 9, 1, PatientName="Yamada^Tarou=山田^太郎", SpecificCharacterSet="ISO_IR 192"))
@@ -168,16 +196,19 @@ def test_with_the_database_gone_everything_answers_as_before_after_a_repair(url:
         server.hilum("source", "add", "north", "--name", "North")
         assert server.hilum("import", str(files), str(bundle), check=False).returncode == 1
         server.hilum("import", str(files / "study1"), "--source", "north")
+        server.hilum("import", str(in_place), "--source", "north", "--in-place")
+        assert change(server, "POST", f"/quarantine/{uid(71)}/release", json={"patient_id": "FOUND"}).is_success
         change(server, "PATCH", f"/studies/{uid(2)}", json={"modality": "MR", "study_description": "Skull"})
         change(server, "DELETE", f"/studies/{uid(5)}")
         before = asked(server)
+        assert (before["quarantine"], len(before["conflicts"])) == ([uid(72)], 1)
         wait_until(lambda: _recorded(url), 60, "records beside the objects")
         assert server.hilum("check").returncode == 0
     with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True) as connection:
         connection.execute("drop schema hilum cascade")
     repaired = server.hilum("check", "--repair", "--json")
     told = json.loads(repaired.stdout)
-    assert (told["lost"], told["found"]["orphan"]) == ([], 10 * 100 + 100 + 3)
+    assert (told["lost"], told["found"]["orphan"]) == ([], 10 * 100 + 100 + 3 + 5)
     with serving(data, url) as again:
         after = asked(again)
         assert after.keys() == before.keys()

@@ -375,16 +375,19 @@ def known_files(
     archive: Archive, source: SourceRef, fingerprints: Sequence[UUID], *, in_place: bool
 ) -> dict[UUID, str]:
     """Which files were imported before, by fingerprint, with the Study Instance UID of what they hold; unless
-    ``in_place``, those only of which the archive has a copy."""
+    ``in_place``, those only of which the archive has a copy. One whose object is gone counts as unknown: it is mended
+    by being imported again."""
     with archive.database.connect() as connection:
         rows = connection.execute(
-            sa.select(Instance.fingerprint, Study.study_instance_uid)
+            sa.select(Instance.fingerprint, Study.study_instance_uid, Instance.blob_key)
             .join(Study, Study.id == Instance.study_id)
             .where(Instance.fingerprint == sa.any_(sa.literal(list(fingerprints), sa.ARRAY(sa.Uuid))))
             .where(Instance.source_id == source.id, Instance.deleted_at.is_(None))
             .where(*([] if in_place else [Instance.path.is_(None)]))
         )
-        return {fingerprint: uid for fingerprint, uid in rows if fingerprint}
+        return {
+            fingerprint: uid for fingerprint, uid, key in rows if fingerprint and (not key or archive.blobs.exists(key))
+        }
 
 
 def store_bundle_files(
