@@ -4,10 +4,7 @@ storing, cataloguing and serving are done by the rooms that stand on this one.""
 import logging
 import warnings
 
-from pydicom import config
-
 # What pydicom tells about a file may quote its values, which can be a patient's: nothing of it may reach a log.
-config.settings.reading_validation_mode = config.IGNORE
 warnings.filterwarnings("ignore", module=r"pydicom\b")
 _logger = logging.getLogger("pydicom")
 _logger.addHandler(logging.NullHandler())

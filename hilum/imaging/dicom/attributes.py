@@ -1,9 +1,8 @@
 """Which attributes the catalogue keeps of an instance, and the facts of the encoding (value representations, tags that
 structure a data set) that every reader of this room shares. Reading itself is done by ``header`` and ``dicom_json``."""
 
+from importlib.resources import files
 from typing import Final
-
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 UNDEFINED: Final = 0xFFFFFFFF
 """The length that says: up to the delimiter (PS3.5 section 7.1.1)."""
@@ -66,15 +65,20 @@ def raw_tag(tag: int) -> int:
     return (tag & 0xFFFF) << 16 | tag >> 16
 
 
+# The lines of the data dictionary (PS3.6) for the attributes that are named here: so few are read in no time.
+_LINES: Final = [
+    line.split() for line in files("hilum.imaging.dicom").joinpath("dictionary.txt").read_text("ascii").splitlines()
+]
+_TAG: Final = {keyword: int(tag, 16) for tag, _, keyword in _LINES}
+_VR: Final = {keyword: vr for _, vr, keyword in _LINES}
+
+
 def _raw(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise LookupError(f"{keyword} is not a DICOM keyword")
-    return raw_tag(tag)
+    return raw_tag(_TAG[keyword])
 
 
 def _vr(keyword: str) -> bytes:
-    return dictionary_VR(keyword)[:2].encode()  # "US or SS": the sign is settled by Pixel Representation afterwards
+    return _VR[keyword][:2].encode()  # "US/SS": the sign is settled by Pixel Representation afterwards
 
 
 WANTED: Final = {_raw(keyword): keyword for keyword in KEYWORDS}

@@ -6,8 +6,6 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
-
 from hilum.imaging.dicom import attributes as a
 from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.dicom.scanner import MAX_DEPTH, Doubt
@@ -77,6 +75,8 @@ class Resolver:
 def _public_vr(tag: int) -> str:
     if tag & 0xFFFF == 0:
         return "UL"  # a group length
+    from pydicom.datadict import dictionary_VR
+
     try:
         return dictionary_VR(tag)
     except KeyError:
@@ -85,6 +85,8 @@ def _public_vr(tag: int) -> str:
 
 @lru_cache(maxsize=16384)
 def _private_vr(tag: int, creator: str) -> str:
+    from pydicom.datadict import private_dictionary_VR
+
     try:
         return private_dictionary_VR(tag, creator)
     except KeyError:

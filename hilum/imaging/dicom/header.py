@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal
 
 from hilum.imaging.dicom import attributes as a
-from hilum.imaging.dicom import fallback
 from hilum.imaging.dicom.names import parse_date, parse_time
 from hilum.imaging.dicom.problems import NotDicom, Truncated, Unreadable
 from hilum.imaging.dicom.scanner import FIRST_WINDOW, WINDOW, Doubt, Scan
@@ -328,6 +327,8 @@ def _walked(source: Source, window: bytes, base: int, start: int, meta: dict[str
 
 def _slow(source: Source, start: int | None, meta: dict[str, Value], doubt: Doubt) -> Header:
     """pydicom's way; of an inflated data set, which has no file meta information, that which was read before."""
+    from hilum.imaging.dicom import fallback
+
     truncated = Unreadable("truncated", "The file ends inside its header.")
     try:
         found = fallback.read(source, start)

@@ -3,8 +3,6 @@
 import re
 from typing import Final
 
-from pydicom.uid import UID
-
 _VIDEO: Final = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?")
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 # JPEG and its kin, RLE, encapsulated uncompressed, deflated image frames.
@@ -26,6 +24,8 @@ def check_uid(uid: str) -> bool:
 
 def uid_name(uid: str) -> str:
     """The registered name of a SOP class or transfer syntax, the UID itself when there is none."""
+    from pydicom.uid import UID
+
     return UID(uid).name
 
 

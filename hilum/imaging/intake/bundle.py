@@ -19,7 +19,7 @@ from hilum.imaging.archive.store import CHUNK, Archive, store_bundle_files
 from hilum.imaging.dicom.header import NotDicom, Truncated, Unreadable, scan
 from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
-from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, Wrap, is_wrappable, wrap_image
+from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, Wrap, is_wrappable
 from hilum.imaging.intake.zip_directory import directory_size
 from hilum.imaging.intake.zip_names import member_names
 
@@ -246,6 +246,8 @@ class _Bundle:
 
     def _wrap(self, member: _Member, wrap: Wrap) -> None:
         name = f"{self.name}/{member.name}"
+        from hilum.imaging.intake.secondary_capture import wrap_image
+
         if member.info.file_size > MAX_IMAGE_BYTES:
             raise TooLarge("The image is too large to be wrapped.")
         try:

@@ -6,10 +6,10 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-import pydicom
-from pydicom.dataset import Dataset
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 MAX_BYTES: Final = 128 << 20
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -27,6 +27,8 @@ def named_files(path: str) -> list[tuple[str, ...]]:
     BadDirectory
         It is damaged, or larger than any medium needs.
     """
+    from hilum.imaging.dicom.library import pydicom
+
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
@@ -42,7 +44,7 @@ def named_files(path: str) -> list[tuple[str, ...]]:
         raise BadDirectory from error
 
 
-def _named(record: Dataset) -> tuple[str, ...]:
+def _named(record: "Dataset") -> tuple[str, ...]:
     value: object = record.get("ReferencedFileID")
     parts = (value,) if isinstance(value, str) else tuple(cast("Sequence[object]", value or ()))
     names = tuple(str(part).strip() for part in parts)

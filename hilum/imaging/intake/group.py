@@ -14,7 +14,7 @@ from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import is_zip_head
 from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.walk import Found
-from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, is_wrappable, wrap_image
+from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, is_wrappable
 
 _HEAD: Final = 1024
 
@@ -102,6 +102,8 @@ def _other(batch: Batch, manner: Manner, file: Found, code: str, result: Taken) 
     if is_zip_head(head):
         result.zips.append(file)
     elif manner.wrap and is_wrappable(head, manner.wrap):
+        from hilum.imaging.intake.secondary_capture import wrap_image
+
         if file.size > MAX_IMAGE_BYTES:
             raise TooLarge("The image is too large to be wrapped.")
         try:

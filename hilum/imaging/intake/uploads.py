@@ -22,7 +22,7 @@ from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import import_bundle, is_zip_head
 from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
-from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, Wrap, is_wrappable, make_wrap, wrap_image
+from hilum.imaging.intake.wrap import MAX_IMAGE_BYTES, CannotWrap, Wrap, is_wrappable, make_wrap
 
 KIND: Final = "upload"
 MAX_FIELD_BYTES: Final = 1024
@@ -261,6 +261,8 @@ def _import_group(archive: Archive, manner: Manner, files: Sequence[tuple[str, s
 
 def _wrapped(archive: Archive, wrap: Wrap, key: str, name: str, source: str) -> bytes:
     size = archive.blobs.size(key)
+    from hilum.imaging.intake.secondary_capture import wrap_image
+
     if size > MAX_IMAGE_BYTES:
         raise CannotWrap("too_large", "The image is too large to be wrapped.")
     return wrap_image(archive.blobs.read(key, 0, size), name, wrap, source)
