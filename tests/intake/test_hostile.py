@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilum.imaging.intake.wrap import CannotWrap, make_wrap, wrap_image
+from hilum.imaging.intake.secondary_capture import wrap_image
+from hilum.imaging.intake.wrap import CannotWrap, make_wrap
 from hilum.imaging.intake.zip_directory import directory_size
 from hilum.imaging.intake.zip_names import member_names
 

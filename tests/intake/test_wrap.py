@@ -15,7 +15,8 @@ from hilum.imaging.archive import query
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.intake.wrap import CannotWrap, make_wrap, wrap_image
+from hilum.imaging.intake.secondary_capture import wrap_image
+from hilum.imaging.intake.wrap import CannotWrap, make_wrap
 from tests.intake.test_bundle import zipped
 from tests.intake.test_directory import codes, run
 from tests.make import ct, uid

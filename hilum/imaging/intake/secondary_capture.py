@@ -58,7 +58,7 @@ def wrap_image(data: bytes, name: str, wrap: Wrap, source: str) -> bytes:
     ds.StudyDate, ds.StudyTime, ds.AccessionNumber = wrap.study_date, "", ""
     ds.Modality = "DOC" if document else wrap.modality
     ds.ConversionType = "WSD"
-    ds.ReferringPhysicianName = ""
+    ds.ReferringPhysicianName = ds.Manufacturer = ""
     ds.StudyDescription = wrap.study_description
     ds.PatientName, ds.PatientID = wrap.patient_name, wrap.patient.patient_id
     ds.PatientBirthDate, ds.PatientSex = "", ""
@@ -70,10 +70,9 @@ def wrap_image(data: bytes, name: str, wrap: Wrap, source: str) -> bytes:
         ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
         ds.EncapsulatedDocument = data + b"\0" * (len(data) % 2)
         ds.EncapsulatedDocumentLength = len(data)
-    elif data.startswith(JPEG):
-        _set_jpeg(ds, meta, data)
-    elif data.startswith(PNG):
-        _set_png(ds, data)
+    elif data.startswith((JPEG, PNG)):
+        ds.Laterality = ds.PatientOrientation = ""  # type 2C: not known
+        _set_jpeg(ds, meta, data) if data.startswith(JPEG) else _set_png(ds, data)
     else:
         raise CannotWrap("not_wrappable", "Only JPEG, PNG and PDF files are wrapped.")
     return _written(ds, meta)
