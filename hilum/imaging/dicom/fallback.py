@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from hilum.imaging.dicom import attributes as a
+from hilum.imaging.dicom import pydicom_setup  # noqa: F401 # pyright: ignore[reportUnusedImport] - before pydicom reads
 from hilum.imaging.dicom.elements import Element, Resolver
 from hilum.imaging.dicom.problems import Truncated, Unreadable
 from hilum.imaging.dicom.source import Source

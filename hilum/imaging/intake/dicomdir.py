@@ -27,7 +27,7 @@ def named_files(path: str) -> list[tuple[str, ...]]:
     BadDirectory
         It is damaged, or larger than any medium needs.
     """
-    from hilum.imaging.dicom.library import pydicom
+    from hilum.imaging.dicom.pydicom_setup import pydicom
 
     try:
         status = Path(path).stat()

@@ -16,7 +16,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from hilum.imaging.archive.identity import derived_uid
-from hilum.imaging.dicom.library import pydicom
+from hilum.imaging.dicom.pydicom_setup import pydicom
 from hilum.imaging.intake.wrap import JPEG, PDF, PNG, CannotWrap, Wrap
 
 MAX_PIXELS: Final = 200_000_000
