@@ -4,6 +4,7 @@ import { IconCloud } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { Study } from '../api/types'
 import { count, date, NONE, plural, time } from '../common/format'
+import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { SkeletonRows } from '../common/Skeletons'
 import { SortHeader } from '../common/SortHeader'
@@ -68,7 +69,7 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             <td>
               <div className={classes.two}>
                 <span className="ellipsis">{study.patient_name || <span className="dim">No name</span>}</span>
-                <span className="dim ellipsis">{study.patient_id || NONE}</span>
+                <span className="dim ellipsis">{study.quarantine ? <NoPatientMark /> : study.patient_id || NONE}</span>
               </div>
             </td>
             <td>
@@ -105,6 +106,7 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             <td>
               <span className={classes.badges}>
                 <StudyStatus status={study.status} reason={study.status_reason} />
+                {study.derived && <DerivedMark of="Study" />}
                 {study.availability === 'remote' && (
                   <Tooltip label="In a remote archive; not copied here">
                     <IconCloud size={15} aria-label="Remote" />
