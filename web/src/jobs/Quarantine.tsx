@@ -64,15 +64,13 @@ function Release({ study, onReleased }: { study: Study; onReleased: (study: Stud
 function Row({ study, onReleased }: { study: Study; onReleased: (study: Study) => void }) {
   const { data: detail } = useDetail(study.id)
   const series = detail && firstToLookAt(detail.series)
-  const folders = [...new Set(detail?.series.map((one) => one.folder_path).filter(Boolean))]
   return (
     <li className={classes.case} data-testid="quarantined">
       {series ? <Thumbnail series={series} size={64} /> : <span className={classes.noThumb} />}
       <div className={classes.about}>
         <StudyLine study={study} />
         <span className="dim" title={moment(study.received_at)}>
-          From {study.source}
-          {folders.length > 0 && `, ${folders.slice(0, 2).join(', ')}${folders.length > 2 ? ' and others' : ''}`} · received {ago(study.received_at)}
+          From {study.source} · received {ago(study.received_at)}
         </span>
       </div>
       <Release study={study} onReleased={onReleased} />

@@ -85,7 +85,9 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
                 <span className="ellipsis" title={study.study_description}>
                   {study.study_description || <span className="dim">No description</span>}
                 </span>
-                <span className="dim ellipsis">{study.accession_number || NONE}</span>
+                <span className="dim ellipsis">
+                  {study.accession_number || NONE} {study.derived && <DerivedMark of="Study" />}
+                </span>
               </div>
             </td>
             <td className="ellipsis" title={study.facility}>
@@ -106,7 +108,6 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             <td>
               <span className={classes.badges}>
                 <StudyStatus status={study.status} reason={study.status_reason} />
-                {study.derived && <DerivedMark of="Study" />}
                 {study.availability === 'remote' && (
                   <Tooltip label="In a remote archive; not copied here">
                     <IconCloud size={15} aria-label="Remote" />
