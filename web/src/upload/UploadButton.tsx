@@ -1,6 +1,6 @@
 /** Buttons for those who would rather pick than drop. */
 import { Button, Menu } from '@mantine/core'
-import { IconCheck, IconChevronDown, IconFileZip, IconFolder, IconUpload, IconUser } from '@tabler/icons-react'
+import { IconChevronDown, IconFileZip, IconFolder, IconUpload } from '@tabler/icons-react'
 import { useRef } from 'react'
 import { fromFiles } from './collect'
 import { uploads, useUpload } from './store'
@@ -39,15 +39,9 @@ export function UploadButton({ size = 'xs', source }: { size?: 'xs' | 'sm' | 'md
             Files or a zip
           </Menu.Item>
           <Menu.Divider />
-          <Menu.Item
-            role="menuitemcheckbox"
-            aria-checked={askFirst}
-            closeMenuOnClick={false}
-            leftSection={askFirst ? <IconCheck size={16} /> : <IconUser size={16} />}
-            onClick={() => uploads.setAskFirst(!askFirst)}
-          >
+          <Menu.CheckboxItem closeMenuOnClick={false} checked={askFirst} onChange={(checked) => uploads.setAskFirst(checked)}>
             Say whose it is first
-          </Menu.Item>
+          </Menu.CheckboxItem>
         </Menu.Dropdown>
       </Menu>
     </>
