@@ -73,7 +73,7 @@ def test_a_drop_says_what_was_left_out_and_why(page: Page, filled: str) -> None:
     summary = page.get_by_test_id("upload-summary")
     expect(summary.locator("details")).to_have_count(2)
     page.get_by_role("link", name="1 file set aside").click()
-    expect(page.get_by_test_id("set-aside-row").first).to_contain_text("ends")
+    expect(page.get_by_test_id("set-aside-row").first).to_contain_text("The pixel data is cut short")
 
 
 def asked(page: Page) -> Locator:

@@ -39,7 +39,7 @@ export function WhoseForm({ asking }: { asking: Asking }) {
       <p className="dim">
         {images + pdfs > 0 && !others
           ? `${described(asking)} cannot say it. With a patient and a study, images become DICOM.`
-          : `${described(asking)}. The patient ID given here wins over what they say.`}
+          : `For ${described(asking)}. The patient ID wins over what is in them; a study is for images among them.`}
       </p>
       <TextInput
         size="xs"
