@@ -12,7 +12,8 @@ from tests.web.data import STUDY, rich_study, study_uid
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SETTLED = """() => Promise.all(document.getAnimations()
-    .filter(one => Number.isFinite(one.effect.getComputedTiming().endTime)).map(one => one.finished.catch(() => null)))"""
+    .filter(one => Number.isFinite(one.effect.getComputedTiming().endTime))
+    .map(one => one.finished.catch(() => null)))"""
 VIEW = f"/imaging/{study_uid(STUDY)}"
 PAGES = {
     "/imaging": "[data-testid=study-row]",

@@ -1,4 +1,4 @@
-"""What waits for a person, on the page: studies without a patient, studies of two patients, and what took whose place."""
+"""What waits for a person, on the page: studies without a patient, studies of two patients, and what was replaced."""
 
 from collections.abc import Callable
 from pathlib import Path
