@@ -7,11 +7,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import Server
+from tests.make import ct
 from tests.web.data import STUDY, rich_study, study_uid
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SETTLED = """() => Promise.all(document.getAnimations()
-    .filter(one => Number.isFinite(one.effect.getComputedTiming().endTime)).map(one => one.finished.catch(() => null)))"""
+    .filter(one => Number.isFinite(one.effect.getComputedTiming().endTime))
+    .map(one => one.finished.catch(() => null)))"""
 VIEW = f"/imaging/{study_uid(STUDY)}"
 PAGES = {
     "/imaging": "[data-testid=study-row]",
@@ -20,14 +22,20 @@ PAGES = {
     f"{VIEW}?tab=tags": "[data-testid=tag-row]",
     f"{VIEW}/view": "body:has([data-state=ready]) button[aria-expanded]:enabled:has-text('40 / 400')",
     "/jobs": "[data-testid=job]",
-    "/jobs?view=set-aside": "h2",
+    "/jobs?view=set-aside": "[data-testid=set-aside-row]",
+    "/jobs?view=quarantine": "[data-testid=quarantined] img",
+    "/jobs?view=conflicts": "[data-testid=conflict] a",
 }
 
 
 @pytest.fixture(scope="module")
 def url(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A server with the study with everything."""
-    server.hilum("import", str(rich_study(tmp_path_factory.mktemp("study") / "rich")))
+    """A server with the study with everything, one without a patient and one with two."""
+    folder = rich_study(tmp_path_factory.mktemp("study") / "rich")
+    (folder / "nobodys.dcm").write_bytes(ct(960, PatientID=None))
+    for number, patient in enumerate(("P961", "P962"), start=1):
+        (folder / f"disputed{number}.dcm").write_bytes(ct(961, 1, number, PatientID=patient))
+    server.hilum("import", str(folder), check=False)
     return server.url
 
 

@@ -1,7 +1,6 @@
 """A person puts a study right on its page, undoes it, deletes it and has it back."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect

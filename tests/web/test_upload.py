@@ -1,9 +1,11 @@
 """Uploads from the browser: by drop, by folder, as a zip; what came of each is told."""
 
+import io
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
 
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import Server, fresh_database, serving
@@ -63,7 +65,7 @@ def test_a_drop_says_what_was_left_out_and_why(page: Page, filled: str) -> None:
         [
             ["IM1", list(ct(41, 1, 1))],
             ["notes.txt", list(b"not an image")],
-            ["lost.dcm", list(ct(42)[:-30])],
+            ["lost.dcm", list(ct(42)[:-40])],
         ],
     )
     told = finished(page)
@@ -71,7 +73,100 @@ def test_a_drop_says_what_was_left_out_and_why(page: Page, filled: str) -> None:
     summary = page.get_by_test_id("upload-summary")
     expect(summary.locator("details")).to_have_count(2)
     page.get_by_role("link", name="1 file set aside").click()
-    expect(page.get_by_test_id("set-aside-row").first).to_contain_text("cut short")
+    expect(page.get_by_test_id("set-aside-row").first).to_contain_text("The pixel data is cut short")
+
+
+def asked(page: Page) -> Locator:
+    """The form that asks whose the files are."""
+    return page.get_by_role("form", name="Whose is it?")
+
+
+def photo(grey: int) -> list[int]:
+    """A small JPEG."""
+    file = io.BytesIO()
+    Image.new("L", (40, 30), grey).save(file, "JPEG")
+    return list(file.getvalue())
+
+
+def test_photos_become_a_study_of_the_patient_that_the_person_names(page: Page, filled: str) -> None:
+    page.goto(f"{filled}/imaging")
+    sent = uploads(page)
+    page.evaluate(DROP, [["1.jpg", photo(60)], ["2.JPG", photo(200)], ["letter.pdf", list(b"%PDF-1.4\n%%EOF\n")]])
+    form = asked(page)
+    expect(form).to_contain_text("2 images and 1 PDF")
+    field = form.get_by_label("Patient ID")
+    expect(field).to_be_focused()
+    field.fill("4711")
+    field.press("Enter")
+    expect(form.get_by_role("alert")).to_contain_text("the study that the images become")
+    assert sent == []
+    form.get_by_label("Study date").fill("2024-05-06")
+    form.get_by_label("Study description").fill("Wound photos")
+    form.get_by_label("Wrap PDFs too").check()
+    field.press("Enter")
+    assert "1 new study" in finished(page)
+    page.get_by_role("link", name="Show what arrived").click()
+    row = page.get_by_test_id("study-row").filter(has_text="Wound photos")
+    expect(row).to_contain_text("2024-05-06")
+    expect(row).to_contain_text("4711")
+    expect(row).to_contain_text("2 series")
+
+
+def test_what_the_server_does_not_take_is_asked_again_with_its_reason(
+    page: Page, filled: str, faults: list[str]
+) -> None:
+    page.goto(f"{filled}/imaging")
+    page.evaluate(DROP, [["1.png", photo(90)]])
+    form = asked(page)
+    form.get_by_label("Patient ID").fill("4711")
+    form.get_by_label("Study description").fill("a\\b")
+    form.get_by_role("button", name="Upload", exact=True).click()
+    expect(form.get_by_role("alert")).to_contain_text("no backslash")
+    expect(form.get_by_label("Patient ID")).to_have_value("4711")
+    form.get_by_label("Study description").fill("Scan")
+    form.get_by_role("button", name="Upload", exact=True).click()
+    assert "1 new study" in finished(page)
+    faults[:] = [fault for fault in faults if "422" not in fault]
+
+
+def test_files_without_a_patient_may_go_as_they_are_or_not_at_all(page: Page, filled: str) -> None:
+    page.goto(f"{filled}/imaging")
+    sent = uploads(page)
+    page.evaluate(DROP, [["1.jpg", photo(30)]])
+    page.keyboard.press("Escape")
+    expect(asked(page)).to_have_count(0)
+    assert sent == []
+    page.evaluate(DROP, [["1.jpg", photo(30)]])
+    asked(page).get_by_role("button", name="Upload as it is").click()
+    assert "Nothing new." in finished(page)
+    assert len(sent) == 1
+
+
+def test_dicom_is_given_another_patient_where_a_person_wants_to_say_it(page: Page, filled: str) -> None:
+    page.goto(f"{filled}/imaging")
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("menuitemcheckbox", name="Say whose it is first").click()
+    page.keyboard.press("Escape")
+    page.evaluate(DROP, [["IM1", list(ct(81, StudyDescription="Another's", PatientID="WRONG"))]])
+    form = asked(page)
+    form.get_by_label("Patient ID").fill("4712")
+    form.get_by_role("button", name="Upload", exact=True).click()
+    finished(page)
+    row = page.get_by_test_id("study-row").filter(has_text="Another's")
+    expect(row).to_contain_text("4712")
+    # It is asked once: the next files start at once again.
+    page.evaluate(DROP, [["IM1", list(ct(82))]])
+    expect(page.get_by_test_id("upload-tray")).to_be_visible()
+    expect(asked(page)).to_have_count(0)
+    finished(page)
+
+
+def test_an_upload_without_a_patient_leads_to_the_quarantine(page: Page, filled: str) -> None:
+    page.goto(f"{filled}/imaging")
+    page.evaluate(DROP, [["IM1", list(ct(83, StudyDescription="Whose?", PatientID=None))]])
+    finished(page)
+    page.get_by_role("link", name="1 study without a patient").click()
+    expect(page.get_by_test_id("quarantined").filter(has_text="Whose?")).to_be_visible()
 
 
 def test_a_large_folder_goes_in_several_requests(page: Page, filled: str, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import Server
+from tests.make import ct
 from tests.web.conftest import NO_GL, Viewer, query, until
 from tests.web.data import BROKEN, CINE, NO_SPACING, REPORT, SLICES, STACK, STUDY, rich_study, study_uid
 
@@ -44,6 +46,26 @@ def test_a_ct_is_on_the_screen_in_its_own_window(stack: Viewer) -> None:
     assert grey["deviation"] > 40
     label = stack.element.get_attribute("aria-label")
     assert label == f"CT, Axial, image 1 of {SLICES}, window 40 / 400"
+
+
+def test_a_sigmoid_window_is_drawn_as_one(
+    viewer: Viewer, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # At the lower and upper end of 40 / 400 a line is black and white; the sigmoid is at 12 and 88 percent there.
+    values = np.full((64, 64), 1024 - 160, "<i2")
+    values[:, 32:] = 1024 + 240
+    folder = tmp_path_factory.mktemp("sigmoid")
+    for n, function in ((970, "SIGMOID"), (971, "LINEAR")):
+        (folder / str(n)).write_bytes(ct(n, size=64, PixelData=values.tobytes(), VOILUTFunction=function))
+    server.hilum("import", str(folder))
+    deviations: dict[int, float] = {}
+    for n in (970, 971):
+        state = viewer.open(f"{server.url}/imaging/{study_uid(n)}/view")
+        assert (state["wc"], state["ww"]) == ("40", "400")
+        until(viewer.page, lambda: viewer.grey()["levels"] > 1, "a picture")
+        deviations[n] = viewer.grey()["deviation"]
+    assert deviations[971] == pytest.approx(255 / 2, abs=3)
+    assert deviations[970] == pytest.approx(255 * (0.8808 - 0.1192) / 2, abs=3)
 
 
 def test_the_stack_goes_by_position_whatever_the_numbers_say(stack: Viewer) -> None:

@@ -10,6 +10,7 @@ export type Instance = Schemas['Instance']
 export type BundleFile = Schemas['BundleFile']
 export type Tag = Schemas['Tag']
 export type Job = Schemas['Job']
+export type Conflict = Schemas['Conflict']
 export type SetAside = Schemas['SetAside']
 export type Stats = Schemas['Statistics']
 export type StudyQuery = NonNullable<operations['get_studies_api_v1_imaging_studies_get']['parameters']['query']>

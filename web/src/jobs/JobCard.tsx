@@ -11,6 +11,7 @@ import classes from './jobs.module.css'
 const COUNTS: [string, string][] = [
   ['studies_new', 'New studies'],
   ['studies_updated', 'Studies updated'],
+  ['studies_quarantined', 'Without a patient'],
   ['series', 'Series'],
   ['instances', 'Instances'],
   ['images', 'Images'],

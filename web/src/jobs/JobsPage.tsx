@@ -1,4 +1,4 @@
-/** What the platform is doing and has done, and the files that it set aside, each with its reason. */
+/** What the platform is doing and has done, the files that it set aside, and the studies that wait for a person's decision. */
 import { Select, Tabs } from '@mantine/core'
 import { IconListCheck } from '@tabler/icons-react'
 import { keepPreviousData } from '@tanstack/react-query'
@@ -8,9 +8,12 @@ import { ErrorNotice } from '../common/ErrorNotice'
 import common from '../common/common.module.css'
 import { count } from '../common/format'
 import { Pager } from '../common/Pager'
+import { Conflicts } from './Conflicts'
 import { JobCard, JobSkeletons } from './JobCard'
-import { PAGE_SIZE, STATES, type JobsSearch } from './search'
+import { Quarantine } from './Quarantine'
+import { PAGE_SIZE, STATES, VIEWS, type JobsSearch } from './search'
 import { SetAsideTable } from './SetAsideTable'
+import { useConflicts, useQuarantine } from './waiting'
 import classes from './jobs.module.css'
 
 const route = getRouteApi('/jobs')
@@ -62,10 +65,20 @@ function Jobs({ search, onChange }: { search: JobsSearch; onChange: (part: Parti
   )
 }
 
+/** How many wait; nothing while nobody has counted or there is none. */
+function Waiting({ total }: { total: number | undefined }) {
+  return total ? <span className={classes.waiting}>{count(total)}</span> : null
+}
+
 export function JobsPage() {
   const search = route.useSearch()
   const navigate = route.useNavigate()
   const { data: stats } = api.useQuery('get', '/api/v1/imaging/stats', {}, { staleTime: 15_000 })
+  const page = search.page ?? 1
+  // The page that is looked at brings the count; of the other lists one row does.
+  const quarantine = useQuarantine(search.view === 'quarantine' ? page : undefined)
+  const conflicts = useConflicts(search.view === 'conflicts' ? page : undefined)
+  const onPage = (to: number) => change({ page: to === 1 ? undefined : to })
   const change = (part: Partial<JobsSearch>) => void navigate({ search: (before) => ({ ...before, ...part }), replace: true, resetScroll: false })
   return (
     <section className="panel" aria-label="Jobs">
@@ -73,19 +86,31 @@ export function JobsPage() {
       <Tabs
         value={search.view ?? 'jobs'}
         keepMounted={false}
-        onChange={(view) => void navigate({ search: view === 'set-aside' ? { view } : {} })}
+        onChange={(view) => void navigate({ search: { view: VIEWS.find((one) => one === view) } })}
       >
         <Tabs.List className="tabs">
           <Tabs.Tab value="jobs">Jobs</Tabs.Tab>
           <Tabs.Tab value="set-aside">
             Set aside <span className="dim">{stats ? count(stats.set_aside) : ''}</span>
           </Tabs.Tab>
+          <Tabs.Tab value="quarantine">
+            Quarantine <Waiting total={quarantine.data?.total} />
+          </Tabs.Tab>
+          <Tabs.Tab value="conflicts">
+            Conflicts <Waiting total={conflicts.data?.total} />
+          </Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="jobs">
           <Jobs search={search} onChange={change} />
         </Tabs.Panel>
         <Tabs.Panel value="set-aside">
-          <SetAsideTable page={search.page ?? 1} onPage={(to) => change({ page: to === 1 ? undefined : to })} />
+          <SetAsideTable page={page} onPage={onPage} />
+        </Tabs.Panel>
+        <Tabs.Panel value="quarantine">
+          <Quarantine list={quarantine} page={page} onPage={onPage} />
+        </Tabs.Panel>
+        <Tabs.Panel value="conflicts">
+          <Conflicts list={conflicts} page={page} onPage={onPage} />
         </Tabs.Panel>
       </Tabs>
     </section>

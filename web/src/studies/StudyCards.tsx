@@ -3,6 +3,7 @@ import { Skeleton } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import type { Study } from '../api/types'
 import { date, NONE, plural, time } from '../common/format'
+import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { StudyStatus } from '../common/StudyStatus'
 import classes from './studies.module.css'
@@ -34,8 +35,9 @@ export function StudyCards({ studies }: { studies: readonly Study[] | undefined 
               <span>
                 {date(study.study_date)} {time(study.study_time)}
               </span>
-              <span>{study.patient_id || NONE}</span>
+              <span>{study.quarantine ? <NoPatientMark /> : study.patient_id || NONE}</span>
               <span>{plural(study.num_images, 'image')}</span>
+              {study.derived && <DerivedMark of="Study" />}
               {study.status === 'error' && <StudyStatus status={study.status} />}
             </span>
           </Link>

@@ -4,6 +4,7 @@ import { IconCloud } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { Study } from '../api/types'
 import { count, date, NONE, plural, time } from '../common/format'
+import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { SkeletonRows } from '../common/Skeletons'
 import { SortHeader } from '../common/SortHeader'
@@ -68,7 +69,7 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
             <td>
               <div className={classes.two}>
                 <span className="ellipsis">{study.patient_name || <span className="dim">No name</span>}</span>
-                <span className="dim ellipsis">{study.patient_id || NONE}</span>
+                <span className="dim ellipsis">{study.quarantine ? <NoPatientMark /> : study.patient_id || NONE}</span>
               </div>
             </td>
             <td>
@@ -84,7 +85,9 @@ export function StudyTable({ studies, sort, onSort, active, onOpen }: Props) {
                 <span className="ellipsis" title={study.study_description}>
                   {study.study_description || <span className="dim">No description</span>}
                 </span>
-                <span className="dim ellipsis">{study.accession_number || NONE}</span>
+                <span className="dim ellipsis">
+                  {study.accession_number || NONE} {study.derived && <DerivedMark of="Study" />}
+                </span>
               </div>
             </td>
             <td className="ellipsis" title={study.facility}>

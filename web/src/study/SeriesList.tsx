@@ -3,6 +3,7 @@ import { ActionIcon, Tooltip } from '@mantine/core'
 import { IconEye } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { Series, StudyDetail } from '../api/types'
+import { DerivedMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { seriesCounts, seriesTitle } from './seriesText'
 import { Thumbnail } from './Thumbnail'
@@ -42,7 +43,7 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
                     </span>
                   </span>
                   <span className={classes.seriesFacts}>
-                    {series.modality && <ModalityBadge code={series.modality} />} {facts.join(' · ')}
+                    {series.modality && <ModalityBadge code={series.modality} />} {facts.join(' · ')} {series.derived && <DerivedMark of="Series" />}
                   </span>
                 </span>
               </button>

@@ -5,6 +5,7 @@ import { Link } from '@tanstack/react-router'
 import type { ReactNode } from 'react'
 import type { Series, StudyDetail } from '../api/types'
 import { age, ago, bytes, count, date, moment, plural, time } from '../common/format'
+import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { ReportStatus, StudyStatus } from '../common/StudyStatus'
 import { StudyActions } from './StudyActions'
@@ -80,7 +81,15 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
       <div className={classes.title}>
         <div className={classes.who}>
           <h1>{study.patient_name || 'No name'}</h1>
-          <span className="dim">{facts.join(' · ')}</span>
+          {facts.length > 0 && <span className="dim">{facts.join(' · ')}</span>}
+          {study.quarantine && (
+            <span className={classes.waits}>
+              <NoPatientMark />
+              <Link to="/jobs" search={{ view: 'quarantine' }}>
+                Say whose it is
+              </Link>
+            </span>
+          )}
         </div>
         <div className={classes.actions}>
           <StudyActions study={study} />
@@ -106,6 +115,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
         ))}
         <strong>{study.study_description || <span className="dim">No description</span>}</strong>
         <StudyStatus status={study.status} reason={study.status_reason} />
+        {study.derived && <DerivedMark of="Study" />}
       </div>
       {study.status === 'error' && study.status_reason && <p className={classes.reason}>{study.status_reason}</p>}
       <Fields study={study} />

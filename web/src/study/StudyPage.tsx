@@ -8,6 +8,7 @@ import { ErrorNotice } from '../common/ErrorNotice'
 import { count } from '../common/format'
 import { useKeys } from '../common/useKeys'
 import { BundleFiles } from './BundleFiles'
+import { EarlierVersions, useEarlierVersions } from './EarlierVersions'
 import { InstanceTable } from './InstanceTable'
 import { SeriesList } from './SeriesList'
 import { StudyHeader } from './StudyHeader'
@@ -47,6 +48,7 @@ export function StudyPage() {
   }, [study])
 
   const tab = search.tab ?? 'instances'
+  const earlier = useEarlierVersions(study, tab === 'versions' ? (search.page ?? 1) : 1)
   return (
     <div className={classes.page}>
       <a
@@ -80,7 +82,7 @@ export function StudyPage() {
                 value={tab}
                 onChange={(value) => {
                   const next = TABS.find((one) => one === value)
-                  change({ tab: next === 'instances' ? undefined : next })
+                  change({ tab: next === 'instances' ? undefined : next, page: undefined })
                 }}
                 keepMounted={false}
               >
@@ -94,6 +96,11 @@ export function StudyPage() {
                       Files of the bundle <span className="dim">{count(study.bundle_files.length)}</span>
                     </Tabs.Tab>
                   )}
+                  {(!!earlier.data?.total || tab === 'versions') && (
+                    <Tabs.Tab value="versions">
+                      Earlier versions <span className="dim">{count(earlier.data?.total)}</span>
+                    </Tabs.Tab>
+                  )}
                 </Tabs.List>
                 <Tabs.Panel value="instances">
                   {series && <InstanceTable key={series.id} study={study} series={series} search={search} onChange={change} />}
@@ -101,6 +108,9 @@ export function StudyPage() {
                 <Tabs.Panel value="tags">{series && <TagPanel key={series.id} study={study} series={series} search={search} onChange={change} />}</Tabs.Panel>
                 <Tabs.Panel value="files">
                   <BundleFiles files={study.bundle_files} />
+                </Tabs.Panel>
+                <Tabs.Panel value="versions">
+                  <EarlierVersions versions={earlier} page={search.page ?? 1} onPage={(to) => change({ page: to === 1 ? undefined : to })} />
                 </Tabs.Panel>
               </Tabs>
               {!series && <p className={classes.none}>The archive holds no series of this study yet.</p>}

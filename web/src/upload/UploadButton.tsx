@@ -3,11 +3,12 @@ import { Button, Menu } from '@mantine/core'
 import { IconChevronDown, IconFileZip, IconFolder, IconUpload } from '@tabler/icons-react'
 import { useRef } from 'react'
 import { fromFiles } from './collect'
-import { uploads } from './store'
+import { uploads, useUpload } from './store'
 
 export function UploadButton({ size = 'xs', source }: { size?: 'xs' | 'sm' | 'md'; source?: string | undefined }) {
   const files = useRef<HTMLInputElement>(null)
   const folder = useRef<HTMLInputElement>(null)
+  const { askFirst } = useUpload()
   const take = (input: HTMLInputElement) => {
     const picked = fromFiles(Array.from(input.files ?? []))
     input.value = ''
@@ -24,7 +25,7 @@ export function UploadButton({ size = 'xs', source }: { size?: 'xs' | 'sm' | 'md
         {...{ webkitdirectory: '' }}
         onChange={(event) => take(event.currentTarget)}
       />
-      <Menu position="bottom-end" width={190} withinPortal>
+      <Menu position="bottom-end" width={210} withinPortal>
         <Menu.Target>
           <Button size={size} leftSection={<IconUpload size={15} />} rightSection={<IconChevronDown size={14} />}>
             Upload
@@ -37,6 +38,10 @@ export function UploadButton({ size = 'xs', source }: { size?: 'xs' | 'sm' | 'md
           <Menu.Item leftSection={<IconFileZip size={16} />} onClick={() => files.current?.click()}>
             Files or a zip
           </Menu.Item>
+          <Menu.Divider />
+          <Menu.CheckboxItem closeMenuOnClick={false} checked={askFirst} onChange={(checked) => uploads.setAskFirst(checked)}>
+            Say whose it is first
+          </Menu.CheckboxItem>
         </Menu.Dropdown>
       </Menu>
     </>

@@ -6,6 +6,7 @@ import { useEffect } from 'react'
 import { bytes, count, plural } from '../common/format'
 import { Reasons } from '../jobs/Reasons'
 import { hasEnded, mergedReasons, totals, type UploadState, uploads, useUpload } from './store'
+import { WhoseForm } from './WhoseForm'
 import classes from './upload.module.css'
 
 /** How many instances came that the archive now has, new or not. */
@@ -77,6 +78,16 @@ function Bars({ state }: { state: UploadState }) {
 
 export function UploadTray() {
   const state = useUpload()
+  if (!state.asking && state.phase === 'idle') return null
+  return (
+    <div className={classes.trays}>
+      {state.asking && <WhoseForm asking={state.asking} />}
+      {state.phase !== 'idle' && <Tray state={state} />}
+    </div>
+  )
+}
+
+function Tray({ state }: { state: UploadState }) {
   const busy = state.phase === 'reading' || state.phase === 'sending' || state.phase === 'importing'
   useEffect(() => {
     if (state.phase !== 'sending' && state.phase !== 'reading') return
@@ -84,9 +95,10 @@ export function UploadTray() {
     window.addEventListener('beforeunload', warn)
     return () => window.removeEventListener('beforeunload', warn)
   }, [state.phase])
-  if (state.phase === 'idle') return null
   const sum = totals(state.jobs)
   const reasons = mergedReasons(state.jobs)
+  const waiting = sum['studies_quarantined'] ?? 0
+  const conflict = reasons.some((reason) => reason.code === 'patient_conflict')
   const aside = sum['set_aside'] ?? 0
   const ended = !busy && state.jobs.length > 0
   const failures = state.jobs.filter((job) => job.state === 'failed')
@@ -132,6 +144,12 @@ export function UploadTray() {
             {arrived(state) > 0 && (
               <Anchor renderRoot={(props) => <Link to="/imaging" search={{ sort: '-received_at' }} {...props} />}>Show what arrived</Anchor>
             )}
+            {waiting > 0 && (
+              <Anchor renderRoot={(props) => <Link to="/jobs" search={{ view: 'quarantine' }} {...props} />}>
+                {plural(waiting, 'study', 'studies')} without a patient
+              </Anchor>
+            )}
+            {conflict && <Anchor renderRoot={(props) => <Link to="/jobs" search={{ view: 'conflicts' }} {...props} />}>Two patients in one study</Anchor>}
             {aside > 0 && (
               <Anchor renderRoot={(props) => <Link to="/jobs" search={{ view: 'set-aside' }} {...props} />}>
                 {plural(aside, 'file')} set aside

@@ -1,6 +1,7 @@
 /** One request of an upload. XMLHttpRequest, because fetch cannot tell how much of a body has left. */
 import type { Job } from '../api/types'
 import type { Picked } from './collect'
+import { fields, type Whose } from './whose'
 
 export class SendError extends Error {
   constructor(
@@ -25,12 +26,14 @@ function problem(xhr: XMLHttpRequest): string {
 export function send(
   files: readonly Picked[],
   source: string | undefined,
+  whose: Whose | undefined,
   onSent: (bytes: number) => void,
   signal: AbortSignal,
 ): Promise<Job> {
   return new Promise((resolve, reject) => {
     const form = new FormData()
     if (source) form.append('source', source)
+    for (const [name, value] of fields(whose)) form.append(name, value)
     for (const { file, path } of files) form.append('files', file, path)
     const xhr = new XMLHttpRequest()
     const abort = () => xhr.abort()

@@ -6,9 +6,18 @@ import { useSyncExternalStore } from 'react'
 import { fetchClient, queryClient, sentence } from '../api/client'
 import type { Job } from '../api/types'
 import { type Picked, requests } from './collect'
-import { send } from './send'
+import { send, SendError } from './send'
+import { type Kinds, kindsOf, needsWhose, type Whose } from './whose'
 
 export type Phase = 'idle' | 'reading' | 'sending' | 'importing' | 'done' | 'failed' | 'cancelled'
+
+/** Files that wait until a person has said whose they are. */
+export interface Asking {
+  files: number
+  kinds: Kinds
+  /** What a person said before, and why the server did not take it. */
+  refused: { whose: Whose; error: string } | null
+}
 
 export interface UploadState {
   phase: Phase
@@ -20,10 +29,21 @@ export interface UploadState {
   jobs: Job[]
   error: string | null
   startedAt: number
+  asking: Asking | null
+  /** The next files wait as well, whatever they are. */
+  askFirst: boolean
+}
+
+/** One request of an upload. */
+interface Batch {
+  files: Picked[]
+  source: string | undefined
+  whose: Whose | undefined
 }
 
 const IDLE: UploadState = {
   phase: 'idle', found: 0, files: 0, filesSent: 0, bytes: 0, bytesSent: 0, jobs: [], error: null, startedAt: 0,
+  asking: null, askFirst: false,
 }
 
 const POLL_MS = 600
@@ -59,7 +79,8 @@ export function mergedReasons(jobs: readonly Job[]): Job['reasons'] {
 class UploadStore {
   private state = IDLE
   private listeners = new Set<() => void>()
-  private waiting: Picked[][] = []
+  private waiting: Batch[] = []
+  private held: { files: Picked[]; source: string | undefined } = { files: [], source: undefined }
   private abort = new AbortController()
   private running = false
 
@@ -80,7 +101,7 @@ class UploadStore {
     if (!this.running) {
       this.abort = new AbortController()
       this.waiting = []
-      this.set({ ...IDLE, phase: 'reading', startedAt: Date.now() })
+      this.reset({ phase: 'reading', startedAt: Date.now() })
     }
     let picked: Picked[]
     try {
@@ -94,12 +115,69 @@ class UploadStore {
       if (!this.running) this.set({ phase: 'failed', error: 'There was no file in what was dropped.' })
       return
     }
-    this.waiting.push(...requests(picked))
+    if (this.state.askFirst || needsWhose(picked.map(({ path }) => path))) this.hold(picked, source)
+    else this.enqueue(picked, source, undefined)
+  }
+
+  /** Keeps files back until `answer` says whose they are; those that wait already are meant as well. */
+  private hold(picked: readonly Picked[], source: string | undefined, refused: Asking['refused'] = null) {
+    const files = [...this.held.files, ...picked]
+    this.held = { files, source }
+    const asking = { files: files.length, kinds: kindsOf(files.map(({ path }) => path)), refused }
+    this.set({ asking, ...(this.running ? {} : { phase: 'idle' }) })
+  }
+
+  /** Sends what is held, as a person's or, without one, as its files say. */
+  answer(whose: Whose | undefined) {
+    const { files, source } = this.held
+    this.held = { files: [], source: undefined }
+    this.set({ asking: null, askFirst: false })
+    if (!files.length) return
+    if (!this.running) {
+      this.abort = new AbortController()
+      this.waiting = []
+      this.reset({ startedAt: Date.now() })
+    }
+    this.enqueue(files, source, whose)
+  }
+
+  /** Lets go of what is held. */
+  dismiss() {
+    this.held = { files: [], source: undefined }
+    this.set({ asking: null, askFirst: false })
+  }
+
+  setAskFirst(askFirst: boolean) {
+    this.set({ askFirst })
+  }
+
+  private enqueue(picked: readonly Picked[], source: string | undefined, whose: Whose | undefined) {
+    this.waiting.push(...requests(picked).map((files) => ({ files, source, whose })))
     this.set({
       files: this.state.files + picked.length,
       bytes: this.state.bytes + picked.reduce((sum, { file }) => sum + file.size, 0),
     })
-    if (!this.running) void this.run(source)
+    if (!this.running) void this.run()
+  }
+
+  /** Everything anew, but for what waits for a person. */
+  private reset(change: Partial<UploadState> = {}) {
+    const { asking, askFirst } = this.state
+    this.set({ ...IDLE, asking, askFirst, ...change })
+  }
+
+  /** The server did not take what a person said: the files wait again, with its reason. */
+  private askAgain(batch: Batch, error: SendError): boolean {
+    if (error.status !== 422 || !batch.whose) return false
+    const back = this.waiting.filter((one) => one.whose === batch.whose)
+    this.waiting = this.waiting.filter((one) => one.whose !== batch.whose)
+    const files = back.flatMap((one) => one.files)
+    this.set({
+      files: this.state.files - files.length,
+      bytes: this.state.bytes - files.reduce((sum, { file }) => sum + file.size, 0),
+    })
+    this.hold(files, batch.source, { whose: batch.whose, error: error.message })
+    return true
   }
 
   /** Goes on after an error, from the request that failed. */
@@ -111,19 +189,20 @@ class UploadStore {
     return this.waiting.length > 0
   }
 
-  private async run(source?: string) {
+  private async run() {
     this.running = true
     this.set({ phase: 'sending', error: null })
     const polling = this.poll()
     try {
       for (let next = this.waiting[0]; next; next = this.waiting[0]) {
         const before = this.state.bytesSent
-        const size = next.reduce((sum, { file }) => sum + file.size, 0)
+        const size = next.files.reduce((sum, { file }) => sum + file.size, 0)
         try {
-          const job = await send(next, source, (sent) => this.set({ bytesSent: before + Math.min(sent, size) }), this.abort.signal)
-          this.set({ jobs: [...this.state.jobs, job], filesSent: this.state.filesSent + next.length, bytesSent: before + size })
+          const job = await send(next.files, next.source, next.whose, (sent) => this.set({ bytesSent: before + Math.min(sent, size) }), this.abort.signal)
+          this.set({ jobs: [...this.state.jobs, job], filesSent: this.state.filesSent + next.files.length, bytesSent: before + size })
         } catch (error) {
           this.set({ bytesSent: before })
+          if (error instanceof SendError && this.askAgain(next, error)) continue
           throw error
         }
         this.waiting.shift()
@@ -131,7 +210,9 @@ class UploadStore {
       this.set({ phase: 'importing' })
       this.running = false
       await polling
-      if (this.state.phase === 'importing') this.set({ phase: 'done' })
+      // All of it waits for a person again: there is nothing to tell.
+      if (!this.state.files) this.reset()
+      else if (this.state.phase === 'importing') this.set({ phase: 'done' })
     } catch (error) {
       this.running = false
       if (this.abort.signal.aborted) this.set({ phase: 'cancelled' })
@@ -176,7 +257,7 @@ class UploadStore {
   }
 
   close() {
-    if (!this.running) this.set(IDLE)
+    if (!this.running) this.reset()
   }
 }
 

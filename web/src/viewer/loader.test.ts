@@ -29,9 +29,13 @@ describe('forLoader', () => {
   })
   it('names a modality where there is none, and leaves what it was given untouched', () => {
     const given: Dataset = { '00281056': { vr: 'CS', Value: ['SIGMOID'] } }
-    const made = forLoader(given)
-    expect(made['00080060']?.Value).toEqual(['OT'])
-    expect(made['00281056']).toBeUndefined()
-    expect(Object.keys(given)).toEqual(['00281056'])
+    expect(forLoader(given)['00080060']?.Value).toEqual(['OT'])
+    expect(given).toEqual({ '00281056': { vr: 'CS', Value: ['SIGMOID'] } })
+  })
+  it('hands the VOI LUT function over as a list of words, and none that cannot be drawn', () => {
+    const shape = (word: string) => forLoader({ '00281056': { vr: 'CS', Value: [word] } })['00281056']?.Value
+    expect(shape('SIGMOID')).toEqual([['SIGMOID']])
+    expect(shape('LINEAR')).toEqual([['LINEAR']])
+    expect(shape('CUBIC')).toBeUndefined()
   })
 })

@@ -10,6 +10,9 @@ const PALETTE = [
   ['00281103', '00281203'],
 ] as const
 
+/** VOI LUT Functions that Cornerstone draws (PS3.3 C.11.2.1.2). */
+const SHAPES = new Set(['LINEAR', 'SIGMOID'])
+
 /** 16-bit entries, little endian as DICOM JSON has them. */
 function entries(base64: string): number[] {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
@@ -44,7 +47,9 @@ function withPalette(dataset: Dataset): Dataset {
 export function forLoader(dataset: Dataset): Dataset {
   const copy = str(dataset, '00280004') === 'PALETTE COLOR' ? withPalette(dataset) : { ...dataset }
   if (!str(copy, '00080060')) copy['00080060'] = { vr: 'CS', Value: ['OT'] }
-  // A sigmoid would leave it without any window: the same center and width, straight, are nearer to what was meant.
-  if (str(copy, '00281056') === 'SIGMOID') delete copy['00281056']
+  // The loader takes the first of the function's "values": given the bare word, its first letter, which then is no function.
+  const shape = str(copy, '00281056')
+  if (shape && SHAPES.has(shape)) copy['00281056'] = { vr: 'CS', Value: [[shape]] }
+  else delete copy['00281056']
   return copy
 }
