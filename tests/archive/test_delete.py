@@ -17,6 +17,7 @@ from tests.archive.test_store import states, store, study_row
 from tests.make import ct, uid
 
 NOW = timedelta(0)
+QUIET = {"quiet_seconds": 0}
 
 
 def drop(archive: Archive, study: int = 1) -> int:
@@ -135,3 +136,15 @@ def test_importing_deleting_and_purging_at_once_never_leaves_a_row_without_its_b
     assert total == 8
     assert all(archive.blobs.size(row["blob_key"]) == row["size"] for row in rows)
     assert len(objects(archive)) == 8
+
+
+def test_no_record_outlives_its_study(archive: Archive, source: SourceRef) -> None:
+    for _ in range(12):
+        store(archive, source, *(ct(1, 1, n) for n in range(1, 6)))
+        drop(archive)
+        recorder = threading.Thread(target=record_changes, args=(archive.database, archive.blobs), kwargs=QUIET)
+        recorder.start()
+        purge(archive)
+        recorder.join()
+        purge(archive)
+        assert [key for key, _ in archive.blobs.list(f"default/{uid(1)}")] == []

@@ -51,7 +51,8 @@ def test_killed_in_the_middle_of_an_import_and_begun_again_each_file_is_there_on
         assert '"instances"' in done.stdout
         assert counts(server) == (10, 2000, 2000)
         assert len(list((data / "objects").rglob("*.dcm"))) == 2000
-        assert not any(path.is_file() for path in (data / "objects" / ".tmp").rglob("*"))
+        left = [path for path in (data / "objects" / ".tmp").rglob("*") if path.is_file()]
+        assert {path.name for path in left} <= {"lock"}  # of the server's own processes, which write records
 
 
 def test_a_killed_http_process_or_worker_comes_back(data: Path) -> None:

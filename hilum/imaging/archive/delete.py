@@ -14,7 +14,7 @@ from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import Event
-from hilum.imaging.archive.sidecar import RECORDS, mark_studies
+from hilum.imaging.archive.sidecar import RECORDS, mark_studies, stop_recording
 
 DELETED: Final = "hilum.study.deleted.v1"
 RESTORED: Final = "hilum.study.restored.v1"
@@ -147,6 +147,7 @@ def purge(database: Database, blobs: Blobs, grace: timedelta) -> int:
 def _drop(database: Database, blobs: Blobs, study_id: int, grace: timedelta) -> None:
     """Remove the rows of a study, and note which objects they named."""
     with database.transaction() as sql:
+        stop_recording(sql)
         found = sql.rows(
             "select t.id, t.source_id, t.patient_pk, t.study_instance_uid, s.key as source_key from hilum.study t "
             "join hilum.source s on s.id = t.source_id where t.id = %s and t.deleted_at <= now() - %s for update of t",

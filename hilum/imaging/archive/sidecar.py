@@ -38,6 +38,12 @@ def mark_studies(sql: Transaction, study_ids: Sequence[int]) -> None:
     )
 
 
+def stop_recording(sql: Transaction) -> None:
+    """Wait for the one who writes records, and let nobody begin until this transaction ends: none is written of a study
+    that this transaction removes."""
+    sql.rows("select pg_advisory_xact_lock(%s)", (_RECORDER_LOCK,))
+
+
 def record_changes(database: Database, blobs: Blobs, *, quiet_seconds: float = 5) -> int:
     """Write the records that are out of date; one process at a time does it.
 
