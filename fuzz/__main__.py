@@ -3,12 +3,16 @@
 The corpus lies in ``.fuzz/TARGET`` and begins with the small files of pydicom's wheel; what fails is left beside it.
 """
 
+import io
 import sys
+import zipfile
 from pathlib import Path
 
 import atheris
+import imagecodecs
+import numpy as np
 
-with atheris.instrument_imports(include=["hilum.imaging.dicom"]):
+with atheris.instrument_imports(include=["hilum.imaging.dicom", "hilum.imaging.intake", "zipfile"]):
     from fuzz.targets import TARGETS
 
 from pydicom.data import get_charset_files, get_testdata_files
@@ -27,8 +31,24 @@ def seeds(target: str) -> list[bytes]:
     """What the corpus begins with."""
     if target == "text":
         return list(TEXTS)
+    if target == "bundle":
+        return [zipped(zipfile.ZIP_STORED), zipped(zipfile.ZIP_DEFLATED)]
+    if target == "image":
+        pixels = np.zeros((4, 4, 3), np.uint8)
+        return [imagecodecs.jpeg8_encode(pixels), imagecodecs.png_encode(pixels), b"%PDF-1.4\n%%EOF\n"]
     paths = (Path(name) for name in (*get_testdata_files(), *get_charset_files()))
     return [path.read_bytes() for path in paths if path.is_file() and path.stat().st_size <= MAX_SEED]
+
+
+def zipped(compression: int) -> bytes:
+    """A small zip with a folder, a name that is not ASCII, and a zip in it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as bundle:
+        bundle.writestr("DICOM/IM1", b"\0" * 128 + b"DICM")
+        bundle.writestr("Röntgen.txt", b"text")
+        if compression == zipfile.ZIP_DEFLATED:
+            bundle.writestr("inner.zip", zipped(zipfile.ZIP_STORED))
+    return file.getvalue()
 
 
 def main() -> None:

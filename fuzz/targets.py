@@ -3,6 +3,7 @@ and unbounded memory are the fuzzer's to see."""
 
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from xml.etree import ElementTree as ET
@@ -23,8 +24,15 @@ from hilum.imaging.dicom.names import (
 )
 from hilum.imaging.dicom.source import inflated_file
 from hilum.imaging.dicom.text import CharacterSet
+from hilum.imaging.intake.bundle import DAMAGED, NO_ZIP
+from hilum.imaging.intake.secondary_capture import wrap_image
+from hilum.imaging.intake.wrap import CannotWrap, make_wrap
+from hilum.imaging.intake.zip_directory import directory_size
+from hilum.imaging.intake.zip_names import member_names
 
 MAX_INFLATED = 1 << 24
+MAX_DIRECTORY = 1 << 20
+PHOTOS = make_wrap("P1", study_date="2024-02-03", pdf=True)
 
 
 def header(data: bytes) -> None:
@@ -78,6 +86,24 @@ def text(data: bytes) -> None:
         parse_date(decoded), parse_time(decoded), parse_datetime(decoded), parse_offset(decoded)
 
 
+def bundle(data: bytes) -> None:
+    """A zip: its directory, the names of its members, and the beginning of each."""
+    if directory_size(io.BytesIO(data)) > MAX_DIRECTORY:
+        return
+    with suppress(*NO_ZIP), zipfile.ZipFile(io.BytesIO(data)) as opened:
+        for name in member_names(opened.infolist()):
+            name.encode()
+        for member in opened.infolist()[:20]:
+            with suppress(*DAMAGED), opened.open(member) as file:
+                file.read(1 << 20)
+
+
+def image(data: bytes) -> None:
+    """A picture or document that is to be wrapped."""
+    with suppress(CannotWrap):
+        header(wrap_image(data, "IMG 7", PHOTOS, "default"))
+
+
 def _file(data: bytes, found: Header) -> io.BytesIO:
     file = io.BytesIO(data)
     return io.BytesIO(inflated_file(file, found.data_set_offset, MAX_INFLATED).read()) if found.deflated else file
@@ -89,4 +115,11 @@ def _bulk(read: DataSet, found: Header, told: dict[str, dict[str, object]]) -> N
             bulkdata(read, found, str(attribute["BulkDataURI"]).split("/")[2:])
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"header": header, "frames": frames, "dataset": dataset, "text": text}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "header": header,
+    "frames": frames,
+    "dataset": dataset,
+    "text": text,
+    "bundle": bundle,
+    "image": image,
+}

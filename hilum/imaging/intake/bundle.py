@@ -81,8 +81,8 @@ class _Encrypted(Exception):
     """The member needs a password."""
 
 
-_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
-_NO_ZIP: Final = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError)
+DAMAGED: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+NO_ZIP: Final = (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class _Bundle:
                 return "zip_too_large"
             bundle = self.stack.enter_context(zipfile.ZipFile(file))
             members = [member for member in bundle.infolist() if not member.is_dir()]
-        except _NO_ZIP:
+        except NO_ZIP:
             return "bad_zip"
         if not self._fits(members):
             return "zip_too_large"
@@ -269,7 +269,7 @@ class _Bundle:
             self._skip("encrypted", member)
         except TooLarge:
             self._skip("too_large", member)
-        except _DAMAGED:
+        except DAMAGED:
             self._skip("damaged_member", member)
 
     def _skip(self, code: str, member: _Member, *, harmless: bool = False) -> None:
@@ -292,7 +292,7 @@ def _holds_dicom(file: BinaryIO, depth: int) -> bool:
             return False
         with zipfile.ZipFile(file) as bundle:
             return any(_is_dicom(bundle, member, depth) for member in bundle.infolist() if not member.is_dir())
-    except (*_NO_ZIP, *_DAMAGED):
+    except (*NO_ZIP, *DAMAGED):
         return False
 
 
@@ -309,7 +309,7 @@ def _is_dicom(bundle: zipfile.ZipFile, member: zipfile.ZipInfo, depth: int) -> b
         return False
     except (Truncated, Unreadable):
         return True
-    except _DAMAGED:
+    except DAMAGED:
         return False
     return True
 
