@@ -113,6 +113,13 @@ class Database:
         with self._reachable(), self.engine.connect() as connection:
             yield connection
 
+    def tidy(self, *tables: LiteralString) -> None:
+        """Vacuum and analyze tables that have just grown much, instead of waiting until the server comes to it."""
+        with self._reachable(), self.engine.connect() as connection:
+            names = ", ".join(f"{SCHEMA}.{table}" for table in tables)
+            with connection.execution_options(isolation_level="AUTOCOMMIT"):
+                connection.execute(sa.text(f"vacuum (analyze, skip_locked) {names}"))
+
     def check(self) -> None:
         """Ask the server for a sign of life.
 

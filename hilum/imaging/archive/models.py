@@ -95,6 +95,7 @@ class Study(Table):
             "study_uid", "study_instance_uid", "source_id", unique=True, postgresql_where=sa.text("deleted_at is null")
         ),
         sa.Index("study_any_uid", "study_instance_uid"),
+        sa.Index("study_listed", "source_id", postgresql_where=sa.text("deleted_at is null")),
         sa.Index("study_deleted", "deleted_at", postgresql_where=sa.text("deleted_at is not null")),
         sa.Index("study_corrected", "source_id", postgresql_where=sa.text("corrected <> '{}'")),
         sa.Index("study_physician", "physician_id"),

@@ -57,6 +57,7 @@ create index study_search ON hilum.study USING gin (search gin_trgm_ops);
 create index study_physician ON hilum.study (physician_id);
 create index study_facility ON hilum.study (facility_id);
 create index study_any_uid ON hilum.study (study_instance_uid);
+create index study_listed ON hilum.study (source_id) where deleted_at is null;
 create index study_deleted ON hilum.study (deleted_at) where deleted_at is not null;
 create index study_corrected ON hilum.study (source_id) where corrected <> '{}';
 
