@@ -1,0 +1,76 @@
+"""What the doors of DICOMweb have in common: the source and base URL that a path names, what the client accepts, and
+how the services' endpoints become a router that answers every method of every address."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.responses import Response
+
+from hilum.core.http import base_url
+from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
+
+SERIES: Final = "/studies/{study}/series/{series}"
+INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
+JSON_OFFERS: Final = (Offer(DICOM_JSON), Offer("application/json"))
+
+_REFUSED: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A method of an address below the base URL of the service, and the endpoint behind it. GET brings HEAD with it."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+
+
+def the_ranges(request: Request) -> list[MediaRange]:
+    """Dependency: what the client accepts."""
+    return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
+
+
+def the_source(request: Request) -> str:
+    """Dependency: the key of the source that the path names."""
+    return request.path_params.get("key", "default")
+
+
+def the_root(request: Request) -> str:
+    """Dependency: the base URL of the service, as it stands in the URLs of answers."""
+    base = base_url(request, request.app.state.settings.public_url)
+    key = request.path_params.get("key")
+    return f"{base}/sources/{key}/dicom-web" if key else f"{base}/dicom-web"
+
+
+Ranges = Annotated[list[MediaRange], Depends(the_ranges)]
+Source = Annotated[str, Depends(the_source)]
+Root = Annotated[str, Depends(the_root)]
+
+
+def router(prefix: str, doors: Iterable[Door]) -> APIRouter:
+    """Make the router of some doors; a method that an address has not is refused with those that it has."""
+    made = APIRouter(prefix=prefix, tags=["DICOMweb"])
+    allowed: dict[str, list[str]] = {}
+    for door in doors:
+        made.add_api_route(door.path, door.endpoint, methods=[door.method], response_class=Response)
+        allowed.setdefault(door.path, []).append(door.method)
+        if door.method == "GET":
+            made.add_api_route(
+                door.path, door.endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False
+            )
+            allowed[door.path].append("HEAD")
+    for path, methods in allowed.items():
+        others = [method for method in _REFUSED if method not in methods]
+        made.add_api_route(path, _refusal(methods), methods=others, include_in_schema=False)
+    return made
+
+
+def _refusal(allowed: list[str]) -> Callable[[], Response]:
+    """An endpoint that names all the methods of its address: the framework would name those of one route."""
+
+    def refuse() -> Response:
+        raise HTTPException(405, headers={"Allow": ", ".join(allowed)})
+
+    return refuse

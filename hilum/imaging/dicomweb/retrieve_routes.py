@@ -1,0 +1,130 @@
+"""The addresses of WADO-RS (PS3.18 section 10.4)."""
+
+from typing import Final
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from hilum.core.http import matches
+from hilum.imaging.archive.routes import TheArchive
+from hilum.imaging.dicomweb import metadata, wado
+from hilum.imaging.dicomweb.accept import MediaRange, accepts_gzip, choose_or_refuse
+from hilum.imaging.dicomweb.answers import PRIVATE
+from hilum.imaging.dicomweb.doors import INSTANCE, JSON_OFFERS, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.resources import Target
+
+
+def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], root: str, target: Target) -> Response:
+    media_type = choose_or_refuse(ranges, JSON_OFFERS).media_type
+    gzip = accepts_gzip(request.headers)
+    wanted = metadata.look_up(archive, target, root)
+    etag = wanted.etag + ("-gzip" if gzip else "")
+    headers = {"ETag": f'"{etag}"', "Cache-Control": PRIVATE, "Vary": "Accept, Accept-Encoding"}
+    if matches(request, etag):
+        return Response(status_code=304, headers=headers)
+    found = metadata.metadata(archive, wanted)
+    status = 200
+    if not found.complete:
+        status = 206
+        del headers["ETag"]
+    if gzip:
+        headers["Content-Encoding"] = "gzip"
+    return Response(found.compressed if gzip else found.plain, status, headers, media_type)
+
+
+def study_metadata(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str
+) -> Response:
+    """The attributes of all instances of a study, without bulk data."""
+    return _metadata(request, archive, ranges, root, Target(source, study))
+
+
+def series_metadata(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str, series: str
+) -> Response:
+    """The attributes of all instances of a series, without bulk data."""
+    return _metadata(request, archive, ranges, root, Target(source, study, series))
+
+
+def instance_metadata(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+) -> Response:
+    """The attributes of an instance, without bulk data."""
+    return _metadata(request, archive, ranges, root, Target(source, study, series, instance))
+
+
+def retrieve_study(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str
+) -> Response:
+    """All instances of a study (PS3.18 section 10.4)."""
+    return wado.retrieve(request, archive, Target(source, study), ranges, root)
+
+
+def retrieve_series(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str, series: str
+) -> Response:
+    """All instances of a series."""
+    return wado.retrieve(request, archive, Target(source, study, series), ranges, root)
+
+
+def retrieve_instance(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+) -> Response:
+    """One instance."""
+    return wado.retrieve(request, archive, Target(source, study, series, instance), ranges, root)
+
+
+def retrieve_frames(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+    frames: str,
+) -> Response:
+    """Frames of an instance by their numbers, counted from 1."""
+    return wado.frames(request, archive, Target(source, study, series, instance), frames, ranges, root)
+
+
+def retrieve_bulkdata(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+    path: str,
+) -> Response:
+    """The value of one element, as the metadata's BulkDataURI names it."""
+    return wado.bulkdata(request, archive, Target(source, study, series, instance), path, ranges, root)
+
+
+DOORS: Final = (
+    Door("GET", "/studies/{study}/metadata", study_metadata),
+    Door("GET", f"{SERIES}/metadata", series_metadata),
+    Door("GET", f"{INSTANCE}/metadata", instance_metadata),
+    Door("GET", "/studies/{study}", retrieve_study),
+    Door("GET", SERIES, retrieve_series),
+    Door("GET", INSTANCE, retrieve_instance),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}", retrieve_frames),
+    Door("GET", f"{INSTANCE}/bulkdata/{{path:path}}", retrieve_bulkdata),
+)
