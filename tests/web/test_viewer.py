@@ -68,6 +68,23 @@ def test_a_sigmoid_window_is_drawn_as_one(
     assert deviations[970] == pytest.approx(255 * (0.8808 - 0.1192) / 2, abs=3)
 
 
+def test_an_exact_window_is_drawn_as_one(
+    viewer: Viewer, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Of 2 / 4 the value 3 is white by LINEAR, three quarters of white by LINEAR_EXACT (PS3.3 C.11.2.1.3.2).
+    values = np.full((64, 64), 1024, "<i2")
+    values[:, 32:] = 1024 + 3
+    path = tmp_path_factory.mktemp("exact") / "exact.dcm"
+    path.write_bytes(
+        ct(972, size=64, PixelData=values.tobytes(), VOILUTFunction="LINEAR_EXACT", WindowCenter=2, WindowWidth=4)
+    )
+    server.hilum("import", str(path))
+    state = viewer.open(f"{server.url}/imaging/{study_uid(972)}/view")
+    assert (state["wc"], state["ww"]) == ("2", "4")
+    until(viewer.page, lambda: viewer.grey()["levels"] > 1, "a picture")
+    assert viewer.grey()["deviation"] == pytest.approx(255 * 0.75 / 2, abs=3)
+
+
 def test_the_stack_goes_by_position_whatever_the_numbers_say(stack: Viewer) -> None:
     expect(stack.page.get_by_test_id("overlays")).to_contain_text("Location 0 mm")
     stack.press("End")
@@ -294,7 +311,11 @@ def test_it_works_without_webgl(
     until(viewer.page, lambda: viewer.grey()["levels"] >= 4, "a picture")
     viewer.drag(80, 40)
     viewer.wait(ww=560, wc=120)
-    viewer.press("End", "h", "2")
+    viewer.press("End")
+    viewer.wait(index=SLICES, state="ready", ww=560, wc=120)
+    viewer.press("Home", "h", "2")
+    viewer.wait(index=1, flip="h", wc=-600, ww=1500, state="ready")
+    viewer.press("End")
     viewer.wait(index=SLICES, flip="h", wc=-600, state="ready")
     viewer.press("r")
     viewer.wait(flip="", wc=40, ww=400, zoom=1)

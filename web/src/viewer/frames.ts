@@ -29,6 +29,8 @@ export interface Frame {
   sliceLocation: number | undefined
   thickness: number | undefined
   windows: Window[]
+  /** Windows are LINEAR_EXACT (PS3.3 C.11.2.1.3.2). */
+  exact: boolean
   modality: string | undefined
   /** What a value means: `HU`, `Bq/ml`, or nothing that is known. */
   unit: string | undefined
@@ -119,6 +121,7 @@ export function framesOf(dataset: Dataset): Frame[] {
       sliceLocation: num(own, '00201041'),
       thickness: num(own, '00180050'),
       windows: windowsOf(own),
+      exact: str(own, '00281056') === 'LINEAR_EXACT',
       modality,
       unit: unitOf(own, modality, str(own, '00281054')),
       color: (num(dataset, '00280002') ?? 1) > 1 || str(dataset, '00280004') === 'PALETTE COLOR',

@@ -38,4 +38,14 @@ describe('forLoader', () => {
     expect(shape('LINEAR')).toEqual([['LINEAR']])
     expect(shape('CUBIC')).toBeUndefined()
   })
+  it('gives an exact window as the linear one of the same range, wherever it stands', () => {
+    const exact: Dataset = {
+      '00281050': { vr: 'DS', Value: [2.5, 3] }, '00281051': { vr: 'DS', Value: [5, 6] }, '00281056': { vr: 'CS', Value: ['LINEAR_EXACT'] },
+    }
+    const linear = { '00281050': { vr: 'DS', Value: [3, 3.5] }, '00281051': { vr: 'DS', Value: [6, 7] } }
+    expect(forLoader(exact)).toMatchObject(linear)
+    expect(forLoader(exact)['00281056']).toBeUndefined()
+    const enhanced: Dataset = { '52009229': { vr: 'SQ', Value: [{ '00289132': { vr: 'SQ', Value: [exact] } }] } }
+    expect(forLoader(enhanced)['52009229']?.Value).toEqual([{ '00289132': { vr: 'SQ', Value: [linear] } }])
+  })
 })

@@ -2,7 +2,7 @@
  * The metadata of an instance as Cornerstone's loader can take it. It reads `Value` only and fails without an error where something
  * that DICOM leaves open is absent; what it needs is put in here, on a copy.
  */
-import { type Dataset, nums, str } from './dicomjson'
+import { type Dataset, items, nums, str } from './dicomjson'
 
 const PALETTE = [
   ['00281101', '00281201'],
@@ -44,12 +44,37 @@ function withPalette(dataset: Dataset): Dataset {
   ) as Dataset
 }
 
-export function forLoader(dataset: Dataset): Dataset {
-  const copy = str(dataset, '00280004') === 'PALETTE COLOR' ? withPalette(dataset) : { ...dataset }
-  if (!str(copy, '00080060')) copy['00080060'] = { vr: 'CS', Value: ['OT'] }
+/** Windows and their VOI LUT function where they stand: LINEAR_EXACT becomes the LINEAR window that shows the same range of values. */
+function withWindows(dataset: Dataset): Dataset {
+  const shape = str(dataset, '00281056')
+  const copy = { ...dataset }
+  const moved = (tag: string, by: number) => {
+    const values = nums(dataset, tag)
+    if (values) copy[tag] = { vr: 'DS', Value: values.map((value) => value + by) }
+  }
+  if (shape === 'LINEAR_EXACT') {
+    moved('00281050', 0.5)
+    moved('00281051', 1)
+  }
   // The loader takes the first of the function's "values": given the bare word, its first letter, which then is no function.
-  const shape = str(copy, '00281056')
   if (shape && SHAPES.has(shape)) copy['00281056'] = { vr: 'CS', Value: [[shape]] }
   else delete copy['00281056']
+  return copy
+}
+
+/** The functional groups of an enhanced multi-frame (PS3.3 C.7.6.16), with the windows in them as the loader can take them. */
+function withGroups(dataset: Dataset): Dataset {
+  const copy = { ...dataset }
+  for (const groups of ['52009229', '52009230'].filter((tag) => dataset[tag])) {
+    const Value = items(dataset, groups).map((group) =>
+      group['00289132'] ? { ...group, '00289132': { vr: 'SQ', Value: items(group, '00289132').map(withWindows) } } : group)
+    copy[groups] = { vr: 'SQ', Value }
+  }
+  return copy
+}
+
+export function forLoader(dataset: Dataset): Dataset {
+  const copy = withWindows(withGroups(str(dataset, '00280004') === 'PALETTE COLOR' ? withPalette(dataset) : dataset))
+  if (!str(copy, '00080060')) copy['00080060'] = { vr: 'CS', Value: ['OT'] }
   return copy
 }

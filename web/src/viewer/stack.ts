@@ -50,6 +50,23 @@ function late(): Promise<never> {
   return new Promise((_, reject) => setTimeout(() => reject(new Error('it did not arrive within a minute')), LATE_MS))
 }
 
+/** What the CPU's viewport draws with; it keeps its window from image to image, but tells that of the newest image's file. */
+interface Drawn {
+  _cpuFallbackEnabledElement?: { viewport?: { voi?: { windowCenter: number; windowWidth: number } } }
+}
+
+/** The properties of a viewport as it is drawn, set right where the viewport tells others. */
+function keptProperties(viewport: StackViewport) {
+  const properties = viewport.getProperties()
+  const voi = (viewport as unknown as Drawn)._cpuFallbackEnabledElement?.viewport?.voi
+  if (!voi) return properties
+  const drawn = toRange(voi.windowCenter, voi.windowWidth, false)
+  const told = properties.voiRange
+  if (told && Math.abs(told.lower - drawn.lower) + Math.abs(told.upper - drawn.upper) < 1e-6) return properties
+  viewport.setProperties({ voiRange: drawn }, true)
+  return { ...properties, voiRange: drawn }
+}
+
 let made = 0
 const round = (value: number, digits = 2) => Number(value.toFixed(digits))
 
@@ -244,8 +261,8 @@ export class Stack {
   private sync() {
     const { viewport } = this
     if (!viewport || this.dead || this.shown < 0) return
-    const { voiRange, invert } = viewport.getProperties()
-    const window = voiRange ? fromRange(voiRange.lower, voiRange.upper) : null
+    const { voiRange, invert } = keptProperties(viewport)
+    const window = voiRange ? fromRange(voiRange.lower, voiRange.upper, this.exact) : null
     const pan = viewport.getPan()
     const change: Partial<StackState> = {
       center: window && round(window.center),
@@ -353,8 +370,12 @@ export class Stack {
     this.viewport?.render()
   }
 
+  private get exact() {
+    return this.frames[this.shown]?.exact ?? false
+  }
+
   setWindow(center: number, width: number) {
-    this.viewport?.setProperties({ voiRange: toRange(center, Math.max(1e-6, width)) })
+    this.viewport?.setProperties({ voiRange: toRange(center, Math.max(1e-6, width), this.exact) })
     this.viewport?.render()
   }
 

@@ -7,8 +7,12 @@ const frame = (modality: string, windows: Window[]) => ({ modality, windows }) a
 
 describe('windows', () => {
   it('follows the linear formula of PS3.3 both ways', () => {
-    expect(toRange(40, 400)).toEqual({ lower: -160, upper: 239 })
-    expect(fromRange(-160, 239)).toEqual({ center: 40, width: 400 })
+    expect(toRange(40, 400, false)).toEqual({ lower: -160, upper: 239 })
+    expect(fromRange(-160, 239, false)).toEqual({ center: 40, width: 400 })
+  })
+  it('follows the exact formula of PS3.3 both ways', () => {
+    expect(toRange(2.5, 5, true)).toEqual({ lower: 0, upper: 5 })
+    expect(fromRange(0, 5, true)).toEqual({ center: 2.5, width: 5 })
   })
   it('gives CT its presets and the file its own under 6', () => {
     const ct = frame('CT', [{ center: 1, width: 2, name: "The file's own" }])

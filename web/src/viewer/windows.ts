@@ -26,11 +26,12 @@ export function presetByKey(frame: Frame | undefined, key: string): Preset | und
   return presets.find((preset) => preset.key === key) ?? (key === '6' ? presets.find((preset) => preset.key === '1') : undefined)
 }
 
-/** The range of values that a window shows (PS3.3 C.11.2.1.2.1, LINEAR): 40/400 is −160 to 239. */
-export function toRange(center: number, width: number): { lower: number; upper: number } {
-  return { lower: center - width / 2, upper: center - 1 + width / 2 }
+/** The range of values that a window shows (PS3.3 C.11.2.1.2): 40/400 is −160 to 239, but −160 to 240 when it is LINEAR_EXACT. */
+export function toRange(center: number, width: number, exact: boolean): { lower: number; upper: number } {
+  return { lower: center - width / 2, upper: center - (exact ? 0 : 1) + width / 2 }
 }
 
-export function fromRange(lower: number, upper: number): { center: number; width: number } {
-  return { center: (lower + upper + 1) / 2, width: upper - lower + 1 }
+export function fromRange(lower: number, upper: number, exact: boolean): { center: number; width: number } {
+  const step = exact ? 0 : 1
+  return { center: (lower + upper + step) / 2, width: upper - lower + step }
 }
