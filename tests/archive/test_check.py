@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hilum.core.errors import Gone
-from hilum.imaging.archive import delete, edit, people, query
+from hilum.imaging.archive import delete, edit, people, query, sidecar
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.check import check
 from hilum.imaging.archive.query import StudyFilter
@@ -239,3 +239,14 @@ def test_instances_that_came_in_any_order_come_back_as_they_came(archive: Archiv
     drop_catalogue(archive)
     assert repair(archive).lost == []
     assert snapshot(archive) == before
+
+
+def test_records_of_large_studies_are_made_a_few_at_a_time_and_none_is_left_out(
+    archive: Archive, source: SourceRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar, "_INSTANCES_AT_ONCE", 2)
+    for study in range(1, 5):
+        store(archive, source, *(ct(study, instance=number) for number in range(1, study + 1)))
+    record(archive)
+    for study in range(1, 5):
+        assert len([key for key in records(archive) if f"/{uid(study)}/" in key]) == 1

@@ -1,6 +1,7 @@
 """Importing folders as they are found on disks: everything readable goes in, everything else is named with a reason."""
 
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -179,6 +180,27 @@ def test_a_dicomdir_leads_says_what_is_missing_and_the_rest_comes_too(
     progress = run(archive, source, tmp_path / "cd")
     assert progress.counts["instances"] == 3
     assert codes(progress) == {"dicomdir": 1, "named_missing": 1}
+
+
+def test_a_huge_folder_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    wanted = [tmp_path / f"{n:02}" for n in range(20)] + [tmp_path / "sub" / f"{n}" for n in range(7)]
+    for path in wanted:
+        path.write_bytes(b"x")
+    monkeypatch.setattr("hilum.imaging.intake.walk._NAMES_AT_ONCE", 7)
+    assert sorted(found.path for found in walk([tmp_path])) == sorted(map(str, wanted))
+
+
+def test_a_tree_may_be_deeper_than_files_can_be_open(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "file").write_bytes(b"x")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 50, hard))
+    try:
+        assert [found.path for found in walk([tmp_path])] == [str(deep / "file")]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_damaged_dicomdir_hides_no_file(archive: Archive, source: SourceRef, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from hilum.core.errors import NotFound
 from hilum.core.progress import job_here
 from hilum.imaging.archive import patients, query
 from hilum.imaging.archive.catalogue import SourceRef
-from hilum.imaging.archive.delete import purge
+from hilum.imaging.archive.delete import delete_study, purge
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.patients import Chosen
 from hilum.imaging.archive.query import StudyFilter
@@ -187,6 +188,26 @@ def test_one_study_under_two_patients_is_a_conflict_that_a_person_settles(
     for folder in folders:
         assert run(archive, source, folder, in_place=in_place).counts.get("instances", 0) == 0
     assert [row["num_instances"] for row in studies(archive)] == [2]
+
+
+def test_files_whose_archived_study_was_deleted_become_a_study_of_their_own_patient(
+    archive: Archive, source: SourceRef, tmp_path: Path
+) -> None:
+    run(archive, source, put(tmp_path / "x", ct(1, 1, 1), ct(1, 1, 2, PatientID="OTHER", PatientName="Other^Olga")))
+    delete_study(archive.database, studies(archive)[0]["id"], "test")
+    with archive.database.connect() as connection:
+        (conflict,), _ = patients.conflicts(connection)
+        assert query.statistics(connection)["conflicts"] == 1
+    assert conflict["study"] is None
+    with pytest.raises(NotFound, match="no longer there"), archive.database.transaction() as transaction:
+        patients.settle(transaction, conflict["id"], "archived")
+    with archive.database.transaction() as transaction:
+        key, study = patients.settle(transaction, conflict["id"], "arrived")
+    with job_here(archive.database, "settle-conflict", "x", key, lambda _d, _t: None) as progress:
+        retake(archive, {"source": key, "study_instance_uid": study}, progress)
+    (row,) = studies(archive)
+    assert (row["patient_id"], row["num_instances"]) == ("OTHER", 1)
+    assert count(archive, "set_aside") == 0
 
 
 def test_an_issuer_that_only_some_files_name_is_no_conflict(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -11,7 +12,7 @@ from tests.make import ct, uid
 from tests.web.conftest import query
 
 NOBODYS = {"PatientID": None, "PatientName": None}
-KEPT, MOVED, REPLACED, DERIVED = 824, 825, 826, 827
+KEPT, MOVED, REPLACED, DERIVED, GONE = 824, 825, 826, 827, 828
 OLGA = {"PatientID": "P999", "PatientName": "Other^Olga"}
 
 
@@ -22,7 +23,7 @@ def url(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     (first / "lost").mkdir()
     for n in (821, 822, 823):
         (first / f"{n}").write_bytes(ct(n, size=64, StudyDescription=f"Nobody's {n}", **NOBODYS))
-    for n in (KEPT, MOVED):
+    for n in (KEPT, MOVED, GONE):
         (first / f"{n}").write_bytes(ct(n, StudyDescription=f"Disputed {n}"))
         for number in (2, 3):
             (later / f"{n}-{number}").write_bytes(ct(n, 1, number, **OLGA))
@@ -32,6 +33,7 @@ def url(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     (first / "lost" / "1").write_bytes(ct(DERIVED, **unnamed))
     server.hilum("import", str(first))
     server.hilum("import", str(later), check=False)
+    httpx.delete(f"{server.url}/api/v1/imaging/studies/{uid(GONE)}").raise_for_status()
     return server.url
 
 
@@ -101,6 +103,10 @@ def test_a_conflict_shows_both_patients_and_a_decision_is_followed_to_its_end(pa
         settled.get_by_role("link", name="Open the study").click()
         expect(page.get_by_role("region", name="Study", exact=True)).to_contain_text(patient)
         expect(page.get_by_test_id("instance-row")).to_have_count(3)
+    # Of a study that has been deleted since only the later files are left.
+    page.goto(f"{url}/jobs?view=conflicts")
+    page.get_by_test_id("conflict").get_by_role("button", name="Archive under P999").click()
+    expect(page.get_by_test_id("settled")).to_contain_text("All of it is with P999 now; 2 files joined", timeout=60_000)
     # None is left: the list says what would stand in it, and its tab counts nothing.
     page.goto(f"{url}/jobs?view=conflicts")
     expect(page.get_by_role("heading", name="No study has two patients")).to_be_visible()

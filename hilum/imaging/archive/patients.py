@@ -183,12 +183,13 @@ def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, st
     conflict
         Its number.
     keep
-        ``archived``: all belongs to the patient of the archived study; ``arrived``: to the one that came later.
+        ``archived``: all belongs to the patient of the archived study; ``arrived``: to the one that came later. Of a
+        study that has been deleted since, only the files that came later are left.
 
     Raises
     ------
     NotFound
-        There is no such conflict, or its study is gone.
+        There is no such conflict, or no archived study to keep.
     """
     connection = transaction.connection
     row = connection.execute(
@@ -205,8 +206,10 @@ def settle(transaction: Transaction, conflict: int, keep: Keep) -> tuple[str, st
             Study.source_id == source_id, Study.study_instance_uid == uid, Study.deleted_at.is_(None)
         )
     )
+    if study_id is None and keep == "archived":
+        raise NotFound("The archived study is no longer there; only the files that arrived later can be archived.")
     if study_id is None:
-        raise NotFound("The study of this conflict is no longer there; import the files again.")
+        return row["source_key"], uid
     study = _locked(transaction, study_id)
     archived = Patient(study["patient_id"], study["issuer_of_patient_id"])
     if keep == "archived":

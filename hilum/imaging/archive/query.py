@@ -194,6 +194,17 @@ def study_series(connection: sa.Connection, study_id: int) -> Sequence[Row]:
     return connection.execute(query).mappings().all()
 
 
+def study_origins(connection: sa.Connection, study_id: int) -> Sequence[str]:
+    """The ways that a study's instances came in, the first one first."""
+    query = (
+        sa.select(Instance.origin)
+        .where(Instance.study_id == study_id)
+        .group_by(Instance.origin)
+        .order_by(sa.func.min(Instance.id))
+    )
+    return connection.scalars(query).all()
+
+
 def study_instances(
     connection: sa.Connection,
     study_id: int,
@@ -323,6 +334,7 @@ def statistics(connection: sa.Connection) -> dict[str, object]:
             sa.func.coalesce(sa.func.sum(Study.bytes), 0).label("bytes"),
             sa.func.count(Study.person_id.distinct()).label("persons_with_imaging"),
             sa.func.count(Study.person_id).label("linked_studies"),
+            sa.func.count().filter(Study.quarantine != "").label("studies_quarantined"),
         ).where(Study.deleted_at.is_(None))
     ).mappings().one()  # fmt: skip
     by_modality = sa.text(
@@ -330,10 +342,13 @@ def statistics(connection: sa.Connection) -> dict[str, object]:
         "group by code order by count(*) desc, code"
     )
     modalities = connection.execute(by_modality)
-    aside = connection.scalar(sa.select(sa.func.count()).select_from(SetAside))
+    conflict = (SetAside.source_id, SetAside.study_instance_uid, SetAside.patient_id, SetAside.issuer_of_patient_id)
+    of_conflicts = sa.func.count(sa.distinct(sa.tuple_(*conflict))).filter(SetAside.code == "patient_conflict")
+    aside, conflicts = connection.execute(sa.select(sa.func.count(), of_conflicts).select_from(SetAside)).one()
     return {
         **{name: int(value) for name, value in totals.items()},
-        "set_aside": aside or 0,
+        "set_aside": aside,
+        "conflicts": conflicts,
         "features": 0,
         "studies_by_modality": {str(code): int(count) for code, count in modalities},
         "features_by_type": {},

@@ -88,8 +88,9 @@ def show_study(archive: Archive, response: Response, study: str, source: str | N
         row = query.find_study(connection, study, source)
         series = [views.series(each, row) for each in query.study_series(connection, row["id"])]
         files = [views.bundle_file(each, row["id"]) for each in query.bundle_files(connection, row["id"])]
+        origins = query.study_origins(connection, row["id"])
     response.headers["ETag"] = f'"{version_of(row)}"'
-    return views.study_detail(row, series, files)
+    return views.study_detail(row, series, files, origins)
 
 
 @router.get("/studies/{study}/instances")

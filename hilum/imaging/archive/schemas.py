@@ -116,6 +116,7 @@ class StudyDetail(Study):
     contrast_bolus_route: str
     bytes: int
     updated_at: datetime
+    origins: list[str] = Field(description="The ways its instances came in: import, upload, stow, inbox, conflict.")
     corrected: dict[str, Corrected] = Field(description="Fields that a person corrected.")
     num_features: int
     dicomweb_url: str
@@ -212,6 +213,8 @@ class Statistics(Model):
     instances: int
     images: int
     bytes: int
+    studies_quarantined: int = Field(description="Studies whose patient is not known.")
+    conflicts: int = Field(description="Studies of which files came under two patients.")
     set_aside: int
     persons_with_imaging: int
     linked_studies: int

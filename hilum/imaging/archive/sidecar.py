@@ -19,6 +19,7 @@ RECORDS: Final = "_hilum"
 FORMAT: Final = 1
 MAX_RECORD: Final = 256 << 20
 _AT_ONCE: Final = 200
+_INSTANCES_AT_ONCE: Final = 20_000
 _RECORDER_LOCK: Final = 4_845_114_004
 # Columns of a study that its files do not tell; a room that adds such a column adds it here.
 _STUDY: Final[LiteralString] = (
@@ -92,7 +93,7 @@ def read_record(blobs: Blobs, key: str) -> Record | None:
 
 def _record_studies(database: Database, blobs: Blobs, quiet_seconds: float) -> int:
     with database.transaction() as sql:
-        due = sql.rows(_DUE, {"quiet": quiet_seconds, "limit": _AT_ONCE})
+        due = sql.rows(_DUE, {"quiet": quiet_seconds, "limit": _AT_ONCE, "instances": _INSTANCES_AT_ONCE})
         if not due:
             return 0
         ids = [row["study_id"] for row in due]
@@ -187,11 +188,16 @@ def try_to_record(database: Database, blobs: Blobs) -> None:
         return
 
 
+# A record tells of every instance: few studies at once where they are large, but always one.
 _DUE: Final[LiteralString] = """
-  select u.study_id, u.marks from hilum.unrecorded_study u join hilum.study t on t.id = u.study_id
-  where t.updated_at <= now() - make_interval(secs => %(quiet)s)
-    or u.since <= now() - make_interval(secs => least(60, 12 * %(quiet)s))
-  order by u.study_id limit %(limit)s
+  select study_id, marks from (
+    select study_id, marks, sum(num_instances) over (order by study_id) - num_instances as before from (
+      select u.study_id, u.marks, t.num_instances from hilum.unrecorded_study u join hilum.study t on t.id = u.study_id
+      where t.updated_at <= now() - make_interval(secs => %(quiet)s)
+        or u.since <= now() - make_interval(secs => least(60, 12 * %(quiet)s))
+      order by u.study_id limit %(limit)s
+    ) due
+  ) counted where before <= %(instances)s order by study_id
 """
 _STUDIES: Final[LiteralString] = f"""
   select {_STUDY}, s.key as source, d.made_by as deleted_by

@@ -1,5 +1,7 @@
 """From rows of the catalogue to the JSON objects of the door."""
 
+from collections.abc import Sequence
+
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.schemas import (
     API,
@@ -26,13 +28,14 @@ def study(row: Row) -> Study:
     return Study.model_validate(_study(row, Study))
 
 
-def study_detail(row: Row, series: list[Series], files: list[BundleFile]) -> StudyDetail:
+def study_detail(row: Row, series: list[Series], files: list[BundleFile], origins: Sequence[str]) -> StudyDetail:
     """A study with all that is known of it."""
     also = {
         "num_features": 0,
         "dicomweb_url": f"{dicomweb_root(row['source_key'])}/studies/{row['study_instance_uid']}",
         "series": series,
         "bundle_files": files,
+        "origins": list(origins),
     }
     return StudyDetail.model_validate(_study(row, StudyDetail) | also)
 

@@ -6,8 +6,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from blake3 import blake3
@@ -17,6 +18,8 @@ from hilum.imaging.intake.dicomdir import BadDirectory, Places, named_files
 Trouble: TypeAlias = Literal[
     "permission", "not_regular", "loop", "missing", "outside", "unreadable_file", "named_missing", "bad_dicomdir"
 ]
+
+_NAMES_AT_ONCE: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +101,28 @@ def _folder(
         yield Found(path, trouble="loop")
         return
     try:
-        names = sorted(os.listdir(path))  # noqa: PTH208 - as above
+        with os.scandir(path) as entries:
+            directory = next((entry.name for entry in entries if entry.name.upper() == "DICOMDIR"), None)
+        if directory:
+            named: set[str] = set()
+            yield from _medium(path, f"{path}/{directory}", root, named)
+            done = done | named
+        for name in _names(path):
+            if f"{path}/{name}" not in done:
+                yield from _visit(f"{path}/{name}", above | {own}, root, done)
     except OSError as error:
         yield _trouble(path, error)
-        return
-    directory = next((name for name in names if name.upper() == "DICOMDIR"), None)
-    if directory:
-        named: set[str] = set()
-        yield from _medium(path, f"{path}/{directory}", root, named)
-        done = done | named
-    for name in names:
-        if f"{path}/{name}" not in done:
-            yield from _visit(f"{path}/{name}", above | {own}, root, done)
+
+
+def _names(path: str) -> Iterator[str]:
+    """The names in a folder, in order; of a huge one a piece at a time, each in order."""
+    with os.scandir(path) as entries:
+        while piece := sorted(entry.name for entry in islice(entries, _NAMES_AT_ONCE)):
+            if len(piece) < _NAMES_AT_ONCE:
+                entries.close()  # a tree may be deeper than files can be open
+                yield from piece
+                return
+            yield from piece
 
 
 def _medium(path: str, directory: str, root: str | None, named: set[str]) -> Iterator[Found]:

@@ -2042,6 +2042,11 @@ export interface components {
         Statistics: {
             /** Bytes */
             bytes: number;
+            /**
+             * Conflicts
+             * @description Studies of which files came under two patients.
+             */
+            conflicts: number;
             /** Features */
             features: number;
             /** Features By Type */
@@ -2066,6 +2071,11 @@ export interface components {
             studies_by_modality: {
                 [key: string]: number;
             };
+            /**
+             * Studies Quarantined
+             * @description Studies whose patient is not known.
+             */
+            studies_quarantined: number;
         };
         /**
          * Study
@@ -2250,6 +2260,11 @@ export interface components {
             num_instances: number;
             /** Num Series */
             num_series: number;
+            /**
+             * Origins
+             * @description The ways its instances came in: import, upload, stow, inbox, conflict.
+             */
+            origins: string[];
             /** Patient Birth Date */
             patient_birth_date: string | null;
             /** Patient Id */

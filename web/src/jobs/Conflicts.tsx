@@ -66,7 +66,7 @@ function Row({ conflict, busy, onSettled }: { conflict: Conflict; busy: boolean;
     <Button
       size="xs"
       variant="default"
-      disabled={conflict.study === null || (busy && side !== patient) || (settle.isPending && side !== patient)}
+      disabled={(busy && side !== patient) || (settle.isPending && side !== patient)}
       loading={side === patient && (settle.isPending || busy)}
       onClick={() => decide(patient)}
     >
@@ -82,7 +82,11 @@ function Row({ conflict, busy, onSettled }: { conflict: Conflict; busy: boolean;
         </span>
       </div>
       {conflict.study === null ? (
-        <p>The study is no longer in the archive. Import the files of {arrived.id} again.</p>
+        <div className={classes.patients}>
+          <Patient title="Arrived later" {...arrived} note={`The archived study has been deleted; the ${files} can be archived as a study of ${arrived.id}.`}>
+            {button('arrived', `Archive under ${arrived.id}`)}
+          </Patient>
+        </div>
       ) : (
         <div className={classes.patients}>
           <Patient title="Archived under" {...archived} note={`The ${files} ${joins} the study, and all of it stays with ${archived.id}.`}>

@@ -27,7 +27,7 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
           const facts = [
             seriesCounts(series),
             series.slice_thickness == null ? null : `${Number(series.slice_thickness.toFixed(2))} mm`,
-            series.rows && series.columns ? `${series.columns} × ${series.rows}` : null,
+            series.rows && series.columns ? `${series.columns}\u00a0×\u00a0${series.rows}` : null,
             series.laterality,
             series.view_position,
           ].filter(Boolean)

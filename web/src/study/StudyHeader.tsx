@@ -11,6 +11,11 @@ import { ReportStatus, StudyStatus } from '../common/StudyStatus'
 import { StudyActions } from './StudyActions'
 import classes from './study.module.css'
 
+/** How studies come in, in a reader's words. */
+const ORIGINS: Record<string, string> = {
+  import: 'Import', upload: 'Upload', stow: 'DICOMweb', inbox: 'Watched folder', conflict: 'Settled conflict',
+}
+
 const SEX: Record<string, string> = { F: 'Female', M: 'Male', O: 'Other' }
 
 function Copy({ value, what }: { value: string; what: string }) {
@@ -44,6 +49,7 @@ function Fields({ study }: { study: StudyDetail }) {
     ['Source', study.source],
     ['Revision', study.revision || null],
     ['Report', <ReportStatus key="report" status={study.report_status} />],
+    ['Came in by', study.origins.map((origin) => ORIGINS[origin] ?? origin).join(', ')],
     ['Received', <span key="received" title={moment(study.received_at)}>{ago(study.received_at)}</span>],
   ]
   return (
