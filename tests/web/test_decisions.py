@@ -132,7 +132,7 @@ def test_what_an_instance_was_before_it_was_replaced_can_be_had_back(page: Page,
     version = page.get_by_test_id("earlier-version")
     expect(version).to_have_count(1)
     expect(version).to_contain_text(uid(REPLACED, 1, 1))
-    expect(version).to_contain_text("import")
+    expect(version).to_contain_text("Import")
     with page.expect_download() as download:
         version.get_by_role("link").click()
     assert Path(download.value.path()).read_bytes() == ct(REPLACED)

@@ -3,10 +3,8 @@ kill, flushes that tell of failed writes, files that belong to the owner of thei
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
-import secrets
 import shutil
 import weakref
 from collections.abc import Generator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from hilum.core.blobs.interface import COMPONENT
 from hilum.core.errors import NotFound, OutOfSpace, Unavailable
+from hilum.core.held import hold, make_held
 
 _TEMPORARY = ".tmp"
 
@@ -28,36 +27,16 @@ class TemporaryFolder:
         give_to_owner(root, str(parent))
         for left in list(parent.iterdir()):
             _remove_if_left(left)
-        while True:
-            self.folder = parent / secrets.token_hex(8)
-            self.folder.mkdir(mode=0o700)
-            give_to_owner(root, str(self.folder))
-            handle = _try_lock(self.folder)
-            if handle is not None:
-                break
+        self.folder, handle = make_held(parent, lambda folder: give_to_owner(root, str(folder)))
         self.handle = handle
         self.owner = _owner_to_serve(root)
         self.remove = weakref.finalize(self, _remove_temporary, self.folder, handle)
 
 
 def _remove_if_left(folder: Path) -> None:
-    handle = _try_lock(folder)
+    handle = hold(folder)
     if handle is not None:
         _remove_temporary(folder, handle)
-
-
-def _try_lock(folder: Path) -> int | None:
-    """Lock a temporary folder; None when a process holds it, or has removed it just now."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        return None
-    with suppress(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
-            return handle
-    os.close(handle)
-    return None
 
 
 def _remove_temporary(folder: Path, handle: int) -> None:

@@ -2,9 +2,7 @@
 by a rename, and where it goes afterwards. What is imported, and how, is for ``watch`` to say. A rename within one file
 system is atomic also on network file systems; these tell of no changes, so the folder is looked through always."""
 
-import fcntl
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from hilum.core.errors import Invalid
+from hilum.core.held import LOCK, hold, make_held
 
 PROCESSED: Final = "processed"
 REJECTED: Final = "rejected"
@@ -23,7 +22,6 @@ _UNFINISHED: Final = (".part", ".partial", ".filepart", ".crdownload", ".tmp", "
 _REASON: Final = ".reason.txt"
 _KEPT_EMPTY_SECONDS: Final = 3600
 _MAX_NAME: Final = 200
-_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,9 @@ class Inbox:
         try:
             for name in (PROCESSED, REJECTED, _CLAIMED):
                 (folder / name).mkdir(exist_ok=True)
-            self._own, self._held = _own_folder(folder / _CLAIMED)
+            self._own, self._held = make_held(folder / _CLAIMED)
         except OSError as error:
-            raise Invalid(f"{folder} cannot be an inbox: {error.strerror}.") from error
+            raise Invalid(f"{folder} cannot be an inbox: {error.strerror or error}.") from error
 
     def close(self) -> None:
         """Give back what was taken and not settled."""
@@ -70,7 +68,7 @@ class Inbox:
         """Give back what watchers had taken that have ended since; gives how many files."""
         given = 0
         for left in (self.folder / _CLAIMED).iterdir():
-            if left != self._own and (lock := _lock(left)) is not None:
+            if left != self._own and (lock := hold(left)) is not None:
                 given += self._give_back(left)
                 os.close(lock)
         return given
@@ -149,27 +147,16 @@ class Inbox:
         for at, folders, files in os.walk(folder, topdown=False):
             for file in files:
                 path = Path(at) / file
-                if path != folder / "lock":
+                if path != folder / LOCK:
                     path.rename(_free(self.folder / path.relative_to(folder)))
                     given += 1
             for inner in folders:
                 with suppress(OSError):
                     (Path(at) / inner).rmdir()
         with suppress(OSError):
-            (folder / "lock").unlink()
+            (folder / LOCK).unlink()
             folder.rmdir()
         return given
-
-
-def _own_folder(parent: Path) -> tuple[Path, int]:
-    """Make and hold a folder for taken files; another watcher may think it left behind before it is held."""
-    for _ in range(_ATTEMPTS):
-        own = parent / secrets.token_hex(8)
-        own.mkdir()
-        lock = _lock(own)
-        if lock is not None:
-            return own, lock
-    raise Invalid(f"{parent.parent} cannot be an inbox: its file system knows no locks.")
 
 
 def _free(path: Path) -> Path:
@@ -181,17 +168,3 @@ def _free(path: Path) -> Path:
         number += 1
         path = path.with_name(f"{stem}-{number}{suffix}")
     return path
-
-
-def _lock(folder: Path) -> int | None:
-    """Hold a folder of taken files; None when a living process does."""
-    try:
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        return None
-    with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
-            return handle
-    os.close(handle)
-    return None

@@ -111,3 +111,12 @@ const SYNTAXES: Record<string, string> = {
 export function transferSyntax(uid: string | null | undefined): string {
   return uid ? (SYNTAXES[uid] ?? uid) : NONE
 }
+
+const ORIGINS: Record<string, string> = {
+  import: 'Import', upload: 'Upload', stow: 'DICOMweb', inbox: 'Watched folder', conflict: 'Settled conflict',
+}
+
+/** The way that something came in, in a reader's words. */
+export function origin(code: string): string {
+  return ORIGINS[code] ?? code
+}

@@ -1,11 +1,11 @@
 /** Files that could not be taken: kept as they came, each with its reason, to be downloaded and mended. */
-import { ActionIcon } from '@mantine/core'
-import { IconDownload, IconMoodCheck } from '@tabler/icons-react'
+import { IconMoodCheck } from '@tabler/icons-react'
 import { keepPreviousData } from '@tanstack/react-query'
 import { api } from '../api/client'
+import { Download } from '../common/Download'
 import { ErrorNotice } from '../common/ErrorNotice'
 import common from '../common/common.module.css'
-import { ago, bytes, moment } from '../common/format'
+import { ago, bytes, moment, origin } from '../common/format'
 import { Pager } from '../common/Pager'
 import { SkeletonRows } from '../common/Skeletons'
 import { PAGE_SIZE } from './search'
@@ -62,14 +62,12 @@ export function SetAsideTable({ page, onPage }: { page: number; onPage: (page: n
               <tr key={file.id} data-testid="set-aside-row">
                 <td>{file.reason}</td>
                 <td className={classes.fileName}>{file.name}</td>
-                <td>{file.origin}</td>
+                <td>{origin(file.origin)}</td>
                 <td>{file.source}</td>
                 <td className="right">{bytes(file.size)}</td>
                 <td title={moment(file.received_at)}>{ago(file.received_at)}</td>
                 <td>
-                  <ActionIcon size="sm" variant="subtle" color="gray" component="a" href={file.file_url} download aria-label="Download the file">
-                    <IconDownload size={15} />
-                  </ActionIcon>
+                  <Download href={file.file_url} label="Download the file" />
                 </td>
               </tr>
             ))}

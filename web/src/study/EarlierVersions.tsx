@@ -1,10 +1,9 @@
 /** What instances were before other bytes came under their SOP Instance UID: kept, and to be had back as files. */
-import { ActionIcon } from '@mantine/core'
-import { IconDownload } from '@tabler/icons-react'
 import { api } from '../api/client'
 import type { StudyDetail } from '../api/types'
+import { Download } from '../common/Download'
 import { ErrorNotice } from '../common/ErrorNotice'
-import { ago, bytes, moment } from '../common/format'
+import { ago, bytes, moment, origin } from '../common/format'
 import { Pager } from '../common/Pager'
 import { SkeletonRows } from '../common/Skeletons'
 import { INSTANCE_PAGE } from './search'
@@ -61,24 +60,14 @@ export function EarlierVersions({ versions: { data, error, refetch }, page, onPa
                 <td title={moment(version.replaced_at)}>{ago(version.replaced_at)}</td>
                 <td title={moment(version.received_at)}>{ago(version.received_at)}</td>
                 <td className="right">{bytes(version.size)}</td>
-                <td>{version.origin}</td>
+                <td>{origin(version.origin)}</td>
                 <td>
                   <div className="mono ellipsis" title={version.sop_instance_uid}>
                     {version.sop_instance_uid}
                   </div>
                 </td>
                 <td>
-                  <ActionIcon
-                    size="sm"
-                    variant="subtle"
-                    color="gray"
-                    component="a"
-                    href={version.file_url}
-                    download={`${version.sop_instance_uid}.dcm`}
-                    aria-label={`Download the version received ${moment(version.received_at)}`}
-                  >
-                    <IconDownload size={15} />
-                  </ActionIcon>
+                  <Download href={version.file_url} name={`${version.sop_instance_uid}.dcm`} label={`Download the version received ${moment(version.received_at)}`} />
                 </td>
               </tr>
             ))}

@@ -4,17 +4,12 @@ import { IconCheck, IconCopy, IconEye } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { ReactNode } from 'react'
 import type { Series, StudyDetail } from '../api/types'
-import { age, ago, bytes, count, date, moment, plural, time } from '../common/format'
+import { age, ago, bytes, count, date, moment, origin, plural, time } from '../common/format'
 import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { ReportStatus, StudyStatus } from '../common/StudyStatus'
 import { StudyActions } from './StudyActions'
 import classes from './study.module.css'
-
-/** How studies come in, in a reader's words. */
-const ORIGINS: Record<string, string> = {
-  import: 'Import', upload: 'Upload', stow: 'DICOMweb', inbox: 'Watched folder', conflict: 'Settled conflict',
-}
 
 const SEX: Record<string, string> = { F: 'Female', M: 'Male', O: 'Other' }
 
@@ -49,7 +44,7 @@ function Fields({ study }: { study: StudyDetail }) {
     ['Source', study.source],
     ['Revision', study.revision || null],
     ['Report', <ReportStatus key="report" status={study.report_status} />],
-    ['Came in by', study.origins.map((origin) => ORIGINS[origin] ?? origin).join(', ')],
+    ['Came in by', study.origins.map(origin).join(', ')],
     ['Received', <span key="received" title={moment(study.received_at)}>{ago(study.received_at)}</span>],
   ]
   return (
