@@ -21,14 +21,14 @@ _ABOVE: Final[LiteralString] = """
 """
 _SERIES_COLUMNS: Final[LiteralString] = "se.id, se.series_instance_uid, se.version"
 _INSTANCE_COLUMNS: Final[LiteralString] = """
-  i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.blob_key, i.path,
-  i.path_mtime_ns, i.derived, se.series_instance_uid, st.study_instance_uid
+  i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.crc32, i.blob_key,
+  i.path, i.path_mtime_ns, i.derived, se.series_instance_uid, st.study_instance_uid
 """
+# A whole array is unpacked for each of its elements that is named, and once for a stretch of it.
 _PLACES: Final[LiteralString] = """
-  select number, frame_offsets[number] as "start", frame_offsets[number + 1] as "end"
-  from hilum.instance, unnest(%s::bigint[]) number
-  where id = %s and frame_offsets[number + 1] is not null
+  select frame_offsets[%(first)s:%(last)s + 1] as offsets from hilum.instance where id = %(id)s
 """
+_ALL_PLACES: Final[LiteralString] = "select frame_offsets as offsets from hilum.instance where id = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,27 @@ def frame_places(connection: sa.Connection, instance_id: int, frames: Sequence[i
     instance_id : int
         The instance.
     frames : sequence of int
-        Frame numbers, 1-based. Only these are read: the table of a slide has hundreds of thousands.
+        Frame numbers, 1-based. Only the stretch with these is read: the table of a slide has hundreds of thousands.
     """
-    rows = _rows(connection, _PLACES, (list(frames), instance_id))
-    return {row["number"]: (row["start"], row["end"]) for row in rows}
+    first = min(frames)
+    rows = _rows(connection, _PLACES, {"id": instance_id, "first": first, "last": max(frames)})
+    offsets: list[int] = rows[0]["offsets"] or [] if rows else []
+    return {
+        frame: (offsets[frame - first], offsets[frame - first + 1])
+        for frame in frames
+        if frame - first + 1 < len(offsets)
+    }
+
+
+def kept_frame_offsets(connection: sa.Connection, instance_id: int) -> Sequence[int]:
+    """Where all compressed frames lie (see `imaging.dicom.frames.frame_offsets`); empty for native ones."""
+    return next((row["offsets"] or () for row in _rows(connection, _ALL_PLACES, (instance_id,))), ())
 
 
 def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -> Sequence[Row]:
     """Ask by hand-written SQL: these questions stand before every frame, and composing them costs more than asking."""
     driver = cast("psycopg.Connection", connection.connection.driver_connection)
-    with driver.cursor(row_factory=dict_row) as cursor:
+    with driver.cursor(row_factory=dict_row, binary=True) as cursor:
         return cast("Sequence[Row]", cursor.execute(query, parameters).fetchall())
 
 
