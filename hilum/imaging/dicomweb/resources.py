@@ -63,7 +63,8 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
         There is no such thing, or it does not belong where the path puts it.
     """
     query: LiteralString = f"""
-      select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id {_narrowed(target)}
+      select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id and i.deleted_at is null
+      {_narrowed(target)}
       order by se.series_number nulls last, se.id, i.instance_number nulls last, i.id
     """
     return _found(connection, query, target)

@@ -8,20 +8,25 @@ from fastapi.responses import Response
 from hilum.core.http import matches
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicomweb import bulk, frames, metadata, wado
-from hilum.imaging.dicomweb.accept import MediaRange, accepts_gzip, choose_or_refuse
+from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, accepts_gzip, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE
 from hilum.imaging.dicomweb.doors import INSTANCE, JSON_OFFERS, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.metadata_xml import metadata_xml
 from hilum.imaging.dicomweb.resources import Target
+
+METADATA_OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML, multipart=True))
 
 
 def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], root: str, target: Target) -> Response:
-    media_type = choose_or_refuse(ranges, JSON_OFFERS).media_type
+    offer = choose_or_refuse(ranges, METADATA_OFFERS)
     gzip = accepts_gzip(request.headers)
     wanted = metadata.look_up(archive, target, root)
-    etag = wanted.etag + ("-gzip" if gzip else "")
+    etag = wanted.etag + ("-xml" if offer.multipart else "") + ("-gzip" if gzip else "")
     headers = {"ETag": f'"{etag}"', "Cache-Control": PRIVATE, "Vary": "Accept, Accept-Encoding"}
     if matches(request, etag):
         return Response(status_code=304, headers=headers)
+    if offer.multipart:
+        return metadata_xml(request, archive, wanted, headers, compressed=gzip)
     found = metadata.metadata(archive, wanted)
     status = 200
     if not found.complete:
@@ -29,7 +34,7 @@ def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], r
         del headers["ETag"]
     if gzip:
         headers["Content-Encoding"] = "gzip"
-    return Response(found.compressed if gzip else found.plain, status, headers, media_type)
+    return Response(found.compressed if gzip else found.plain, status, headers, offer.media_type)
 
 
 def study_metadata(
