@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from hilum.core.http import SMALL, stored
+from hilum.core.http import SMALL, Read, stored
 from hilum.imaging.dicomweb import gzip, multipart
 from hilum.imaging.dicomweb.accept import accepts_gzip
 
@@ -112,9 +112,7 @@ def in_parts(
     return streamed(request, body(), content_type, status=status, headers=headers, size=size)
 
 
-def in_ranges(
-    request: Request, etag: str, media_type: str, size: int, read: Callable[[int, int], bytes], *, status: int = 200
-) -> Response:
+def in_ranges(request: Request, etag: str, media_type: str, size: int, read: Read, *, status: int = 200) -> Response:
     """Answer with bytes that can be had in ranges, and conditionally.
 
     Parameters
@@ -128,7 +126,7 @@ def in_ranges(
     size
         How many there are.
     read
-        Gives ``length`` bytes from ``offset``.
+        Gives ``length`` bytes from ``offset``, whole or in pieces.
     status
         Of an answer with all of the bytes.
     """

@@ -160,8 +160,9 @@ def _code_streams(archive: Archive, row: Row) -> Iterator[bytes]:
     for start in range(1, count + 1, _AT_ONCE):
         numbers = range(start, min(start + _AT_ONCE, count + 1))
         with archive.database.connect() as connection:
-            places = frame_places(connection, row["id"], numbers)
-        yield from frame_bytes(archive.blobs, row, numbers, places, row["transfer_syntax_uid"])
+            places = frame_places(connection, row["id"], numbers[0], numbers[-1])
+        with opened_instance(archive.blobs, row) as (file, header):
+            yield from frame_bytes(file, header, numbers, places, row["transfer_syntax_uid"])
 
 
 def _one_value(

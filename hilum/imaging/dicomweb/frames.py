@@ -2,11 +2,11 @@
 stored, decoded, or encoded anew without loss, as the client accepts."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from typing import Final
+from typing import BinaryIO, Final
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -16,13 +16,14 @@ from hilum.core.http import matches
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.transcode import frame_forms
 from hilum.imaging.dicomweb.accept import EXPLICIT_LITTLE, MediaRange, Offer, choose, choose_or_refuse, refusal
 from hilum.imaging.dicomweb.answers import PRIVATE, Part, in_parts, in_ranges
 from hilum.imaging.dicomweb.corrections import is_misread
 from hilum.imaging.dicomweb.made import frame_bytes
 from hilum.imaging.dicomweb.problems import BadRequest
-from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places, instance_url
+from hilum.imaging.dicomweb.resources import Place, Target, find_frames, find_instances, frame_places, instance_url
 from hilum.imaging.dicomweb.syntaxes import frame_offers
 
 MAX_FRAMES: Final = 10_000
@@ -66,26 +67,26 @@ def frames(
     """
     numbers = _frame_numbers(listed)
     with archive.database.connect() as connection:
-        (row,) = find_instances(connection, target)
-        places = frame_places(connection, row["id"], numbers)
+        row, places = find_frames(connection, target, numbers)
     count = row["num_frames"]
     if max(numbers) > count:
         raise NotFound(f"The last frame is {count}." if count else "The instance has no pixel data.")
-    chosen = _Chosen(row, choose_or_refuse(ranges, _offers(archive, row, single=len(numbers) == 1)))
+    with opened_instance(archive.blobs, row) as (file, header):
+        chosen = _Chosen(row, choose_or_refuse(ranges, _offers(file, header, single=len(numbers) == 1)))
+        # What cannot be read at all is an error, not an answer that breaks off.
+        first = next(frame_bytes(file, header, numbers[:1], places, chosen.offer.transfer_syntax))
     etag = blake2b(f"{_VERSION} {row['digest']} {listed} {chosen.offer}".encode(), digest_size=16).hexdigest()
     headers = {"ETag": f'"{etag}"'}
     if matches(request, etag):
         return Response(status_code=304, headers=headers | {"Cache-Control": PRIVATE, "Vary": "Accept"})
     url = instance_url(root, row)
-    found = frame_bytes(archive.blobs, row, numbers, places, chosen.offer.transfer_syntax)
-    first = next(found)  # what cannot be read at all is an error, not an answer that breaks off
     if not chosen.offer.multipart:
         answer = in_ranges(
             request, etag, chosen.content_type, len(first), lambda at, length: first[at : at + length]
         )  # fmt: skip
         answer.headers["Content-Location"] = f"{url}/frames/{numbers[0]}"
         return answer
-    found = chain([first], found)
+    found = chain([first], _read(archive, row, numbers[1:], places, chosen.offer.transfer_syntax))
     parts = [Part(chosen.content_type, f"{url}/frames/{number}", lambda: [next(found)]) for number in numbers]
     return in_parts(request, chosen.offer.media_type, parts, headers=headers)
 
@@ -107,7 +108,8 @@ def pixel_data(request: Request, archive: Archive, target: Target, ranges: Seque
     gone = 0
     for row in rows:
         try:
-            offers = _offers(archive, row, single=alone)
+            with opened_instance(archive.blobs, row) as (file, header):
+                offers = _offers(file, header, single=alone)
         except Gone:
             gone += 1
             continue
@@ -135,18 +137,24 @@ def _all_frames(archive: Archive, chosen: Sequence[_Chosen], root: str) -> Itera
         for start in range(1, one.row["num_frames"] + 1, _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, one.row["num_frames"] + 1))
             with archive.database.connect() as connection:
-                places = frame_places(connection, one.row["id"], numbers)
-            found = frame_bytes(archive.blobs, one.row, numbers, places, one.offer.transfer_syntax)
+                places = frame_places(connection, one.row["id"], numbers[0], numbers[-1])
+            found = _read(archive, one.row, numbers, places, one.offer.transfer_syntax)
             for number in numbers:
                 data = next(found)
                 yield Part(one.content_type, f"{url}/frames/{number}", lambda data=data: [data])
 
 
-def _offers(archive: Archive, row: Row, *, single: bool) -> list[Offer]:
+def _read(
+    archive: Archive, row: Row, numbers: Sequence[int], places: Mapping[int, Place], syntax: str
+) -> Iterator[bytes]:
     with opened_instance(archive.blobs, row) as (file, header):
-        rather_decoded = is_misread(file, header)
-        made = frame_forms(file, header) or ((EXPLICIT_LITTLE,) if rather_decoded else ())
-    return frame_offers(row["transfer_syntax_uid"], single=single, made=made, rather_decoded=rather_decoded)
+        yield from frame_bytes(file, header, numbers, places, syntax)
+
+
+def _offers(file: BinaryIO, header: Header, *, single: bool) -> list[Offer]:
+    rather_decoded = is_misread(file, header)
+    made = frame_forms(file, header) or ((EXPLICIT_LITTLE,) if rather_decoded else ())
+    return frame_offers(header.transfer_syntax_uid, single=single, made=made, rather_decoded=rather_decoded)
 
 
 def _target_of(target: Target, row: Row) -> Target:

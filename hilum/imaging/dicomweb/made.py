@@ -1,10 +1,9 @@
 """The bytes of instances and frames as they are given: as they lie where that will do, else converted, decoded or
 encoded anew (``imaging.dicom``). In what form they are wanted is for ``wado`` and ``zipped`` to find out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from hilum.core.blobs import Blobs
 from hilum.imaging.archive.objects import opened, opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
@@ -16,7 +15,7 @@ from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.dicom.transcode import instance_forms, native_form, transcode, transcode_frame
 from hilum.imaging.dicomweb.accept import EXPLICIT_LITTLE
 from hilum.imaging.dicomweb.corrections import needs_making
-from hilum.imaging.dicomweb.resources import kept_frame_offsets
+from hilum.imaging.dicomweb.resources import Place, kept_frame_offsets
 
 
 def instance_syntaxes(archive: Archive, row: Row) -> tuple[str, ...]:
@@ -54,40 +53,38 @@ def instance_bytes(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iter
 
 
 def frame_bytes(
-    blobs: Blobs,
-    row: Row,
-    numbers: Sequence[int],
-    places: dict[int, tuple[int, int]],
-    transfer_syntax_uid: str,
+    file: BinaryIO, header: Header, numbers: Iterable[int], places: Mapping[int, Place], transfer_syntax_uid: str
 ) -> Iterator[bytes]:
-    """Frames in a transfer syntax, one after the other; the file is opened once.
+    """Frames in a transfer syntax, one after the other.
 
     Parameters
     ----------
-    blobs, row
-        Where the instance lies.
+    file, header
+        The instance.
     numbers
         Of the frames, 1-based.
     places
-        Of compressed frames (`resources.frame_places`).
+        Where compressed ones lie, by number.
     transfer_syntax_uid
         That of the instance for frames as they lie, or one that `transcode.frame_forms` names.
+
+    Raises
+    ------
+    Unreadable, NotAcceptable
+        A frame cannot be given so.
     """
-    as_stored = transfer_syntax_uid == row["transfer_syntax_uid"]
-    with opened_instance(blobs, row) as (file, header):
-        compressed = header.pixel_data is not None and header.pixel_data.encapsulated
-        plain = transfer_syntax_uid == EXPLICIT_LITTLE and (compressed or _is_made(header))
-        for number in numbers:
-            place = places.get(number)
-            frame = read_frame(file, header, place or (), 0 if place else number - 1)
-            if as_stored and compressed:
-                yield frame
-            elif plain:
-                yield native_form(frame, describe_samples(header))[0]
-            elif transfer_syntax_uid == EXPLICIT_LITTLE:
-                yield frame
-            else:
-                yield transcode_frame(frame, describe_samples(header), transfer_syntax_uid)[0]
+    compressed = header.pixel_data is not None and header.pixel_data.encapsulated
+    as_stored = compressed and transfer_syntax_uid == header.transfer_syntax_uid
+    plain = transfer_syntax_uid == EXPLICIT_LITTLE and not compressed and not _is_made(header)
+    for number in numbers:
+        place = places.get(number)
+        frame = read_frame(file, header, place or (), 0 if place else number - 1)
+        if as_stored or plain:
+            yield frame
+        elif transfer_syntax_uid == EXPLICIT_LITTLE:
+            yield native_form(frame, describe_samples(header))[0]
+        else:
+            yield transcode_frame(frame, describe_samples(header), transfer_syntax_uid)[0]
 
 
 def _is_made(header: Header) -> bool:

@@ -122,8 +122,8 @@ class Layout:
         self.size: int = directory.size + len(self._end)
         """Of the zip, in bytes."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Read ``length`` bytes from ``offset``; fewer only where the zip ends.
+    def read(self, offset: int, length: int) -> list[bytes]:
+        """Read ``length`` bytes from ``offset``, in pieces; fewer only where the zip ends.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Layout:
             pieces.extend(self._of_member(number, offset - begin, stop - begin))
             offset = stop
             number += 1
-        return b"".join(pieces)
+        return pieces
 
     def _of_member(self, number: int, begin: int, end: int) -> list[bytes]:
         """A stretch of a member and its header."""
