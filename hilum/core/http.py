@@ -1,7 +1,7 @@
 """How every route answers: problems as RFC 9457, lists of one shape, and stored bytes with ETag and Range."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import anyio.to_thread
@@ -132,7 +132,7 @@ class _Parameter:
     alias: str
 
 
-Read = Callable[[int, int], bytes]
+Read = Callable[[int, int], bytes | Sequence[bytes]]
 
 
 def stored(
@@ -151,7 +151,7 @@ def stored(
     media_type
         What they are.
     read
-        Gives ``length`` bytes from ``offset``; called in a thread.
+        Gives ``length`` bytes from ``offset``, whole or in pieces; called in a thread.
     filename
         Name to save them under.
     """
@@ -174,7 +174,8 @@ def stored(
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
     if end - start <= SMALL:
-        return Response(read(start, end - start), status, headers, media_type)
+        data = read(start, end - start)
+        return Response(data if isinstance(data, bytes) else b"".join(data), status, headers, media_type)
     return StreamingResponse(_chunks(read, start, end), status, headers, media_type)
 
 
@@ -186,7 +187,9 @@ def matches(request: Request, etag: str) -> bool:
 
 async def _chunks(read: Read, start: int, end: int) -> AsyncIterator[bytes]:
     for offset in range(start, end, CHUNK):
-        yield await anyio.to_thread.run_sync(read, offset, min(CHUNK, end - offset))
+        data = await anyio.to_thread.run_sync(read, offset, min(CHUNK, end - offset))
+        for piece in [data] if isinstance(data, bytes) else data:
+            yield piece
 
 
 def _range(header: str, size: int) -> tuple[int, int] | str | None:

@@ -10,9 +10,13 @@ import pytest
 import uvicorn
 
 from hilum.app import Services, create_app
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
 from hilum.core.jobs import Jobs
+from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.store import Archive
-from tests.conftest import wait_until
+from tests.conftest import fresh_database, wait_until
 
 BOUNDARY = "a-boundary"
 
@@ -97,3 +101,15 @@ def parts(answer: httpx.Response) -> list[tuple[dict[str, str], bytes]]:
         fields = (tuple(line.split(": ", 1)) for line in head.decode().split("\r\n"))
         found.append((dict(fields), body))
     return found
+
+
+@pytest.fixture(scope="module")
+def shared_web(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A service that the tests of a module share: each has instances of its own, and changes none."""
+    folder = tmp_path_factory.mktemp("shared")
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=6)
+        settings = Settings(data=folder / "data", min_free_bytes=0)
+        with listening(Archive(database, LocalBlobs(folder / "objects", 0), settings)) as running:
+            yield running
+        database.close()

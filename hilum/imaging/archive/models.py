@@ -178,12 +178,14 @@ class StudyJson(Table):
 
 
 class Series(Table):
-    """A DICOM series. ``version`` grows with each change, so that what was made from it can be told stale."""
+    """A DICOM series. ``version`` grows with each change, so that what was made from it can be told stale;
+    ``metadata_version`` is that of which metadata was last made beforehand, none where nobody has to."""
 
     __tablename__ = "series"
     __table_args__ = (
         sa.UniqueConstraint("study_id", "series_instance_uid"),
         sa.Index("series_uid", "series_instance_uid"),
+        sa.Index("series_metadata_due", "id", postgresql_where=sa.text("metadata_version < version")),
     )
 
     id: Mapped[int] = _key()
@@ -221,6 +223,7 @@ class Series(Table):
     num_images: Mapped[int] = _count()
     bytes: Mapped[int] = _count()
     version: Mapped[int] = _count()
+    metadata_version: Mapped[int | None] = mapped_column(BIG, server_default="-1")
     derived: Mapped[bool] = _no()
     received_at: Mapped[datetime] = _now()
 

@@ -121,7 +121,11 @@ def bulkdata(data: DataSet, header: Header, path: Sequence[str]) -> bytes:
     LookupError
         When there is no such element.
     """
-    elements = [*read_tree(data, header), *read_tail(data, header)]
+    return element_value([*read_tree(data, header), *read_tail(data, header)], path)
+
+
+def element_value(elements: Sequence[Element], path: Sequence[str]) -> bytes:
+    """The bytes of an element of a tree; path and errors as of `bulkdata`."""
     try:
         numbers = [int(part, 16 if index % 2 == 0 else 10) for index, part in enumerate(path)]
         for tag, item in zip(numbers[::2], numbers[1::2], strict=False):
@@ -131,6 +135,35 @@ def bulkdata(data: DataSet, header: Header, path: Sequence[str]) -> bytes:
         return found[-1].value  # of one that is there twice the last counts, as in the header
     except (ValueError, StopIteration, IndexError):
         raise LookupError("There is no such bulk data in the instance.") from None
+
+
+def bulkdata_paths(elements: Sequence[Element], above: str = "") -> list[str]:
+    """The paths of what the JSON and XML models leave to BulkDataURIs, Pixel Data excepted, in the order of the tree.
+
+    Parameters
+    ----------
+    elements : sequence of Element
+        A tree.
+    above : str
+        What stands before the tags.
+    """
+    found: dict[int, list[str]] = {}
+    for element in elements:
+        if not element.tag & 0xFFFF or element.tag in LEFT_OUT:
+            continue
+        path = f"{above}{element.tag:08X}"
+        if element.items is not None:
+            within = enumerate(element.items, 1)
+            found[element.tag] = [one for number, item in within for one in bulkdata_paths(item, f"{path}/{number}/")]
+        else:
+            found[element.tag] = [path] if _is_bulk(element) else []
+    return [path for paths in found.values() for path in paths]
+
+
+def _is_bulk(element: Element) -> bool:
+    if element.vr in BINARY:
+        return len(element.value) > INLINE_MAX
+    return (element.vr in NUMBERS or element.vr == "AT") and len(element.value) > NUMBERS_INLINE_MAX
 
 
 def whole_text(vr: str, value: bytes, characters: CharacterSet) -> str:

@@ -4,8 +4,10 @@ file meta information and group lengths."""
 import base64
 import math
 import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
+from types import MappingProxyType
 from typing import Final
 
 from pydicom.datadict import keyword_for_tag
@@ -47,7 +49,13 @@ _SPECIAL: Final = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
 
 
-def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: int = INLINE_MAX) -> bytes:
+def dataset_xml(
+    data: DataSet,
+    header: Header,
+    bulkdata_url: str,
+    inline_max: int = INLINE_MAX,
+    changes: Mapping[int, tuple[str, Sequence[str]]] = MappingProxyType({}),
+) -> bytes:
     """A data set as a document of the Native DICOM Model, in UTF-8.
 
     Characters that XML cannot carry, such as ESC, become U+FFFD. The tag of a private attribute has the form
@@ -57,6 +65,8 @@ def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: in
     ----------
     data, header, bulkdata_url, inline_max
         As of `dicom_json.dataset_json`; the bulk data is that which it names, too.
+    changes : mapping of int to (str, sequence of str)
+        Value representation and values that some elements are to have in the place of their own, by tag.
 
     Raises
     ------
@@ -73,6 +83,8 @@ def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: in
     if pixel_data is not None:
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = _attribute(tag, pixel_data.vr, "", _bulk(f"{bulkdata_url}/{tag:08X}"))
+    for tag, (vr, values) in changes.items():
+        found[tag] = _attribute(tag, vr, "", _values(list(values)))
     return f"{_HEAD}{_joined(found)}{_END}".encode()
 
 

@@ -18,6 +18,8 @@ __all__ = ["Pixels", "decode_frame", "follows_markers", "stored_frame", "to_rgb"
 _RLE: Final = "1.2.840.10008.1.2.5"
 _ENCAPSULATED_NATIVE: Final = "1.2.840.10008.1.2.1.98"
 _DEFLATED_FRAMES: Final = "1.2.840.10008.1.2.8.1"
+NO_CODE_STREAM: Final = frozenset((_RLE, _ENCAPSULATED_NATIVE, _DEFLATED_FRAMES))
+"""Encapsulated, yet without a header of their own in each frame."""
 _END_OF_IMAGE: Final = b"\xff\xd9"
 
 

@@ -9,21 +9,26 @@ from typing import BinaryIO, Final
 
 from hilum.core.errors import NotAcceptable
 from hilum.imaging.dicom import attributes as a
+from hilum.imaging.dicom.codestream import read_code_stream
 from hilum.imaging.dicom.dataset import PIXEL_TAGS, read_data_set, read_tree
 from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.encode import HTJ2K, JPEG_2000, RLE, SYNTAXES, encode_frame
 from hilum.imaging.dicom.explicit import explicit_file
-from hilum.imaging.dicom.frames import native_frame, read_frame
+from hilum.imaging.dicom.frames import first_bytes, native_frame, number_of_frames, read_frame
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.image import FLOAT_BITS, ImageDescription, describe_samples
-from hilum.imaging.dicom.native import Pixels, native_bytes, sample_bits
-from hilum.imaging.dicom.pixels import stored_frame, to_rgb
+from hilum.imaging.dicom.native import HALVED, Pixels, native_bytes, sample_bits
+from hilum.imaging.dicom.pixels import NO_CODE_STREAM, stored_frame, to_rgb
+from hilum.imaging.dicom.problems import Unreadable
+from hilum.imaging.dicom.uids import is_video
 from hilum.imaging.dicom.writer import UNDEFINED, element_bytes, element_start, file_start
 
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 _BITS_ALLOCATED, _HIGH_BIT = 0x00280100, 0x00280102
 _OFFSET_TABLES: Final = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 _ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+_START: Final = 64 * 1024
+_MAX_VALUE: Final = 0xFFFFFFFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,67 @@ class Samples:
         if image.samples > 1:
             found.append(Element(_PLANAR, "US", struct.pack("<H", self.planar), None))
         return found
+
+
+def frame_forms(file: BinaryIO, header: Header) -> tuple[str, ...]:
+    """The transfer syntaxes that `transcode_frame` can give the frames of an instance in.
+
+    Parameters
+    ----------
+    file, header
+        The instance; of its pixels only the start of the first frame is read.
+
+    Returns
+    -------
+    tuple of str
+        Of `encode.SYNTAXES`; empty for what cannot be decoded.
+    """
+    image = _decodable(file, header)
+    return () if image is None else tuple(syntax for syntax in SYNTAXES if _refusal(image, syntax) is None)
+
+
+def instance_forms(file: BinaryIO, header: Header) -> tuple[str, ...]:
+    """The transfer syntaxes that `transcode` can give an instance in.
+
+    Parameters and result as of `frame_forms`; what needs no decoding is always given in Explicit VR Little Endian.
+    """
+    pixels = header.pixel_data
+    native = pixels is None or (not pixels.encapsulated and pixels.length is not None)
+    least = (a.EXPLICIT_LITTLE,) if native else ()
+    if pixels is None:
+        return least
+    found = frame_forms(file, header)
+    if found in ((), least) or _hides_overlays(read_tree(read_data_set(file, header), header)):
+        return least
+    image = describe_samples(header)
+    bits = image.rows * image.columns * image.samples * (1 if image.bits_allocated == 1 else sample_bits(image))
+    count = number_of_frames(header)
+    # Native frames of single bits follow each other without a gap; decoded ones begin in a byte of their own each.
+    if not native and (bits * count > 8 * _MAX_VALUE or (count > 1 and bits % 8)):
+        found = tuple(syntax for syntax in found if syntax != a.EXPLICIT_LITTLE)
+    return found
+
+
+def _decodable(file: BinaryIO, header: Header) -> ImageDescription | None:
+    """The image, unless its header or the start of its first frame tells that it cannot be decoded."""
+    pixels = header.pixel_data
+    if pixels is None or is_video(header.transfer_syntax_uid):
+        return None
+    try:
+        image = describe_samples(header)
+        if not pixels.encapsulated:
+            size = file.seek(0, os.SEEK_END)
+            paired = image.samples > 1 and image.photometric in HALVED and image.columns % 2
+            unknown = image.samples > 1 and image.photometric == "YBR_PARTIAL_420"
+            return None if paired or unknown or not native_frame(header, size).count else image
+        start = first_bytes(file, header, _START)
+        if header.transfer_syntax_uid not in NO_CODE_STREAM:
+            stream = read_code_stream(start)
+            if (stream.rows, stream.columns) != (image.rows, image.columns):
+                return None
+    except Unreadable:
+        return None
+    return image
 
 
 def plain_frame(frame: bytes, image: ImageDescription) -> tuple[Pixels, str]:
@@ -197,9 +263,17 @@ def _check_syntax(transfer_syntax_uid: str) -> None:
 
 def _check(image: ImageDescription, transfer_syntax_uid: str) -> None:
     _check_syntax(transfer_syntax_uid)
+    refusal = _refusal(image, transfer_syntax_uid)
+    if refusal:
+        raise NotAcceptable(refusal)
+
+
+def _refusal(image: ImageDescription, transfer_syntax_uid: str) -> str | None:
+    """Why one of `SYNTAXES` has no form for an image; None when it has."""
     if transfer_syntax_uid == a.EXPLICIT_LITTLE:
-        return
+        return None
     if image.bits_allocated == 1 or image.keyword in FLOAT_BITS:
-        raise NotAcceptable("Images of single bits or of floating point samples are only given uncompressed.")
+        return "Images of single bits or of floating point samples are only given uncompressed."
     if sample_bits(image) > (32 if transfer_syntax_uid == RLE else 16):
-        raise NotAcceptable("Samples of so many bits have no form in this transfer syntax.")
+        return "Samples of so many bits have no form in this transfer syntax."
+    return None

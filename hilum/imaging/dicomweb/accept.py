@@ -13,8 +13,10 @@ from hilum.imaging.dicomweb.problems import BadRequest
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 OCTETS: Final = "application/octet-stream"
 RELATED: Final = "multipart/related"
+ZIP: Final = "application/zip"
 
 MAX_LENGTH: Final = 4096
 # An unquoted value may hold what a token may not: everybody writes type=application/dicom without quotes.
@@ -141,14 +143,20 @@ def choose_or_refuse(ranges: Sequence[MediaRange], offers: Sequence[Offer]) -> O
     """
     found = choose(ranges, offers)
     if found is None:
-        raise NotAcceptable(f"This can be given as {' or as '.join(describe(offer) for offer in offers)}.")
+        raise NotAcceptable(refusal(offers))
     return found
 
 
-def describe(offer: Offer) -> str:
-    """An offer as it would stand in an ``Accept`` field."""
-    text = f'{RELATED}; type="{offer.media_type}"' if offer.multipart else offer.media_type
-    return f"{text}; transfer-syntax={offer.transfer_syntax}" if offer.transfer_syntax else text
+def refusal(offers: Sequence[Offer]) -> str:
+    """A sentence that names what can be had."""
+    if not offers:
+        return "This has no form in which it could be given."
+    forms = dict.fromkeys(
+        f'{RELATED}; type="{offer.media_type}"' if offer.multipart else offer.media_type for offer in offers
+    )
+    syntaxes = dict.fromkeys(offer.transfer_syntax for offer in offers if offer.transfer_syntax)
+    text = f"This can be given as {' or as '.join(forms)}"
+    return f"{text}, with transfer-syntax={' or '.join(syntaxes)}." if syntaxes else f"{text}."
 
 
 def _range(element: str) -> MediaRange:

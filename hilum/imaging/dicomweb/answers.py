@@ -1,14 +1,16 @@
-"""How this room answers: bytes that may be few or endless, JSON that may be wanted compressed."""
+"""How this room answers: bytes that may be few or endless, in one part or many, with their length wherever it is known,
+and JSON that may be wanted compressed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from hilum.core.http import SMALL
-from hilum.imaging.dicomweb import gzip
+from hilum.core.http import SMALL, Read, stored
+from hilum.imaging.dicomweb import gzip, multipart
 from hilum.imaging.dicomweb.accept import accepts_gzip
 
 PRIVATE: Final = "private, no-cache"
@@ -16,23 +18,123 @@ _WORTH_COMPRESSING: Final = 1024
 _BLOCK: Final = 256 << 10
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart answer.
+
+    Attributes
+    ----------
+    content_type, location : str
+        Its header fields.
+    chunks : callable
+        Gives its bytes, in pieces; called once, when the part's turn has come.
+    size : int or None
+        How many bytes those are; None when only making them tells.
+    """
+
+    content_type: str
+    location: str
+    chunks: Callable[[], Iterable[bytes]]
+    size: int | None = None
+
+
 def streamed(
-    chunks: Iterable[bytes], media_type: str, *, status: int = 200, headers: dict[str, str] | None = None
+    request: Request,
+    chunks: Iterable[bytes],
+    media_type: str,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    size: int | None = None,
 ) -> Response:
     """Answer with bytes as they come: at once when they are few, else as a stream of bounded memory.
 
-    The first of them are read before anything is sent, so that what fails there still has its own status.
+    The first of them are read before anything is sent, so that what fails there still has its own status. HEAD reads
+    no more than that, and nothing where the size is known.
+
+    Parameters
+    ----------
+    request
+        What was asked.
+    chunks
+        The bytes, in pieces of any size.
+    media_type, status, headers
+        Of the answer.
+    size
+        How many bytes there are, where that is known.
     """
     given = {"Cache-Control": PRIVATE, "Vary": "Accept"} | (headers or {})
+    if size is not None:
+        given["Content-Length"] = str(size)
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=given, media_type=media_type)
     source = iter(chunks)
     held: list[bytes] = []
-    size = 0
+    length = 0
     for chunk in source:
         held.append(chunk)
-        size += len(chunk)
-        if size > SMALL:
+        length += len(chunk)
+        if length > SMALL:
+            if request.method == "HEAD":
+                return StreamingResponse((), status, given, media_type)
             return StreamingResponse(_blocks(chain(held, source)), status, given, media_type)
     return Response(b"".join(held), status, given, media_type)
+
+
+def in_parts(
+    request: Request,
+    media_type: str,
+    parts: Iterable[Part],
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Answer with ``multipart/related`` parts of a media type, streamed one after the other.
+
+    A list of parts that all know their sizes gives the answer its length.
+    """
+    boundary = multipart.new_boundary()
+
+    def start(place: int, part: Part) -> bytes:
+        return multipart.part_start(boundary, part.content_type, part.location, first=place == 0)
+
+    def body() -> Iterator[bytes]:
+        for place, part in enumerate(parts):
+            yield start(place, part)
+            yield from part.chunks()
+        yield multipart.closing(boundary)
+
+    size: int | None = None
+    if isinstance(parts, Sequence):
+        sizes = [None if part.size is None else len(start(place, part)) + part.size for place, part in enumerate(parts)]
+        size = None if None in sizes else len(multipart.closing(boundary)) + sum(one or 0 for one in sizes)
+    content_type = multipart.content_type(media_type, boundary)
+    return streamed(request, body(), content_type, status=status, headers=headers, size=size)
+
+
+def in_ranges(request: Request, etag: str, media_type: str, size: int, read: Read, *, status: int = 200) -> Response:
+    """Answer with bytes that can be had in ranges, and conditionally.
+
+    Parameters
+    ----------
+    request
+        What was asked.
+    etag
+        Changes whenever the bytes do.
+    media_type
+        What they are.
+    size
+        How many there are.
+    read
+        Gives ``length`` bytes from ``offset``, whole or in pieces.
+    status
+        Of an answer with all of the bytes.
+    """
+    answer = stored(request, size=size, etag=etag, media_type=media_type, read=read)
+    answer.headers["Vary"] = "Accept"
+    if answer.status_code == 200:
+        answer.status_code = status
+    return answer
 
 
 def json_answer(

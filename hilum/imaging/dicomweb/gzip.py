@@ -1,6 +1,6 @@
 """The gzip content coding (RFC 9110 section 8.4.1.3), by isal: many times cheaper than zlib at a like size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, cast
 
 from isal import isal_zlib
@@ -31,23 +31,26 @@ def compress(data: bytes) -> bytes:
 
 
 def compress_to_keep(pieces: Iterable[bytes]) -> bytes:
-    """Compress, harder, what comes in pieces; only a few MiB of it are held.
+    """Compress, harder, what comes in pieces; only a few MiB of it are held."""
+    return b"".join(compressed(pieces, level=3))
+
+
+def compressed(pieces: Iterable[bytes], *, level: int = 1) -> Iterator[bytes]:
+    """Compress what comes in pieces, as it comes.
 
     isal compresses each piece almost by itself, so the pieces are joined first.
     """
-    stream = _zlib.compressobj(level=3, wbits=_GZIP)
-    compressed: list[bytes] = []
+    stream = _zlib.compressobj(level=level, wbits=_GZIP)
     held: list[bytes] = []
     size = 0
     for piece in pieces:
         held.append(piece)
         size += len(piece)
         if size >= _WINDOW:
-            compressed.append(stream.compress(b"".join(held)))
+            yield stream.compress(b"".join(held))
             held, size = [], 0
-    compressed.append(stream.compress(b"".join(held)))
-    compressed.append(stream.flush())
-    return b"".join(compressed)
+    yield stream.compress(b"".join(held))
+    yield stream.flush()
 
 
 def decompress(data: bytes) -> bytes:

@@ -1,9 +1,11 @@
 """The things that a WADO-RS path names, found in the catalogue: the instances of a study or series, with what is needed
 to read their bytes, and the plain Part 10 file behind each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, LiteralString, cast
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Final, LiteralString, TypeAlias, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -21,14 +23,16 @@ _ABOVE: Final[LiteralString] = """
 """
 _SERIES_COLUMNS: Final[LiteralString] = "se.id, se.series_instance_uid, se.version"
 _INSTANCE_COLUMNS: Final[LiteralString] = """
-  i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.blob_key, i.path,
-  i.path_mtime_ns, i.derived, se.series_instance_uid, st.study_instance_uid
+  i.id, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.num_frames, i.size, i.digest, i.crc32, i.blob_key,
+  i.path, i.path_mtime_ns, i.derived, se.series_instance_uid, st.study_instance_uid
 """
 _PLACES: Final[LiteralString] = """
-  select number, frame_offsets[number] as "start", frame_offsets[number + 1] as "end"
-  from hilum.instance, unnest(%s::bigint[]) number
-  where id = %s and frame_offsets[number + 1] is not null
+  select frame_offsets[%(first)s:%(last)s + 1] as offsets from hilum.instance where id = %(id)s
 """
+_ALL_PLACES: Final[LiteralString] = "select frame_offsets as offsets from hilum.instance where id = %s"
+
+Place: TypeAlias = tuple[int, int]
+"""Where a compressed frame begins and ends, in bytes from the start of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,27 @@ class Target:
         return "instance" if self.instance else "series" if self.series else "study"
 
 
+def find_frames(connection: sa.Connection, target: Target, frames: Sequence[int]) -> tuple[Row, dict[int, Place]]:
+    """An instance, and where those of its frames lie that are compressed, by number.
+
+    Parameters
+    ----------
+    connection, target
+        As of `find_instances`.
+    frames : sequence of int
+        Frame numbers, 1-based. Only the stretch with these is read: the table of a slide has hundreds of thousands.
+    """
+    first, last = min(frames), max(frames)
+    # A whole array is unpacked for each of its elements that is named, and once for a stretch of it.
+    query: LiteralString = f"""
+      select {_INSTANCE_COLUMNS}, i.frame_offsets[%(first)s:%(last)s + 1] as offsets
+      from {_ABOVE} join hilum.instance i on i.series_id = se.id and i.deleted_at is null {_narrowed(target)}
+    """
+    (row,) = _found(connection, query, target, {"first": first, "last": last})
+    offsets: list[int] = row["offsets"] or []
+    return row, dict(enumerate(pairwise(offsets), first))
+
+
 def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     """The instances that a path names, by series and number.
 
@@ -63,7 +88,8 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
         There is no such thing, or it does not belong where the path puts it.
     """
     query: LiteralString = f"""
-      select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id {_narrowed(target)}
+      select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id and i.deleted_at is null
+      {_narrowed(target)}
       order by se.series_number nulls last, se.id, i.instance_number nulls last, i.id
     """
     return _found(connection, query, target)
@@ -82,18 +108,20 @@ def _narrowed(target: Target) -> LiteralString:
     return f"{series} and i.sop_instance_uid = %(instance)s" if target.instance else series
 
 
-def _found(connection: sa.Connection, query: LiteralString, target: Target) -> Sequence[Row]:
+def _found(
+    connection: sa.Connection, query: LiteralString, target: Target, more: Mapping[str, object] = MappingProxyType({})
+) -> Sequence[Row]:
     target.check()
-    uids = {"study": target.study, "series": target.series, "instance": target.instance}
-    rows = _rows(connection, query, uids | {"source": target.source})
+    uids = {"study": target.study, "series": target.series, "instance": target.instance, "source": target.source}
+    rows = _rows(connection, query, {**uids, **more})
     if not rows:
         refuse_deleted(connection, target.study, target.source)
         raise NotFound(f"There is no such {target.noun} here.")
     return rows
 
 
-def frame_places(connection: sa.Connection, instance_id: int, frames: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Where compressed frames begin and end, in bytes from the start of the file; empty for native pixels.
+def frame_places(connection: sa.Connection, instance_id: int, first: int, last: int) -> dict[int, Place]:
+    """Where compressed frames lie, by number; empty for native pixels.
 
     Parameters
     ----------
@@ -101,17 +129,23 @@ def frame_places(connection: sa.Connection, instance_id: int, frames: Sequence[i
         The catalogue.
     instance_id : int
         The instance.
-    frames : sequence of int
-        Frame numbers, 1-based. Only these are read: the table of a slide has hundreds of thousands.
+    first, last : int
+        Numbers of the first and the last frame, 1-based.
     """
-    rows = _rows(connection, _PLACES, (list(frames), instance_id))
-    return {row["number"]: (row["start"], row["end"]) for row in rows}
+    rows = _rows(connection, _PLACES, {"id": instance_id, "first": first, "last": last})
+    offsets: list[int] = rows[0]["offsets"] or [] if rows else []
+    return dict(enumerate(pairwise(offsets), first))
+
+
+def kept_frame_offsets(connection: sa.Connection, instance_id: int) -> Sequence[int]:
+    """Where all compressed frames lie (see `imaging.dicom.frames.frame_offsets`); empty for native ones."""
+    return next((row["offsets"] or () for row in _rows(connection, _ALL_PLACES, (instance_id,))), ())
 
 
 def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -> Sequence[Row]:
     """Ask by hand-written SQL: these questions stand before every frame, and composing them costs more than asking."""
     driver = cast("psycopg.Connection", connection.connection.driver_connection)
-    with driver.cursor(row_factory=dict_row) as cursor:
+    with driver.cursor(row_factory=dict_row, binary=True) as cursor:
         return cast("Sequence[Row]", cursor.execute(query, parameters).fetchall())
 
 

@@ -7,21 +7,26 @@ from fastapi.responses import Response
 
 from hilum.core.http import matches
 from hilum.imaging.archive.routes import TheArchive
-from hilum.imaging.dicomweb import metadata, wado
-from hilum.imaging.dicomweb.accept import MediaRange, accepts_gzip, choose_or_refuse
+from hilum.imaging.dicomweb import bulk, frames, metadata, wado
+from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, accepts_gzip, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE
 from hilum.imaging.dicomweb.doors import INSTANCE, JSON_OFFERS, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.metadata_xml import metadata_xml
 from hilum.imaging.dicomweb.resources import Target
+
+METADATA_OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML, multipart=True))
 
 
 def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], root: str, target: Target) -> Response:
-    media_type = choose_or_refuse(ranges, JSON_OFFERS).media_type
+    offer = choose_or_refuse(ranges, METADATA_OFFERS)
     gzip = accepts_gzip(request.headers)
     wanted = metadata.look_up(archive, target, root)
-    etag = wanted.etag + ("-gzip" if gzip else "")
+    etag = wanted.etag + ("-xml" if offer.multipart else "") + ("-gzip" if gzip else "")
     headers = {"ETag": f'"{etag}"', "Cache-Control": PRIVATE, "Vary": "Accept, Accept-Encoding"}
     if matches(request, etag):
         return Response(status_code=304, headers=headers)
+    if offer.multipart:
+        return metadata_xml(request, archive, wanted, headers, compressed=gzip)
     found = metadata.metadata(archive, wanted)
     status = 200
     if not found.complete:
@@ -29,7 +34,7 @@ def _metadata(request: Request, archive: TheArchive, ranges: list[MediaRange], r
         del headers["ETag"]
     if gzip:
         headers["Content-Encoding"] = "gzip"
-    return Response(found.compressed if gzip else found.plain, status, headers, media_type)
+    return Response(found.compressed if gzip else found.plain, status, headers, offer.media_type)
 
 
 def study_metadata(
@@ -97,10 +102,10 @@ def retrieve_frames(
     study: str,
     series: str,
     instance: str,
-    frames: str,
+    numbers: str,
 ) -> Response:
     """Frames of an instance by their numbers, counted from 1."""
-    return wado.frames(request, archive, Target(source, study, series, instance), frames, ranges, root)
+    return frames.frames(request, archive, Target(source, study, series, instance), numbers, ranges, root)
 
 
 def retrieve_bulkdata(
@@ -115,7 +120,63 @@ def retrieve_bulkdata(
     path: str,
 ) -> Response:
     """The value of one element, as the metadata's BulkDataURI names it."""
-    return wado.bulkdata(request, archive, Target(source, study, series, instance), path, ranges, root)
+    return bulk.bulkdata(request, archive, Target(source, study, series, instance), path, ranges, root)
+
+
+def study_bulkdata(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str
+) -> Response:
+    """All bulk data of a study."""
+    return bulk.all_bulkdata(request, archive, Target(source, study), ranges, root)
+
+
+def series_bulkdata(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str, series: str
+) -> Response:
+    """All bulk data of a series."""
+    return bulk.all_bulkdata(request, archive, Target(source, study, series), ranges, root)
+
+
+def instance_bulkdata(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+) -> Response:
+    """All bulk data of an instance."""
+    return bulk.all_bulkdata(request, archive, Target(source, study, series, instance), ranges, root)
+
+
+def study_pixel_data(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str
+) -> Response:
+    """The frames of all instances of a study."""
+    return frames.pixel_data(request, archive, Target(source, study), ranges, root)
+
+
+def series_pixel_data(
+    request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root, study: str, series: str
+) -> Response:
+    """The frames of all instances of a series."""
+    return frames.pixel_data(request, archive, Target(source, study, series), ranges, root)
+
+
+def instance_pixel_data(
+    request: Request,
+    archive: TheArchive,
+    ranges: Ranges,
+    source: Source,
+    root: Root,
+    study: str,
+    series: str,
+    instance: str,
+) -> Response:
+    """All frames of an instance."""
+    return frames.pixel_data(request, archive, Target(source, study, series, instance), ranges, root)
 
 
 DOORS: Final = (
@@ -125,6 +186,12 @@ DOORS: Final = (
     Door("GET", "/studies/{study}", retrieve_study),
     Door("GET", SERIES, retrieve_series),
     Door("GET", INSTANCE, retrieve_instance),
-    Door("GET", f"{INSTANCE}/frames/{{frames}}", retrieve_frames),
+    Door("GET", f"{INSTANCE}/frames/{{numbers}}", retrieve_frames),
+    Door("GET", "/studies/{study}/bulkdata", study_bulkdata),
+    Door("GET", f"{SERIES}/bulkdata", series_bulkdata),
+    Door("GET", f"{INSTANCE}/bulkdata", instance_bulkdata),
     Door("GET", f"{INSTANCE}/bulkdata/{{path:path}}", retrieve_bulkdata),
+    Door("GET", "/studies/{study}/pixeldata", study_pixel_data),
+    Door("GET", f"{SERIES}/pixeldata", series_pixel_data),
+    Door("GET", f"{INSTANCE}/pixeldata", instance_pixel_data),
 )

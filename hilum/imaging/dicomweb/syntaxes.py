@@ -1,9 +1,11 @@
 """Transfer syntaxes as DICOMweb sees them: the media type that goes with each (PS3.18 section 8.7.3), and in which of
-them what is stored can be given."""
+them what is stored can be given. Which of them an instance can be transcoded to, ``imaging.dicom.transcode`` knows."""
 
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final
 
-from hilum.imaging.dicomweb.accept import DICOM, EXPLICIT_LITTLE, OCTETS, Offer
+from hilum.imaging.dicom.encode import HTJ2K, JPEG_2000, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS, RLE
+from hilum.imaging.dicomweb.accept import DICOM, EXPLICIT_LITTLE, OCTETS, ZIP, Offer
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
@@ -25,12 +27,16 @@ _MEDIA_TYPES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+LOSSLESS: Final = (JPEG_LOSSLESS_SV1, JPEG_LOSSLESS, JPEG_LS, JPEG_2000, HTJ2K, RLE)
+"""What is made on demand, beside Explicit VR Little Endian; of one media type the first is its default."""
+
+
 def is_convertible(stored: str) -> bool:
     """Whether it can be given as Explicit VR Little Endian without decoding pixels."""
     return stored in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 
-def dicom_offers(stored: str, *, single: bool) -> list[Offer]:
+def dicom_offers(stored: str, *, single: bool, made: Sequence[str] = ()) -> list[Offer]:
     """How an instance of this transfer syntax can be given whole.
 
     Implicit VR and big endian, which PS3.18 section 8.7.3 bars, never leave the server: they are converted.
@@ -41,14 +47,21 @@ def dicom_offers(stored: str, *, single: bool) -> list[Offer]:
         UID of the transfer syntax it is kept in.
     single : bool
         Whether a single instance is asked for, which may come without a multipart wrapping.
+    made : sequence of str
+        UIDs of the transfer syntaxes that it can be transcoded to.
     """
-    syntaxes = [(EXPLICIT_LITTLE, stored != DEFLATED)] if is_convertible(stored) else []
-    if stored not in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG):
-        syntaxes.append((stored, True))
-    return _both(DICOM, syntaxes, single=single)
+    plain = [(EXPLICIT_LITTLE, stored != DEFLATED)] if is_convertible(stored) else []
+    if not plain and EXPLICIT_LITTLE in made:
+        plain = [(EXPLICIT_LITTLE, False)]
+    kept = [] if stored in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG) else [(stored, True)]
+    others = [(syntax, False) for syntax in LOSSLESS if syntax in made and syntax != stored]
+    offers = _both(DICOM, [*plain, *kept, *others], single=single)
+    # A zip is for keeping: whoever names no syntax gets the files as they are, where those may leave.
+    zipped = sorted([*plain, *kept, *others], key=lambda one: not one[1])
+    return [*offers, *(Offer(ZIP, syntax, stored=as_kept) for syntax, as_kept in zipped)]
 
 
-def frame_offers(stored: str, *, single: bool, decoded: Literal["no", "too", "rather"] = "no") -> list[Offer]:
+def frame_offers(stored: str, *, single: bool, made: Sequence[str] = (), rather_decoded: bool = False) -> list[Offer]:
     """How frames of this transfer syntax can be given: as octets, and compressed ones by their own media type.
 
     Parameters
@@ -57,17 +70,25 @@ def frame_offers(stored: str, *, single: bool, decoded: Literal["no", "too", "ra
         UID of the transfer syntax they are kept in.
     single : bool
         Whether one frame is asked for, which may come without a multipart wrapping.
-    decoded : str
-        Whether compressed frames are also given as uncompressed octets, and whether rather so than as stored.
+    made : sequence of str
+        UIDs of the transfer syntaxes that they can be transcoded to.
+    rather_decoded : bool
+        Whether compressed frames are offered decoded before they are offered as stored.
     """
     syntax = available_syntax(stored)
-    compressed = _both(OCTETS, [(syntax, True)], single=single)
-    for media_type in _MEDIA_TYPES.get(stored, ()):
-        compressed.extend(_both(media_type, [(stored, True)], single=single))
-    if decoded == "no" or syntax == EXPLICIT_LITTLE:
-        return compressed
-    plain = _both(OCTETS, [(EXPLICIT_LITTLE, decoded == "rather")], single=single)
-    return [*plain, *compressed] if decoded == "rather" else [*compressed, *plain]
+    found = _frames_in(syntax, as_kept=True, single=single)
+    if EXPLICIT_LITTLE in made and syntax != EXPLICIT_LITTLE:
+        plain = _frames_in(EXPLICIT_LITTLE, as_kept=rather_decoded, single=single)
+        found = [*plain, *found] if rather_decoded else [*found, *plain]
+    for other in LOSSLESS:
+        if other in made and other != stored:
+            found.extend(_frames_in(other, as_kept=False, single=single))
+    return found
+
+
+def _frames_in(syntax: str, *, as_kept: bool, single: bool) -> list[Offer]:
+    types = (OCTETS, *_MEDIA_TYPES.get(syntax, ()))
+    return [offer for media_type in types for offer in _both(media_type, [(syntax, as_kept)], single=single)]
 
 
 def bulkdata_offers(stored: str, *, parts: int) -> list[Offer]:
