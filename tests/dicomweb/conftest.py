@@ -4,15 +4,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
 
 from hilum.app import Services, create_app
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
 from hilum.core.jobs import Jobs
+from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.store import Archive
-from tests.conftest import wait_until
+from tests.conftest import fresh_database, wait_until
 
 BOUNDARY = "a-boundary"
 
@@ -65,6 +70,17 @@ def web(archive: Archive) -> Iterator[Web]:
     """The service, listening on loopback."""
     with listening(archive) as running:
         yield running
+
+
+@contextmanager
+def shared(cluster: EmbeddedPostgres, folder: Path, **settings: object) -> Iterator[Web]:
+    """A service that the tests of a module share, with an archive of its own."""
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=6)
+        given = Settings(data=folder / "data", min_free_bytes=0, **settings)  # pyright: ignore[reportArgumentType]
+        with listening(Archive(database, LocalBlobs(folder / "objects", 0), given)) as web:
+            yield web
+        database.close()
 
 
 @contextmanager

@@ -61,6 +61,11 @@ def _further() -> Mapped[dict[str, object] | None]:
     return mapped_column(JSONB(none_as_null=True))
 
 
+def _codes(name: str) -> Mapped[list[str]]:
+    """How a name sounds."""
+    return mapped_column(ARRAY(TEXT), sa.Computed(f"hilum.name_codes({name})", persisted=True))
+
+
 def _further_index(table: str) -> sa.Index:
     return sa.Index(
         f"{table}_further",
@@ -139,14 +144,8 @@ class Study(Table):
             sa.text("id desc"),
             postgresql_where=sa.text("deleted_at is null"),
         ),
-        sa.Index(
-            "study_patient_codes", sa.text("hilum.name_codes(patient_name_dicom) array_ops"), postgresql_using="gin"
-        ),
-        sa.Index(
-            "study_physician_codes",
-            sa.text("hilum.name_codes(referring_physician_dicom) array_ops"),
-            postgresql_using="gin",
-        ),
+        sa.Index("study_patient_codes", "patient_codes", postgresql_using="gin"),
+        sa.Index("study_physician_codes", "physician_codes", postgresql_using="gin"),
     )
 
     id: Mapped[int] = _key()
@@ -198,6 +197,8 @@ class Study(Table):
     facility_id: Mapped[int | None] = _named("facility")
     further: Mapped[dict[str, object] | None] = _further()
     indexed_for: Mapped[str] = _text()
+    patient_codes: Mapped[list[str]] = _codes("patient_name_dicom")
+    physician_codes: Mapped[list[str]] = _codes("referring_physician_dicom")
     search: Mapped[str] = mapped_column(
         TEXT, sa.Computed("hilum.fold(" + " || ' ' || ".join(_SEARCHED) + ")", persisted=True)
     )

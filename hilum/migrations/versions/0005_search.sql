@@ -8,7 +8,9 @@ $$;
 
 alter table hilum.study
   add column further JSONB,
-  add column indexed_for TEXT DEFAULT '' NOT NULL;
+  add column indexed_for TEXT DEFAULT '' NOT NULL,
+  add column patient_codes TEXT[] GENERATED ALWAYS AS (hilum.name_codes(patient_name_dicom)) STORED NOT NULL,
+  add column physician_codes TEXT[] GENERATED ALWAYS AS (hilum.name_codes(referring_physician_dicom)) STORED NOT NULL;
 alter table hilum.series add column further JSONB;
 alter table hilum.instance add column further JSONB;
 
@@ -17,5 +19,5 @@ create index series_further ON hilum.series USING gin (further jsonb_path_ops) W
 create index instance_further ON hilum.instance USING gin (further jsonb_path_ops) WHERE further is not null;
 create index study_indexed_for ON hilum.study (indexed_for, id);
 create index study_search_order ON hilum.study (source_id, study_date desc nulls last, id desc) WHERE deleted_at is null;
-create index study_patient_codes ON hilum.study USING gin (hilum.name_codes(patient_name_dicom));
-create index study_physician_codes ON hilum.study USING gin (hilum.name_codes(referring_physician_dicom));
+create index study_patient_codes ON hilum.study USING gin (patient_codes);
+create index study_physician_codes ON hilum.study USING gin (physician_codes);
