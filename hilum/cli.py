@@ -291,6 +291,32 @@ def _print_check(done: "Repaired", seconds: float) -> None:
         out.print(f"    {line}", markup=False, highlight=False, soft_wrap=True, style="dim")
 
 
+@app.command("reindex")
+def reindex_studies(data: Data = None, as_json: Json = False) -> None:
+    """Read what is archived for the attributes of HILUM_QIDO_ATTRIBUTES, after that setting has changed."""
+    settings = _settings(data)
+    from hilum.core.blobs import open_blobs
+    from hilum.core.database import open_database
+    from hilum.core.progress import job_here
+    from hilum.imaging.archive.reindex import KIND, reindex
+    from hilum.imaging.archive.store import Archive
+
+    with open_database(settings, pool_size=2) as database, _bar("Reading studies", hidden=as_json) as bar:
+        archive = Archive(
+            database, open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes), settings
+        )
+        choice = archive.choice
+        begin = time.monotonic()
+        with job_here(database, KIND, f"Reading for {len(choice.attributes)} further attributes", "", bar) as progress:
+            reindex(archive, progress)
+    reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
+    if as_json:
+        print(json.dumps({"counts": progress.counts, "reasons": reasons}))  # noqa: T201
+    else:
+        _print_summary(progress.counts, reasons, time.monotonic() - begin)
+    raise typer.Exit(1 if reasons else 0)
+
+
 @app.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Try everything that Hilum needs here, and tell of each part whether it works."""

@@ -8,6 +8,7 @@ from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
+from hilum.imaging.archive.further import chosen
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import tasks as dicomweb_tasks
 from hilum.imaging.intake import tasks as intake_tasks
@@ -24,7 +25,8 @@ class Services:
 
 
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
-    """Put the rooms together and teach the process their jobs."""
+    """Put the rooms together and teach the process their jobs; raises ``Invalid`` for a setting that a room refuses."""
+    chosen(tuple(settings.qido_attributes))
     blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
     archive = Archive(database, blobs, settings)
     archive_tasks.register(jobs, archive)

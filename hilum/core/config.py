@@ -2,6 +2,7 @@
 a ``HILUM_*`` environment variable, else from ``hilum.toml`` in the data directory, else from here."""
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,13 @@ DEFAULT_DATA = Path("hilum-data")
 
 def _split_paths(value: object) -> object:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def _split_names(value: object) -> object:
+    """Names parted by commas; one within parentheses parts nothing."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in re.findall(r"(?:[^,(]|\([^)]*\)?)+", value) if part.strip()]
 
 
 class Settings(BaseSettings):
@@ -41,6 +49,12 @@ class Settings(BaseSettings):
     )
     derived_studies: bool = Field(
         True, description="Derive study and series of files that do not name theirs from folder or zip; off: set aside."
+    )
+    qido_attributes: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Further attributes to search by and to return in QIDO-RS, separated by commas: keywords, tags, "
+        "paths such as ProcedureCodeSequence.CodeValue, private tags such as 0009xx01(CREATOR), each perhaps with "
+        "study:, series: or instance: before it. Then run hilum reindex.",
     )
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -69,6 +70,17 @@ def web(archive: Archive) -> Iterator[Web]:
     """The service, listening on loopback."""
     with listening(archive) as running:
         yield running
+
+
+@contextmanager
+def shared(cluster: EmbeddedPostgres, folder: Path, **settings: object) -> Iterator[Web]:
+    """A service that the tests of a module share, with an archive of its own."""
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=6)
+        given = Settings(data=folder / "data", min_free_bytes=0, **settings)  # pyright: ignore[reportArgumentType]
+        with listening(Archive(database, LocalBlobs(folder / "objects", 0), given)) as web:
+            yield web
+        database.close()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from hilum.core.database import Row, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
 from hilum.imaging.archive.edit import keep_corrections
+from hilum.imaging.archive.further import NOTHING, Excerpt, Kept, merged
 from hilum.imaging.archive.identity import Known, Patient, patient_of
 from hilum.imaging.archive.objects import is_unchanged
 from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
@@ -56,6 +57,7 @@ class Arrival:
     crc32: int
     frames: int
     frame_offsets: Sequence[int] | None
+    excerpt: Excerpt = NOTHING
     blob_key: str | None = None
     path: str | None = None
     path_mtime_ns: int | None = None
@@ -132,6 +134,7 @@ def write(
     origin: str,
     on_replace: str,
     chosen: Chosen | None = None,
+    choice: str = "",
 ) -> Written:
     """Catalogue a batch of instances.
 
@@ -149,6 +152,8 @@ def write(
         ``replace`` or ``reject`` what has a known SOP Instance UID and other bytes.
     chosen
         Whose a person said they are.
+    choice
+        Name of the choice of further attributes that the arrivals were read for.
 
     Returns
     -------
@@ -156,7 +161,7 @@ def write(
         An outcome for each arrival (their order may differ), what is new, and what must be set aside.
     """
     written = Written()
-    entries = _entries(transaction, source, arrivals, origin, chosen)
+    entries = _entries(transaction, source, arrivals, origin, chosen, choice)
     while entries:
         now: dict[str, _Entry] = {}
         later: list[_Entry] = []
@@ -169,7 +174,12 @@ def write(
 
 
 def _entries(
-    transaction: Transaction, source: SourceRef, arrivals: Sequence[Arrival], origin: str, chosen: Chosen | None
+    transaction: Transaction,
+    source: SourceRef,
+    arrivals: Sequence[Arrival],
+    origin: str,
+    chosen: Chosen | None,
+    choice: str,
 ) -> list[_Entry]:
     """Make the rows. Of each series the first instance in the batch speaks for what lies above it."""
     decided = decisions(transaction, source.id, {arrival.identity.study_instance_uid for arrival in arrivals})
@@ -188,7 +198,10 @@ def _entries(
             rows = describe_above(arrival.header, arrival.known, patient)
             rows.patient["source_id"] = rows.study["source_id"] = source.id
             rows.series["folder_path"] = (arrival.blob_key or arrival.path or "").rpartition("/")[0]
+            rows.series["further"] = arrival.excerpt.series
+            rows.study["indexed_for"] = choice
             study = studies.setdefault((uid, patient), rows.study)
+            study["further"] = merged(cast("Kept", study.get("further")), arrival.excerpt.study)
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
         entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
@@ -213,6 +226,7 @@ def _instance(source: SourceRef, arrival: Arrival, origin: str) -> Values:
         "derived": arrival.known.derived,
         "fingerprint": arrival.fingerprint,
         "origin": origin,
+        "further": arrival.excerpt.instance,
     }
 
 

@@ -57,6 +57,25 @@ def _named(table: str) -> Mapped[int | None]:
     return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="SET NULL"))
 
 
+def _further() -> Mapped[dict[str, object] | None]:
+    return mapped_column(JSONB(none_as_null=True))
+
+
+def _codes(name: str) -> Mapped[list[str]]:
+    """How a name sounds."""
+    return mapped_column(ARRAY(TEXT), sa.Computed(f"hilum.name_codes({name})", persisted=True))
+
+
+def _further_index(table: str) -> sa.Index:
+    return sa.Index(
+        f"{table}_further",
+        "further",
+        postgresql_using="gin",
+        postgresql_ops={"further": "jsonb_path_ops"},
+        postgresql_where=sa.text("further is not null"),
+    )
+
+
 class Source(Table):
     """One data source, with studies of its own."""
 
@@ -87,7 +106,9 @@ class Patient(Table):
 
 class Study(Table):
     """A DICOM study, with what its list shows and is filtered by. ``patient_name`` is made to be read; ``derived`` says
-    that no file names its UID, ``quarantine`` (a code, or empty) that a person must say whose it is."""
+    that no file names its UID, ``quarantine`` (a code, or empty) that a person must say whose it is. ``further`` holds
+    the attributes of `hilum.imaging.archive.further`, ``indexed_for`` the choice of them that all its files were read
+    for."""
 
     __tablename__ = "study"
     __table_args__ = (
@@ -114,6 +135,17 @@ class Study(Table):
         sa.Index("study_patient_id", "patient_id"),
         sa.Index("study_accession", "accession_number"),
         sa.Index("study_quarantine", "quarantine", postgresql_where=sa.text("quarantine <> ''")),
+        _further_index("study"),
+        sa.Index("study_indexed_for", "indexed_for", "id"),
+        sa.Index(
+            "study_search_order",
+            "source_id",
+            sa.text("study_date desc nulls last"),
+            sa.text("id desc"),
+            postgresql_where=sa.text("deleted_at is null"),
+        ),
+        sa.Index("study_patient_codes", "patient_codes", postgresql_using="gin"),
+        sa.Index("study_physician_codes", "physician_codes", postgresql_using="gin"),
     )
 
     id: Mapped[int] = _key()
@@ -163,6 +195,10 @@ class Study(Table):
     corrected: Mapped[dict[str, dict[str, str]]] = mapped_column(JSONB, server_default="{}")
     physician_id: Mapped[int | None] = _named("physician")
     facility_id: Mapped[int | None] = _named("facility")
+    further: Mapped[dict[str, object] | None] = _further()
+    indexed_for: Mapped[str] = _text()
+    patient_codes: Mapped[list[str]] = _codes("patient_name_dicom")
+    physician_codes: Mapped[list[str]] = _codes("referring_physician_dicom")
     search: Mapped[str] = mapped_column(
         TEXT, sa.Computed("hilum.fold(" + " || ' ' || ".join(_SEARCHED) + ")", persisted=True)
     )
@@ -186,6 +222,7 @@ class Series(Table):
         sa.UniqueConstraint("study_id", "series_instance_uid"),
         sa.Index("series_uid", "series_instance_uid"),
         sa.Index("series_metadata_due", "id", postgresql_where=sa.text("metadata_version < version")),
+        _further_index("series"),
     )
 
     id: Mapped[int] = _key()
@@ -226,6 +263,7 @@ class Series(Table):
     metadata_version: Mapped[int | None] = mapped_column(BIG, server_default="-1")
     derived: Mapped[bool] = _no()
     received_at: Mapped[datetime] = _now()
+    further: Mapped[dict[str, object] | None] = _further()
 
 
 class SeriesMetadata(Table):
@@ -253,6 +291,7 @@ class Instance(Table):
         sa.Index("instance_series", "series_id"),
         sa.Index("instance_study", "study_id"),
         sa.Index("instance_fingerprint", "fingerprint", postgresql_where=sa.text("fingerprint is not null")),
+        _further_index("instance"),
     )
 
     id: Mapped[int] = _key()
@@ -286,6 +325,7 @@ class Instance(Table):
     origin: Mapped[str] = _text()
     received_at: Mapped[datetime] = _now()
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    further: Mapped[dict[str, object] | None] = _further()
 
 
 class ReplacedInstance(Table):

@@ -53,7 +53,8 @@ def _fill(table: type[Table], columns: Iterable[str]) -> str:
 
 _GROW: Final = (
     "num_instances = r.num_instances + given.num_instances, num_images = r.num_images + given.num_images, "
-    "bytes = r.bytes + given.bytes"
+    "bytes = r.bytes + given.bytes, "
+    "further = case when given.further is null then r.further else given.further || coalesce(r.further, '{}') end"
 )
 _FILLED_IN_STUDY: Final = (
     "study_date", "study_time", "timezone_offset", "study_id", "accession_number", "study_description", "body_part",

@@ -23,6 +23,7 @@ from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.delete import doom, hold_objects
 from hilum.imaging.archive.describe import count_frames, object_key
+from hilum.imaging.archive.further import Choice, Excerpt, Level, chosen
 from hilum.imaging.archive.identity import Known, Place, identify, identify_in, patient_of
 from hilum.imaging.archive.models import BundleFile, Instance, SetAside, Source, Study
 from hilum.imaging.archive.objects import MAX_INFLATED
@@ -72,6 +73,11 @@ class Archive:
                 raise NotFound(f"There is no source '{key}'; there are: {known}.")
         return SourceRef(row.id, row.key)
 
+    @property
+    def choice(self) -> Choice:
+        """The attributes that are kept beside the catalogue's own."""
+        return chosen(tuple(self.settings.qido_attributes))
+
     @contextmanager
     def batch(self, source: SourceRef, origin: str, chosen: Chosen | None = None) -> Generator["Batch"]:
         """Open a batch of instances that become durable and are acknowledged together.
@@ -106,6 +112,7 @@ class Batch:
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
     _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
+    _series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def __len__(self) -> int:
         return len(self._arrivals) + len(self._aside)
@@ -176,6 +183,7 @@ class Batch:
                 inspect(header)
             known = self._identify(header, taken.digest, place)
             frames, offsets = _examine(header, taken.size, item.reader)
+            excerpt = self._excerpt(known, taken, item.reader)
         except Unreadable as error:
             key = f"{self.source.key}/set-aside/{taken.digest}"
             item.finish(key)
@@ -185,10 +193,20 @@ class Batch:
             item.finish(key)
             self._arrivals.append(
                 Arrival(
-                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
+                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, excerpt,
                     blob_key=key, fingerprint=fingerprint,
                 )
             )  # fmt: skip
+
+    def _excerpt(self, known: Known, taken: "_Taken", reader: _Reader) -> Excerpt:
+        """What is kept of its header; of each series in the batch the first file speaks for what lies above it."""
+        series = known.identity.study_instance_uid, known.identity.series_instance_uid
+        above = series not in self._series
+        self._series.add(series)
+        choice = self.archive.choice
+        if not above and not choice.of(Level.INSTANCE):
+            return Excerpt()
+        return choice.take(taken.header(reader), taken.head, reader, above=above)
 
     def _identify(self, header: Header, digest: str, place: Place | None) -> Known:
         if header.first("MediaStorageSOPClassUID") == DICOMDIR:
@@ -221,12 +239,13 @@ class Batch:
             else:
                 known = self._identify(header, taken.digest, place)
             frames, offsets = _examine(header, taken.size, reader)
+            excerpt = self._excerpt(known, taken, reader)
         except Unreadable as error:
             self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
         else:
             self._arrivals.append(
                 Arrival(
-                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
+                    name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, excerpt,
                     path=path, path_mtime_ns=mtime_ns, fingerprint=fingerprint,
                 )
             )  # fmt: skip
@@ -257,8 +276,9 @@ class Batch:
         header = taken.header(reader)
         known = identify_in(header, taken.digest, self.source.key, study, series)
         frames, offsets = _examine(header, taken.size, reader)
+        excerpt = self._excerpt(known, taken, reader)
         self._arrivals.append(
-            Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, blob_key=key)
+            Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, excerpt, blob_key=key)
         )
 
     def commit(self, also: Callable[[Transaction], None] | None = None) -> Written:
@@ -279,8 +299,9 @@ class Batch:
             hold_objects(transaction)
             self.group.commit()
             written = catalogue.write(
-                transaction, self.source, self._arrivals, origin=self.origin, on_replace=on_replace, chosen=self.chosen
-            )
+                transaction, self.source, self._arrivals,
+                origin=self.origin, on_replace=on_replace, chosen=self.chosen, choice=self.archive.choice.name,
+            )  # fmt: skip
             refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
             doom(transaction, self.source.id, written.unneeded)
@@ -296,6 +317,7 @@ class _Taken:
     def __init__(self, limit: int) -> None:
         self.size = 0
         self.crc32 = 0
+        self.head = b""
         self._limit = limit
         self._digest = blake3()
         self._header: Header | None = None
@@ -308,7 +330,8 @@ class _Taken:
     def take(self, chunks: Iterable[Buffer], write: Callable[[Buffer], None] | None = None) -> None:
         for chunk in chunks:
             if self.size == 0:
-                self._scan(bytes(chunk))
+                self.head = bytes(chunk)
+                self._scan(self.head)
             self.size += len(chunk)
             if self.size > self._limit:
                 raise TooLarge(f"An instance is larger than HILUM_MAX_INSTANCE_BYTES ({self._limit} bytes).")

@@ -21,6 +21,7 @@ from hilum.imaging.dicom.dataset import (
     CHARACTER_SET,
     INLINE_MAX,
     LEFT_OUT,
+    MAX_DATA_SET,
     NUMBERS,
     NUMBERS_INLINE_MAX,
     PIXEL_TAGS,
@@ -39,7 +40,7 @@ from hilum.imaging.dicom.names import person_groups
 from hilum.imaging.dicom.scanner import Doubt
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
 
-__all__ = ["DataSet", "Tag", "bulkdata", "dataset_json", "read_data_set", "read_tree", "tags"]
+__all__ = ["DataSet", "Tag", "bulkdata", "dataset_json", "elements_json", "read_data_set", "read_tree", "tags"]
 
 _PADDING: Final = " \0"
 _TAG: Final = Struct("<HH")
@@ -82,6 +83,19 @@ def dataset_json(data: DataSet, header: Header, bulkdata_url: str, inline_max: i
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = f'{_start(tag, pixel_data.vr)},"BulkDataURI":{quoted(f"{bulkdata_url}/{tag:08X}")}}}'
     return _object(found).encode()
+
+
+def elements_json(elements: list[Element], characters: CharacterSet) -> bytes:
+    """Some elements as one object of the DICOM JSON Model; binary values stand in it whatever their size.
+
+    Parameters
+    ----------
+    elements : list of Element
+        What to write.
+    characters : CharacterSet
+        How their texts are encoded, unless they say so themselves.
+    """
+    return _object(_Writer(MAX_DATA_SET).members(elements, characters, "")).encode()
 
 
 def _object(members: dict[int, str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 
 from pydicom.datadict import keyword_for_tag
 
@@ -31,7 +31,7 @@ from hilum.imaging.dicom.dataset import (
 )
 from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import Header
-from hilum.imaging.dicom.names import person_groups
+from hilum.imaging.dicom.names import GROUPS, person_groups
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
 
 _HEAD: Final = (
@@ -86,6 +86,30 @@ def dataset_xml(
     for tag, (vr, values) in changes.items():
         found[tag] = _attribute(tag, vr, "", _values(list(values)))
     return f"{_HEAD}{_joined(found)}{_END}".encode()
+
+
+def model_xml(model: Mapping[str, Mapping[str, object]]) -> bytes:
+    """An object of the DICOM JSON Model that is no file, such as an answer, as a document of the Native DICOM Model."""
+    return f"{_HEAD}{_from_json(model)}{_END}".encode()
+
+
+def _from_json(model: Mapping[str, Mapping[str, object]]) -> str:
+    found: dict[int, str] = {}
+    for name, attribute in model.items():
+        tag, vr = int(name, 16), str(attribute["vr"])
+        reserved = f"{name[:4]}00{name[4:6]}" if tag & 0x10000 and tag & 0xFFFF >= 0x1000 else ""
+        creator = "".join(map(str, cast("list[object]", model.get(reserved, {}).get("Value", []))))
+        values = cast("list[object]", attribute.get("Value", []))
+        if vr == "SQ":
+            items = [_from_json(cast("Mapping[str, Mapping[str, object]]", item)) for item in values]
+            content = "".join([_numbered("Item", number, item) for number, item in enumerate(items, 1)])
+        elif vr == "PN":
+            names = [cast("dict[str, str]", one or {}) for one in values]
+            content = _names(["=".join(one.get(group, "") for group in GROUPS) for one in names])
+        else:
+            content = _values(["" if one is None else str(one) for one in values])
+        found[tag] = _attribute(tag, vr, creator, content)
+    return _joined(found)
 
 
 def _joined(attributes: dict[int, str]) -> str:

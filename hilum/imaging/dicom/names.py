@@ -14,7 +14,7 @@ _TIME: Final = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.([0-9]{
 _OFFSET: Final = re.compile(r"([+-])([0-9]{2})([0-9]{2})")
 _DATETIME: Final = re.compile(r"([0-9]{4})([0-9]{2})?([0-9]{2})?([0-9]{2,6}(?:\.[0-9]+)?)?([+-][0-9]{4})?")
 _NOT_WORD: Final = re.compile(r"[^A-Z0-9]")
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _PADDING: Final = " \0"
 _NO_NAME: Final = " \0^"
 
@@ -87,7 +87,7 @@ def person_groups(value: str) -> dict[str, str]:
 
     A group of nothing but delimiters is empty too (PS3.5 section 6.2.1).
     """
-    groups = zip(_GROUPS, value.split("="), strict=False)
+    groups = zip(GROUPS, value.split("="), strict=False)
     return {name: group.rstrip(_PADDING) for name, group in groups if group.strip(_NO_NAME)}
 
 
@@ -97,7 +97,7 @@ def person_name(value: str) -> str:
     The alphabetic group, else the ideographic (whose own order puts the family first), else the phonetic.
     """
     groups = person_groups(value.partition("\\")[0])
-    for group, family_first in zip(_GROUPS, (False, True, True), strict=True):
+    for group, family_first in zip(GROUPS, (False, True, True), strict=True):
         if group in groups:
             family, given, middle = (*groups[group].split("^"), "", "")[:3]
             parts = (family, given, middle) if family_first else (given, middle, family)

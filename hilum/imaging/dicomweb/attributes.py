@@ -1,23 +1,24 @@
 """Which attributes QIDO-RS knows at each level, where the catalogue keeps them and how they are matched (PS3.18 section
 10.6.3). Reading a request and asking the database is ``qido``'s."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Literal, LiteralString, TypeAlias
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-Kind: TypeAlias = Literal["text", "words", "name", "codes", "uid", "date", "time", "integer", "none"]
+from hilum.imaging.archive.further import REQUIRED, Choice, Further, Level
+from hilum.imaging.dicom.paths import AttributePath
+
+__all__ = ["ATTRIBUTES", "Attribute", "Kind", "Level", "Vocabulary", "is_known", "of_level", "vocabulary"]
+
+Kind: TypeAlias = Literal[
+    "text", "words", "name", "codes", "uid", "date", "time", "datetime", "integer", "number", "none"
+]
 """How a key is matched: ``text`` with wildcards, ``words`` the same without regard to case, ``name`` as a person's,
 ``codes`` any of several, and ``none`` for what can be included but not searched by."""
-
-
-class Level(IntEnum):
-    """A level of the hierarchy, from the top."""
-
-    STUDY = 1
-    SERIES = 2
-    INSTANCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Attribute:
         How it is matched.
     given : {"always", "present", "asked"}
         Whether an answer holds it always, when it has a value, or only when it is asked for.
+    further : AttributePath or None
+        Where it lies in the JSON of the column, for those of `hilum.imaging.archive.further`.
+    codes : str
+        For a person's name, the column of how it sounds.
     """
 
     keyword: str
@@ -45,6 +50,8 @@ class Attribute:
     column: LiteralString
     kind: Kind
     given: Literal["always", "present", "asked"]
+    further: AttributePath | None = None
+    codes: LiteralString = ""
 
 
 def _attribute(
@@ -57,9 +64,13 @@ def _attribute(
 ) -> Attribute:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    return Attribute(keyword, f"{tag:08X}", vr, level, column, kind, given)
+    return Attribute(keyword, f"{tag:08X}", vr, level, column, kind, given, None, _CODES.get(column, ""))
 
 
+_CODES: Final[dict[LiteralString, LiteralString]] = {
+    "st.patient_name_dicom": "st.patient_codes",
+    "st.referring_physician_dicom": "st.physician_codes",
+}
 # A study's answer lies ready in study_json; here stands what it can be searched by.
 _STUDY: Final[tuple[tuple[str, str, LiteralString, Kind], ...]] = (
     ("StudyDate", "DA", "st.study_date", "date"),
@@ -124,23 +135,114 @@ ATTRIBUTES: Final = (
     *(_attribute(Level.SERIES, *row) for row in _SERIES),
     *(_attribute(Level.INSTANCE, *row) for row in _INSTANCE),
 )
-_BY_NAME: Final = {name: one for one in ATTRIBUTES for name in (one.keyword, one.tag)}
+_FURTHER: Final[dict[Level, LiteralString]] = {
+    Level.STUDY: "st.further",
+    Level.SERIES: "se.further",
+    Level.INSTANCE: "i.further",
+}
+_KINDS: Final[dict[str, Kind]] = {
+    "UI": "uid", "DA": "date", "TM": "time", "DT": "datetime", "PN": "name", "DS": "number", "FD": "number",
+    "FL": "number", **dict.fromkeys(("IS", "SL", "SS", "SV", "UL", "US", "UV"), "integer"),
+    **dict.fromkeys(("LO", "LT", "ST", "UC", "UT"), "words"),
+    **dict.fromkeys(("AT", "OB", "OD", "OF", "OL", "OV", "OW", "SQ"), "none"),
+}  # fmt: skip
+_PRIVATE: Final = re.compile(r"([0-9A-F]{3}[13579BDF])([1-9A-F][0-9A-F])([0-9A-F]{2})")
+_RESERVED: Final = re.compile(r"([0-9A-F]{3}[13579BDF])00([1-9A-F][0-9A-F])")
 
 
-def find_attribute(name: str) -> Attribute | None:
-    """An attribute by its keyword or its tag of eight hexadecimal digits; None when the catalogue has none such."""
-    return _BY_NAME.get(name) or _BY_NAME.get(name.upper())
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Every attribute that one installation knows, by the names that it has.
+
+    Attributes
+    ----------
+    named : mapping of str to Attribute
+        By keyword and by tag; of sequence paths both wholly.
+    further : tuple of Attribute
+        Those that the catalogue has no column for.
+    choice : Choice
+        Where these come from.
+    """
+
+    named: Mapping[str, Attribute]
+    further: tuple[Attribute, ...]
+    choice: Choice
+
+    def find(self, name: str) -> Attribute | None:
+        """An attribute by its keyword, tag or path; None when none such is kept."""
+        return self.named.get(name) or self.named.get(_by_tags(name))
+
+    def below(self, name: str) -> list[Attribute]:
+        """What is kept of a sequence that is named by itself."""
+        tag = _by_tags(name)
+        return [each for each in self.further if each.further is not None and each.further.key == tag]
+
+    def private(self, tag: str, creators: Mapping[tuple[str, str], str]) -> list[Attribute]:
+        """Those that a private tag may mean, given the creators that a request names by group and block."""
+        match = _PRIVATE.fullmatch(tag.upper())
+        if match is None:
+            return []
+        creator = creators.get((match[1], match[2]))
+        meant = int(match[1] + "00" + match[3], 16)
+        return [
+            each
+            for each in self.further
+            if each.further is not None
+            and each.further.creator
+            and each.further.tags == (meant,)
+            and creator in (None, each.further.creator)
+        ]
+
+
+def reserved_block(name: str) -> tuple[str, str] | None:
+    """Group and block of the tag of a Private Creator element, as hexadecimal digits; None for any other name."""
+    match = _RESERVED.fullmatch(name.upper())
+    return (match[1], match[2]) if match else None
+
+
+@lru_cache(maxsize=8)
+def vocabulary(choice: Choice) -> Vocabulary:
+    """All attributes, those of a choice included; what has a column of the catalogue is matched by that."""
+    named = {name: one for one in ATTRIBUTES for name in (one.keyword, one.tag)}
+    further = tuple(_of_choice(each) for each in choice.attributes if each.path.name not in named)
+    for one in further:
+        if one.further is not None and not one.further.creator:
+            named |= {one.keyword: one, one.tag: one}
+    return Vocabulary(named, further, choice)
+
+
+def _of_choice(each: Further) -> Attribute:
+    path = each.path
+    kind = _KINDS.get(path.vr, "text")
+    given = "present" if each.usual else "asked"
+    return Attribute(path.keyword, path.name, path.vr, each.level, _FURTHER[each.level], kind, given, path)
 
 
 def is_known(name: str) -> bool:
-    """Whether PS3.6 has an attribute of this keyword or tag, whatever Hilum makes of it."""
-    return tag_for_keyword(name) is not None or bool(len(name) == 8 and _hexadecimal(name) and keyword_for_tag(name))
-
-
-def _hexadecimal(text: str) -> bool:
-    return all(character in "0123456789abcdefABCDEF" for character in text)
+    """Whether PS3.6 has an attribute of this keyword, tag or path, whatever Hilum makes of it."""
+    return all(_tag(part) is not None for part in name.split("."))
 
 
 def of_level(level: Level) -> tuple[Attribute, ...]:
-    """The attributes of a level."""
+    """The attributes of a level that have a column."""
     return tuple(one for one in ATTRIBUTES if one.level == level)
+
+
+def match_keys() -> Sequence[tuple[Level, str]]:
+    """Every key that can be matched without a setting, with the level that it belongs to."""
+    columns = [(one.level, one.keyword) for one in ATTRIBUTES if one.kind != "none"]
+    return columns + [(each.level, each.path.keyword) for each in REQUIRED]
+
+
+def _by_tags(name: str) -> str:
+    """A name with each part of its path as a tag."""
+    tags = [_tag(part) for part in name.split(".")]
+    return ".".join(f"{tag:08X}" for tag in tags if tag is not None) if None not in tags else ""
+
+
+@lru_cache(maxsize=4096)
+def _tag(name: str) -> int | None:
+    if len(name) == 8 and all(character in "0123456789abcdefABCDEF" for character in name):
+        tag = int(name, 16)
+        return tag if keyword_for_tag(tag) else None
+    return tag_for_keyword(name)

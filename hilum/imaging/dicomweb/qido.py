@@ -1,7 +1,8 @@
 """QIDO-RS (PS3.18 section 10.6): a `Search` asked of the catalogue, its rows made into DICOM JSON. A study's attributes
-lie ready in ``study_json`` and are only spliced; a series' and an instance's are made from narrow rows."""
+lie ready in ``study_json`` and are only spliced; a series' and an instance's are made from narrow rows. No file is ever
+read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Final, LiteralString, cast
@@ -11,7 +12,8 @@ import sqlalchemy as sa
 
 from hilum.imaging.archive.study_json import da, element, tm
 from hilum.imaging.dicomweb.attributes import Attribute, Level, of_level
-from hilum.imaging.dicomweb.matching import Search
+from hilum.imaging.dicomweb.matching import Condition
+from hilum.imaging.dicomweb.searching import Search
 from hilum.imaging.dicomweb.syntaxes import available_syntax
 
 _URL: Final = "00081190"
@@ -32,6 +34,11 @@ _ORDER: Final[dict[Level, LiteralString]] = {
     "i.instance_number nulls last, i.id",
 }
 _KEY: Final[dict[Level, LiteralString]] = {Level.STUDY: "st.id", Level.SERIES: "se.id", Level.INSTANCE: "i.id"}
+_FURTHER: Final[dict[Level, LiteralString]] = {
+    Level.STUDY: "st.further::text",
+    Level.SERIES: "se.further::text",
+    Level.INSTANCE: "i.further::text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +47,48 @@ class Page:
 
     Attributes
     ----------
-    body : bytes
-        A JSON array of DICOM JSON objects.
-    count : int
-        How many it holds.
+    objects : sequence of bytes
+        Objects of the DICOM JSON Model.
     total : int
         How many match in all.
     """
 
-    body: bytes
-    count: int
+    objects: Sequence[bytes]
     total: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
-    where: LiteralString
-    parameters: tuple[object, ...]
+class _Sql:
+    text: LiteralString
+    parameters: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What an answer holds: which columns in the order in which they are asked for, and which further attributes.
+
+    Attributes
+    ----------
+    columns : tuple of Attribute
+        Of series and instance.
+    study : frozenset of str or None
+        Tags of the study's ready-made attributes; None for all.
+    further : tuple of Level
+        Levels whose further attributes are asked for.
+    places : dict of str to str
+        Tags in the answer of the further attributes that it holds, by their key.
+    empty : dict of str to str
+        Value representations of those that it holds without a value too, by their tag.
+    creators : dict of str to str
+        Private creators by the tag of the element that names them.
+    """
+
+    columns: tuple[Attribute, ...]
+    study: frozenset[str] | None
+    further: tuple[Level, ...]
+    places: dict[str, str]
+    empty: dict[str, str]
+    creators: dict[str, str]
 
 
 def search(connection: sa.Connection, source: str, wanted: Search, root: str) -> Page:
@@ -73,72 +105,101 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str) ->
     root : str
         Base URL of the DICOMweb service, for the Retrieve URLs.
     """
-    statement = _statement(source, wanted)
+    where, shown = _where(source, wanted), _shown(wanted)
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor:
         rows: Sequence[tuple[object, ...]] = []
         if wanted.limit:
-            cursor.execute(*_page_query(wanted, statement))
+            query = _page_query(wanted, where, shown)
+            cursor.execute(query.text, query.parameters)
             rows = cast("Sequence[tuple[object, ...]]", cursor.fetchall())
         total = wanted.offset + len(rows)
         if len(rows) == wanted.limit or (not rows and wanted.offset):
-            cursor.execute(f"select count(*) from {_FROM[wanted.level]} where {statement.where}", statement.parameters)
+            cursor.execute(f"select count(*) from {_FROM[wanted.level]} where {where.text}", where.parameters)
             (total,) = cast("tuple[int]", cursor.fetchone())
-    objects = _studies(rows, root) if wanted.level == Level.STUDY else _lower(rows, wanted, root)
-    return Page(b"[" + b",".join(objects) + b"]", len(rows), total)
+    if wanted.level == Level.STUDY and not shown.further:
+        return Page(_ready_studies(rows, root), total)
+    return Page(_made(rows, wanted, shown, root), total)
 
 
-def _statement(source: str, wanted: Search) -> _Statement:
-    where: list[LiteralString] = [
-        "st.source_id = (select id from hilum.source where key = %s)",
-        "i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null",
+def _where(source: str, wanted: Search) -> _Sql:
+    parts = [
+        _Sql("st.source_id = (select id from hilum.source where key = %s)", (source,)),
+        _Sql("i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null"),
     ]
-    parameters: list[object] = [source]
     if wanted.study:
-        where.append("st.study_instance_uid = %s")
-        parameters.append(wanted.study)
+        parts.append(_Sql("st.study_instance_uid = %s", (wanted.study,)))
     if wanted.series:
-        where.append("se.series_instance_uid = %s")
-        parameters.append(wanted.series)
-    for condition in wanted.conditions:
-        where.append(_lifted(wanted.level, condition.level, condition.sql))
-        parameters.extend(condition.parameters)
-    return _Statement(" and ".join(where), tuple(parameters))
+        parts.append(_Sql("se.series_instance_uid = %s", (wanted.series,)))
+    parts.extend(_of_items([one for one in wanted.conditions if one.level <= wanted.level]))
+    parts.extend(_below(wanted))
+    return _all(parts)
 
 
-def _lifted(level: Level, lives_at: Level, sql: LiteralString) -> LiteralString:
-    """A condition on something below the level that is searched asks whether one such thing is there."""
-    if lives_at <= level:
-        return sql
-    if lives_at == Level.SERIES:
-        return f"exists (select from hilum.series se where se.study_id = st.id and {sql})"
-    owner: LiteralString = "i.study_id = st.id" if level == Level.STUDY else "i.series_id = se.id"
-    return f"exists (select from hilum.instance i where {owner} and {sql})"
+def _below(wanted: Search) -> list[_Sql]:
+    """Conditions on what lies below the level that is searched: one series, with one instance, must meet them all."""
+    below = {
+        level: _of_items([one for one in wanted.conditions if one.level == level])
+        for level in (Level.SERIES, Level.INSTANCE)
+        if level > wanted.level
+    }
+    of_series, of_instance = below.get(Level.SERIES, []), below.get(Level.INSTANCE, [])
+    owner: LiteralString = (
+        "i.study_id = st.id" if wanted.level == Level.STUDY and not of_series else "i.series_id = se.id"
+    )
+    found: list[_Sql] = []
+    if of_instance:
+        each = _all(of_instance)
+        found = [_Sql(f"exists (select from hilum.instance i where {owner} and {each.text})", each.parameters)]
+    if of_series:
+        each = _all([*of_series, *found])
+        found = [
+            _Sql(f"exists (select from hilum.series se where se.study_id = st.id and {each.text})", each.parameters)
+        ]
+    return found
 
 
-def _page_query(wanted: Search, statement: _Statement) -> tuple[LiteralString, tuple[object, ...]]:
+def _of_items(conditions: Iterable[Condition]) -> list[_Sql]:
+    """Conditions as they are, but those on the items of one sequence joined to one."""
+    found: list[_Sql] = []
+    sequences: dict[tuple[LiteralString, str], list[_Sql]] = {}
+    for one in conditions:
+        part = _Sql(one.sql, one.parameters)
+        if one.items:
+            sequences.setdefault((one.attribute.column, one.items), []).append(part)
+        else:
+            found.append(part)
+    for (column, items), parts in sequences.items():
+        each = _all(parts)
+        exists: LiteralString = f"exists (select from jsonb_path_query({column}, %s::jsonpath) item where {each.text})"
+        found.append(_Sql(exists, (items, *each.parameters)))
+    return found
+
+
+def _all(parts: Sequence[_Sql]) -> _Sql:
+    return _Sql(" and ".join([f"({part.text})" for part in parts]), tuple(p for part in parts for p in part.parameters))
+
+
+def _page_query(wanted: Search, where: _Sql, shown: _Shown) -> _Sql:
     """Keys of the page first, from rows that are read in any case; then what is shown, for those alone."""
     level = wanted.level
     keys: LiteralString = (
-        f"select {_KEY[level]} as key from {_FROM[level]} where {statement.where} "
+        f"select {_KEY[level]} as key from {_FROM[level]} where {where.text} "
         f"order by {_ORDER[level]} limit %s offset %s"
     )
-    columns: list[LiteralString] = ["st.study_instance_uid"]
+    columns: list[LiteralString] = ["st.study_instance_uid", "j.attributes" if shown.study != frozenset() else "''"]
+    columns.extend(_FURTHER[one] for one in shown.further)
+    columns.extend(one.column for one in shown.columns)
     joined: LiteralString = f"({keys}) page join {_FROM[level]} on {_KEY[level]} = page.key"
-    if level == Level.STUDY:
-        columns.append("j.attributes")
-    else:
-        columns.append("j.attributes" if _needs_study(wanted) else "''")
-        columns.extend(one.column for one in _shown(wanted))
     query: LiteralString = (
         f"select {', '.join(columns)} from {joined} join hilum.study_json j on j.study_id = st.id "
         f"order by {_ORDER[level]}"
     )
-    return query, (*statement.parameters, wanted.limit, wanted.offset)
+    return _Sql(query, (*where.parameters, wanted.limit, wanted.offset))
 
 
-def _studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
+def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
     """The ready-made objects with the Retrieve URL in its place before (0010,0010), which every one of them has."""
     parts: list[bytes] = []
     for uid, attributes in cast("Sequence[tuple[str, str]]", rows):
@@ -147,22 +208,22 @@ def _studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
     return parts
 
 
-def _lower(rows: Sequence[tuple[object, ...]], wanted: Search, root: str) -> list[bytes]:
-    """Series and instances. The plan is in the order of the tags, so that an object needs no sorting."""
-    shown = _shown(wanted)
-    places = {one.keyword: place for place, one in enumerate(shown, start=2)}
-    series_at, instance_at = places["SeriesInstanceUID"], places.get("SOPInstanceUID")
+def _made(rows: Sequence[tuple[object, ...]], wanted: Search, shown: _Shown, root: str) -> list[bytes]:
+    """Objects made from columns. The plan is in the order of the tags, so that most objects need no sorting."""
+    before = 2 + len(shown.further)
+    places = {one.keyword: place for place, one in enumerate(shown.columns, start=before)}
+    series_at, instance_at = places.get("SeriesInstanceUID"), places.get("SOPInstanceUID")
     plan: list[tuple[str, int, Attribute | None]] = sorted(
-        [(one.tag, place, one) for place, one in enumerate(shown, start=2)] + [("0020000D", 0, None), (_URL, 0, None)],
+        [(one.tag, place, one) for place, one in enumerate(shown.columns, start=before)]
+        + [("0020000D", 0, None), (_URL, 0, None)],
         key=lambda step: step[0],
     )
-    parents = _study_tags(wanted)
     objects: list[bytes] = []
     for row in rows:
-        url = f"{root}/studies/{row[0]}/series/{row[series_at]}"
+        url = f"{root}/studies/{row[0]}"
+        url = url if series_at is None else f"{url}/series/{row[series_at]}"
+        url = url if instance_at is None else f"{url}/instances/{row[instance_at]}"
         own: dict[str, object] = {}
-        if instance_at is not None:
-            url = f"{url}/instances/{row[instance_at]}"
         for tag, place, one in plan:
             if one is None:
                 own[tag] = _single("UR", url) if tag == _URL else _single("UI", row[0])
@@ -170,12 +231,28 @@ def _lower(rows: Sequence[tuple[object, ...]], wanted: Search, root: str) -> lis
                 own[tag] = _element(one, value)
             elif one.given == "always" or tag in wanted.included:
                 own[tag] = {"vr": one.vr}
-        if row[1]:
-            known = _decode(cast("str", row[1]))
-            kept = known if parents is None else {tag: known[tag] for tag in parents if tag in known}
-            own = dict(sorted((kept | own).items()))
+        if row[1] or shown.further:
+            own = dict(sorted((_of_study(row[1], shown) | own | _further(row[2:before], shown)).items()))
         objects.append(_encode(own))
     return objects
+
+
+def _of_study(attributes: object, shown: _Shown) -> dict[str, object]:
+    known = _decode(cast("str", attributes)) if attributes else {}
+    if shown.study is None:
+        return dict(known)
+    return {tag: known[tag] for tag in shown.study if tag in known}
+
+
+def _further(texts: Sequence[object], shown: _Shown) -> dict[str, object]:
+    found: dict[str, object] = {tag: {"vr": vr} for tag, vr in shown.empty.items()}
+    for text in texts:
+        kept = _decode(cast("str", text)) if text else {}
+        found |= {shown.places[key]: value for key, value in kept.items() if key in shown.places}
+    for reserved, creator in shown.creators.items():
+        if any(tag[:4] == reserved[:4] and tag[4:6] == reserved[6:] for tag in found):
+            found[reserved] = _single("LO", creator)
+    return found
 
 
 def _single(vr: str, value: object) -> dict[str, object]:
@@ -195,29 +272,53 @@ def _element(attribute: Attribute, value: object) -> dict[str, object]:
     return element(vr, da(value) if isinstance(value, date) else tm(value) if isinstance(value, time) else value)
 
 
-def _shown(wanted: Search) -> tuple[Attribute, ...]:
-    """The series' and instance's attributes that the answer needs, in a fixed order."""
-    shown: list[Attribute] = []
+def _shown(wanted: Search) -> _Shown:
+    """What the answer needs, in a fixed order."""
+    columns: list[Attribute] = []
     for level in (Level.SERIES, Level.INSTANCE):
         if level > wanted.level:
             break
-        own = level == wanted.level
-        hidden = not own and wanted.fixes_series
+        hidden = level != wanted.level and wanted.fixes_series
         for one in of_level(level):
             usual = one.given != "asked" and not hidden
             asked = one.tag in wanted.included or (wanted.include_all and not hidden)
             if usual or asked or one.keyword == "SeriesInstanceUID":
-                shown.append(one)
-    return tuple(shown)
+                columns.append(one)
+    study = None
+    if wanted.level > Level.STUDY and wanted.fixes_study:
+        study = wanted.included & frozenset(one.tag for one in of_level(Level.STUDY))
+    further = [one for one in wanted.vocabulary.further if _is_shown(one, wanted)]
+    levels = tuple(level for level in Level if any(one.level == level for one in further))
+    return _Shown(tuple(columns), study, levels, *_placed(further, wanted))
 
 
-def _needs_study(wanted: Search) -> bool:
-    parents = _study_tags(wanted)
-    return parents is None or bool(parents)
+def _is_shown(one: Attribute, wanted: Search) -> bool:
+    """Whether an answer holds a further attribute: one of a level above only where that is not fixed, or if asked."""
+    if one.level > wanted.level or one.further is None:
+        return False
+    fixed = wanted.fixes_study if one.level == Level.STUDY else wanted.fixes_series
+    hidden = one.level != wanted.level and fixed
+    return one.further.key in wanted.included or ((one.given != "asked" or wanted.include_all) and not hidden)
 
 
-def _study_tags(wanted: Search) -> frozenset[str] | None:
-    """Which of the study's attributes to repeat below it: all (None), unless one study is named."""
-    if not wanted.fixes_study:
-        return None
-    return wanted.included & frozenset(one.tag for one in of_level(Level.STUDY))
+def _placed(further: Sequence[Attribute], wanted: Search) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Where further attributes stand: private ones in the block that the request names for their creator, else in the
+    first that is free from 10 on."""
+    places: dict[str, str] = {}
+    empty: dict[str, str] = {}
+    creators = {f"{group}00{block}": creator for (group, block), creator in wanted.creators.items()}
+    for one in further:
+        assert one.further is not None
+        key, tag = one.further.key, f"{one.further.tags[0]:08X}"
+        if not one.further.creator:
+            places[key] = tag
+            if key in wanted.included:
+                empty[tag] = one.vr if len(one.further.tags) == 1 else "SQ"
+            continue
+        group = tag[:4]
+        block = next((at[6:] for at, known in creators.items() if at[:4] == group and known == one.further.creator), "")
+        if not block:
+            block = next(f"{free:02X}" for free in range(0x10, 0x100) if f"{group}00{free:02X}" not in creators)
+            creators[f"{group}00{block}"] = one.further.creator
+        places[key] = f"{group}{block}{tag[6:]}"
+    return places, empty, creators

@@ -2,17 +2,24 @@
 
 from typing import Final
 
+import msgspec
+import sqlalchemy as sa
 from fastapi import Request
 from fastapi.responses import Response
 
 from hilum.imaging.archive.query import refuse_deleted
+from hilum.imaging.archive.reindex import pending
 from hilum.imaging.archive.routes import TheArchive
+from hilum.imaging.dicom.dicom_xml import model_xml
 from hilum.imaging.dicomweb import qido
-from hilum.imaging.dicomweb.accept import MediaRange, choose_or_refuse
+from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.answers import json_answer
-from hilum.imaging.dicomweb.attributes import Level
+from hilum.imaging.dicomweb.attributes import Level, vocabulary
 from hilum.imaging.dicomweb.doors import JSON_OFFERS, SERIES, Door, Ranges, Root, Source
-from hilum.imaging.dicomweb.matching import parse_search
+from hilum.imaging.dicomweb.multipart import closing, content_type, new_boundary, part_start
+from hilum.imaging.dicomweb.searching import Search, parse_search
+
+_OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML, multipart=True))
 
 
 def _search(
@@ -25,22 +32,44 @@ def _search(
     study: str | None = None,
     series: str | None = None,
 ) -> Response:
-    wanted = parse_search(level, request.query_params.multi_items(), study, series)
-    media_type = choose_or_refuse(ranges, JSON_OFFERS).media_type
+    wanted = parse_search(level, request.query_params.multi_items(), vocabulary(archive.choice), study, series)
+    offer = choose_or_refuse(ranges, _OFFERS)
     with archive.database.connect() as connection:
         page = qido.search(connection, source, wanted, root)
-        if study and not page.count:
+        if study and not page.objects:
             refuse_deleted(connection, study, source)
-    if not page.count:
+        warnings = _warnings(connection, source, wanted, page)
+    if not page.objects:
         archive.source(source)  # nothing found, or no such source
-    answer = json_answer(request, page.body, media_type, headers={"X-Total-Count": str(page.total)})
-    remaining = page.total - wanted.offset - page.count
-    warnings = list(wanted.warnings)
-    if page.count and remaining > 0:
-        warnings.append(f"There are {remaining} additional results that can be requested")
+    body, media_type = _written(page, offer)
+    answer = json_answer(request, body, media_type, headers={"X-Total-Count": str(page.total)})
     for warning in warnings:
         answer.headers.append("Warning", f"299 {root}: {warning}")
     return answer
+
+
+def _warnings(connection: sa.Connection, source: str, wanted: Search, page: qido.Page) -> list[str]:
+    """What the answer lacks: results of further pages (PS3.18 section 8.3.4.4), studies that were not read yet."""
+    warnings: list[str] = []
+    remaining = page.total - wanted.offset - len(page.objects)
+    if page.objects and remaining > 0:
+        warnings.append(f"There are {remaining} additional results that can be requested")
+    if wanted.matches_further:
+        studies = pending(connection, wanted.vocabulary.choice, source)
+        if studies:
+            warnings.append(f"{studies} studies have not been indexed for these attributes yet; run hilum reindex")
+    return warnings
+
+
+def _written(page: qido.Page, offer: Offer) -> tuple[bytes, str]:
+    """The results as one array of JSON, or as parts of XML, one each (PS3.18 section 8.7.3.4)."""
+    if not offer.multipart:
+        return b"[" + b",".join(page.objects) + b"]", offer.media_type
+    boundary = new_boundary()
+    pieces: list[bytes] = []
+    for number, one in enumerate(page.objects):
+        pieces += [part_start(boundary, DICOM_XML, first=number == 0), model_xml(msgspec.json.decode(one))]
+    return b"".join([*pieces, closing(boundary)]), content_type(DICOM_XML, boundary)
 
 
 def search_studies(request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root) -> Response:
