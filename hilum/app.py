@@ -132,7 +132,9 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *_headers(scope)]
+                own = {name for name, _ in message["headers"]}
+                added = (header for header in _headers(scope) if header[0] not in own)
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         with measure(scope) as observed:

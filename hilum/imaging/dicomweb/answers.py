@@ -1,6 +1,7 @@
 """How this room answers: bytes that may be few or endless, JSON that may be wanted compressed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -8,12 +9,50 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from hilum.core.http import SMALL
-from hilum.imaging.dicomweb import gzip
+from hilum.imaging.dicomweb import gzip, multipart
 from hilum.imaging.dicomweb.accept import accepts_gzip
 
 PRIVATE: Final = "private, no-cache"
 _WORTH_COMPRESSING: Final = 1024
 _BLOCK: Final = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart answer.
+
+    Attributes
+    ----------
+    content_type, location : str
+        Its header fields.
+    chunks : callable
+        Gives its bytes, in pieces; called once, when the part's turn has come.
+    """
+
+    content_type: str
+    location: str
+    chunks: Callable[[], Iterable[bytes]]
+
+
+def in_parts(
+    request: Request,
+    media_type: str,
+    parts: Iterable[Part],
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Answer with ``multipart/related`` parts of a media type, streamed one after the other."""
+    del request
+    boundary = multipart.new_boundary()
+
+    def body() -> Iterator[bytes]:
+        for place, part in enumerate(parts):
+            yield multipart.part_start(boundary, part.content_type, part.location, first=place == 0)
+            yield from part.chunks()
+        yield multipart.closing(boundary)
+
+    return streamed(body(), multipart.content_type(media_type, boundary), status=status, headers=headers)
 
 
 def streamed(
