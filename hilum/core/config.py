@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
     blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
     public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies whose Forwarded or X-Forwarded-* fields hold, with spaces.",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may use DICOMweb from elsewhere, https://viewer.example, with spaces; *: any.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; without credentials only loopback is allowed.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")

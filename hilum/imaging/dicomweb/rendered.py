@@ -87,7 +87,11 @@ def one(
     numbers: Sequence[int] | None,
     url: str,
 ) -> Response:
-    """Answer with an instance, or some of its frames (1-based), as people can see them; errors as of `rendered`."""
+    """Answer with an instance, or some of its frames (1-based), as people can see them.
+
+    Parameters and errors are those of `rendered`, but for ``url``, which is that of the instance; empty where the
+    answer names no place of its own.
+    """
     kind = renditions.kind_of(row)
     if numbers is not None and kind != "image":
         raise NotFound("The instance has no frames that can be shown one by one.")
@@ -130,7 +134,9 @@ def _picture(
         return StreamingResponse(film, 200, headers, GIF)
     number = numbers[0] if numbers else renditions.representative_frame(archive, row)
     data = renditions.find_pictures(archive, row, [number], look, media_type).one(number)
-    return Response(data, 200, headers | {"Content-Location": f"{url}/frames/{number}/rendered"}, media_type)
+    if url:
+        headers = headers | {"Content-Location": f"{url}/frames/{number}/rendered"}
+    return Response(data, 200, headers, media_type)
 
 
 def _alone(request: Request, archive: Archive, row: Row, kind: renditions.Kind, offer: Offer, etag: str) -> Response:
