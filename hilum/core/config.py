@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hilum.core.cors import CrossOrigin
 from hilum.core.errors import Invalid
+from hilum.core.forwarded import Proxies
 
 DEFAULT_DATA = Path("hilum-data")
 
 
 def _split_paths(value: object) -> object:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def _checked_proxies(value: str) -> str:
+    Proxies.parse(value)
+    return value
+
+
+def _checked_origins(value: str) -> str:
+    CrossOrigin.parse(value)
+    return value
 
 
 class Settings(BaseSettings):
@@ -28,11 +40,11 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
     blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
     public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
-    trusted_proxies: str = Field(
+    trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = Field(
         "",
         description="Addresses or networks of proxies whose Forwarded or X-Forwarded-* fields hold, with spaces.",
     )
-    cors_origins: str = Field(
+    cors_origins: Annotated[str, AfterValidator(_checked_origins)] = Field(
         "",
         description="Origins whose pages may use DICOMweb from elsewhere, https://viewer.example, with spaces; *: any.",
     )

@@ -40,7 +40,7 @@ class CrossOrigin:
     hosts: frozenset[str]
 
     @classmethod
-    def parse(cls, text: str, hosts: Iterable[str]) -> "CrossOrigin":
+    def parse(cls, text: str, hosts: Iterable[str] = ()) -> "CrossOrigin":
         """Read origins with spaces or commas between them.
 
         Raises

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, Final
-
-from starlette.types import Scope
+from typing import TYPE_CHECKING, Any, Final
 
 from hilum.core.errors import HilumError, Invalid
+
+if TYPE_CHECKING:
+    from starlette.types import Scope  # a worker reads the settings without a web framework
 
 _PREFIX: Final = "hilum.forwarded_prefix"
 _HOST: Final = re.compile(
@@ -53,7 +54,7 @@ class Proxies:
         except ValueError as error:
             raise Invalid("HILUM_TRUSTED_PROXIES is made of IP addresses or networks such as 10.0.0.0/8.") from error
 
-    def believe(self, scope: Scope) -> bool:
+    def believe(self, scope: "Scope") -> bool:
         """Make a request what it was when it came to a proxy that is believed, and tell whether it came from one.
 
         Of several values the last counts: it is what the nearest proxy wrote, the others may be the client's own.
@@ -102,7 +103,7 @@ def _x_forwarded(fields: Mapping[bytes, str]) -> dict[str, str]:
     return {what: fields[name].rpartition(",")[2].strip() for what, name in names.items() if name in fields}
 
 
-def _as_said(scope: Scope, said: Mapping[str, str], prefix: str) -> dict[str, object]:
+def _as_said(scope: "Scope", said: Mapping[str, str], prefix: str) -> dict[str, object]:
     scheme = said.get("proto", scope["scheme"]).lower()
     if scheme not in ("http", "https") or not _PATH.fullmatch(prefix):
         raise BadForwarding("The proxy names a protocol that is not http or https, or a prefix that is no path.")

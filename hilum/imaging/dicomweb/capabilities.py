@@ -24,6 +24,7 @@ NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
 # The forms of answers to GET by how the address ends, the first that fits; without one it is a search.
 _ANSWERS: Final[dict[str, Sequence[Offer]]] = {
     "/metadata": (Offer(DICOM_JSON), Offer(JSON)),
+    "/frames/{frames}/rendered": tuple(map(Offer, PICTURES)),
     "/rendered": (*map(Offer, PICTURES), *map(Offer, (HTML, TEXT, *DOCUMENTS.values(), "video/mp4", "video/mpeg"))),
     "/thumbnail": (Offer(JPEG), Offer(PNG)),
     "/frames/{frames}": (Offer(OCTETS, multipart=True), Offer(OCTETS)),

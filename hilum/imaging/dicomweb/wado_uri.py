@@ -208,7 +208,7 @@ def _find(archive: Archive, asked: _Asked) -> Row:
 
 
 def _offers(archive: Archive, row: Row, asked: _Asked) -> list[Offer]:
-    """The forms of an instance, the usual one first: of a single picture or a text what is to be seen, else the file."""
+    """The forms of an instance, the usual one first: what is to be seen of a picture or a text, else the file."""
     seen = [Offer(media_type) for media_type in renditions.media_types(archive, row)]
     kind = renditions.kind_of(row)
     rather_seen = kind in ("report", "document") or (kind == "image" and (row["num_frames"] == 1 or asked.of_images))
