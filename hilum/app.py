@@ -7,14 +7,16 @@ from urllib.parse import urlsplit
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import hilum
 from hilum.core import routes as core_routes
 from hilum.core.config import Settings
+from hilum.core.cors import CrossOrigin, Fields, is_preflight
 from hilum.core.errors import HilumError
+from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
 from hilum.imaging.archive import curation as curation_routes
@@ -32,6 +34,7 @@ _CSP: Final = (
 )
 _LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
 _UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
+_SHARED: Final = ("/dicom-web", "/sources/", "/api/v1/imaging/wado/")
 
 log = structlog.get_logger()
 
@@ -114,30 +117,36 @@ def _add_page(app: FastAPI) -> None:
 
 
 class Guard:
-    """Around every request: security headers, a counted and timed answer, no error without a sentence, and without
-    credentials no access but from this machine's own browser and programs."""
+    """Around every request: what a trusted proxy says of it, security headers, a counted and timed answer, no error
+    without a sentence, and without credentials no access but from this machine's own browser and programs, and from
+    pages of the origins that a setting names."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         public = urlsplit(settings.public_url).hostname
         self.hosts: set[str] = _LOOPBACK | {settings.host} | ({public} if public else set())
+        self.cross_origin = CrossOrigin.parse(settings.cors_origins, self.hosts)
+        self.proxies = Proxies.parse(settings.trusted_proxies)
+        self.believes_hosts = not public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = False
+        added = self._headers(scope)
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *_headers(scope)]
+                own = {name for name, _ in message["headers"] if name != b"vary"}
+                message["headers"] = [*message["headers"], *(field for field in added if field[0] not in own)]
             await send(message)
 
         with measure(scope) as observed:
-            refusal = self._refusal(scope)
             try:
+                refusal = self._refusal(scope, forwarded=self.proxies.believe(scope))
                 if refusal:
                     await refusal(scope, receive, observed(answer))
                 else:
@@ -153,26 +162,46 @@ class Guard:
                 failed = problem(500, "Something went wrong", "An unexpected error; the server's log tells where.")
                 await failed(scope, receive, observed(answer))
 
-    def _refusal(self, scope: Scope) -> JSONResponse | None:
-        """A page of another site must neither reach this server under a name of its own nor send anything to it."""
-        headers: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host = urlsplit(f"//{headers.get(b'host', 'localhost')}").hostname
-        if host not in self.hosts:
+    def _refusal(self, scope: Scope, *, forwarded: bool) -> Response | None:
+        """A page of another site must neither reach this server under a name of its own nor send anything to it, but
+        where it may use DICOMweb."""
+        fields = _fields(scope)
+        host = urlsplit(f"//{fields.get(b'host', 'localhost')}").hostname
+        if host not in self.hosts and not (forwarded and self.believes_hosts):
             return problem(421, "Unknown host", "This server answers by its own address only; see HILUM_PUBLIC_URL.")
-        origin = headers.get(b"origin")
-        if scope["method"] in _UNSAFE and origin and urlsplit(origin).hostname not in self.hosts:
+        origin = fields.get(b"origin", "")
+        invited = _is_shared(scope) and self.cross_origin.allows(origin)
+        if is_preflight(scope["method"], fields) and invited:
+            return Response(status_code=204, headers=_texts(self.cross_origin.preflight(origin)))
+        foreign = origin and urlsplit(origin).hostname not in {*self.hosts, host} and not invited
+        if foreign and (scope["method"] in _UNSAFE or is_preflight(scope["method"], fields)):
             return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
         return None
 
+    def _headers(self, scope: Scope) -> Fields:
+        common: Fields = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+        path: str = scope["path"]
+        if path.startswith("/assets/"):
+            common.append((b"cache-control", b"public, max-age=31536000, immutable"))
+        if not path.startswith(("/docs", "/redoc")):
+            common.append((b"content-security-policy", _CSP.encode()))
+        if _is_shared(scope):
+            common.extend(self.cross_origin.answer(_fields(scope).get(b"origin", "")))
+        return common
 
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    common = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+
+def _fields(scope: Scope) -> dict[bytes, str]:
+    return {name: value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _texts(fields: Fields) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in fields}
+
+
+def _is_shared(scope: Scope) -> bool:
+    """Whether viewers of other origins may be let in: DICOMweb and WADO-URI, but not the page's own API."""
     path: str = scope["path"]
-    if path.startswith("/assets/"):
-        common.append((b"cache-control", b"public, max-age=31536000, immutable"))
-    if not path.startswith(("/docs", "/redoc")):
-        common.append((b"content-security-policy", _CSP.encode()))
-    return common
+    return path.startswith(_SHARED) or path == "/wado"
 
 
 def _route(scope: Scope) -> str:

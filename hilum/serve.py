@@ -83,7 +83,13 @@ def serve_http(settings: Settings, listener: int | None) -> None:
         jobs = stack.enter_context(open_jobs(database))
         app = create_app(assemble(settings, database, jobs))
         options = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10, lifespan="off"
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # `core.forwarded` believes none but the proxies that a setting names
+            timeout_graceful_shutdown=10,
+            lifespan="off",
         )
         uvicorn.Server(options).run(sockets=[own])
 

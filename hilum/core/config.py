@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hilum.core.cors import CrossOrigin
 from hilum.core.errors import Invalid
+from hilum.core.forwarded import Proxies
 
 DEFAULT_DATA = Path("hilum-data")
 
@@ -27,6 +29,16 @@ def _split_names(value: object) -> object:
     return [part.strip() for part in re.findall(r"(?:[^,(]|\([^)]*\)?)+", value) if part.strip()]
 
 
+def _checked_proxies(value: str) -> str:
+    Proxies.parse(value)
+    return value
+
+
+def _checked_origins(value: str) -> str:
+    CrossOrigin.parse(value)
+    return value
+
+
 class Settings(BaseSettings):
     """The options that hold for one process; each field's description is its line in the documentation."""
 
@@ -36,6 +48,14 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
     blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
     public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
+    trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = Field(
+        "",
+        description="Addresses or networks of proxies whose Forwarded or X-Forwarded-* fields hold, with spaces.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_checked_origins)] = Field(
+        "",
+        description="Origins whose pages may use DICOMweb from elsewhere, https://viewer.example, with spaces; *: any.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; without credentials only loopback is allowed.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")

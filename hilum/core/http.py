@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from hilum.core.errors import HilumError, Unavailable
+from hilum.core.forwarded import forwarded_prefix
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -214,7 +215,8 @@ def base_url(request: Request, public_url: str) -> str:
     if public_url:
         return public_url.rstrip("/")
     base = request.base_url
+    prefix = forwarded_prefix(request.scope)
     _, port = request.scope.get("server") or (None, None)
     if base.port is None and port not in (None, 443 if base.scheme == "https" else 80):
         base = base.replace(port=port)
-    return str(base).rstrip("/")
+    return str(base).rstrip("/") + prefix

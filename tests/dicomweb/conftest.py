@@ -87,7 +87,9 @@ def shared(cluster: EmbeddedPostgres, folder: Path, **settings: object) -> Itera
 def listening(archive: Archive) -> Iterator[Web]:
     """Serve an archive."""
     app = create_app(Services(archive.settings, archive.database, archive, Jobs(archive.database)))
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="off", proxy_headers=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until(lambda: server.started, what="a started server")

@@ -19,6 +19,7 @@ from hilum.core.errors import NotFound, Unavailable
 from hilum.imaging.archive.delete import stop_writers
 from hilum.imaging.archive.sidecar import RECORDS
 from hilum.imaging.archive.store import CHUNK
+from hilum.imaging.archive.thumbnails import AREA as THUMBNAILS
 
 Kind: TypeAlias = Literal["missing", "damaged", "changed", "orphan"]
 Step: TypeAlias = Callable[[int, int | None, str], None]
@@ -33,7 +34,7 @@ MEANING: Final[dict[Kind, str]] = {
 # First components of keys that hold no source: pictures made anew, uploads on their way, what was moved out of the way,
 # and what the doctor tries.
 DAMAGED: Final = "_damaged"
-AREAS: Final = frozenset(("thumbnails", "uploads", "_doctor", DAMAGED))
+AREAS: Final = frozenset((THUMBNAILS, "uploads", "_doctor", DAMAGED))
 EXAMPLES: Final = 1000
 _PAGE: Final = 2000
 

@@ -2,9 +2,8 @@
 the rows go, and then the bytes that no other row uses. What was deleted and is stored again begins anew, beside the
 deleted one. Files that were indexed in place are never touched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from itertools import groupby
 from typing import Final, LiteralString, cast
 
 import structlog
@@ -15,6 +14,7 @@ from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import Event
 from hilum.imaging.archive.sidecar import RECORDS, mark_studies, stop_recording
+from hilum.imaging.archive.thumbnails import thumbnails_of
 
 DELETED: Final = "hilum.study.deleted.v1"
 RESTORED: Final = "hilum.study.restored.v1"
@@ -159,7 +159,7 @@ def _drop(database: Database, blobs: Blobs, study_id: int, grace: timedelta) -> 
         values = {"study": study_id, "source": row["source_id"], "uid": row["study_instance_uid"]}
         digests = [str(each["digest"]) for each in sql.rows(_DIGESTS, values)]
         sql.rows(_DOOM, values)
-        pictures = list(_thumbnails(blobs, digests))
+        pictures = list(thumbnails_of(blobs, digests))
         records = [key for key, _ in blobs.list(f"{row['source_key']}/{row['study_instance_uid']}/{RECORDS}")
                    if key.rpartition("/")[2].startswith(f"{study_id}-")]  # fmt: skip
         sql.rows(
@@ -177,15 +177,6 @@ def _drop(database: Database, blobs: Blobs, study_id: int, grace: timedelta) -> 
             (row["patient_pk"],),
         )
     log.info("study.purged", study=study_id)
-
-
-def _thumbnails(blobs: Blobs, digests: list[str]) -> Iterator[str]:
-    """The pictures that were made of instances: kept by digest, and made again should another study have the same."""
-    for prefix, group in groupby(sorted(set(digests)), key=lambda digest: digest[:2]):
-        wanted = set(group)
-        for key, _ in blobs.list(f"thumbnails/{prefix}"):
-            if key.rpartition("/")[2].partition("-")[0] in wanted:
-                yield key
 
 
 def _remove_doomed(database: Database, blobs: Blobs) -> int:

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from hilum.core.errors import NotFound
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, matches, refuse_unknown_parameters, stored
 from hilum.imaging.archive import query, schemas, views
+from hilum.imaging.archive.convert import converted
 from hilum.imaging.archive.edit import version_of
 from hilum.imaging.archive.objects import opened_instance, reader
 from hilum.imaging.archive.query import StudyFilter
@@ -292,13 +293,35 @@ def get_set_aside_file(request: Request, archive: TheArchive, number: int) -> Re
 
 @router.head("/wado/{sop_instance_uid}", include_in_schema=False)
 @router.get("/wado/{sop_instance_uid}", response_class=Response)
-def get_instance(request: Request, archive: TheArchive, sop_instance_uid: str, source: Of = None) -> Response:
-    """An instance as it is stored (``application/dicom``)."""
+def get_instance(
+    request: Request,
+    archive: TheArchive,
+    sop_instance_uid: str,
+    source: Of = None,
+    transfer_syntax: Annotated[
+        str | None, Query(alias="transferSyntax", description="To convert it to; a UID.")
+    ] = None,
+) -> Response:
+    """An instance as it is stored (``application/dicom``), or converted to another transfer syntax."""
     with archive.database.connect() as connection:
         row = query.find_instance(connection, sop_instance_uid, source)
-    return _file(request, archive, row, "application/dicom", f"{sop_instance_uid}.dcm")
+    if transfer_syntax is None:
+        return _file(request, archive, row, "application/dicom", f"{sop_instance_uid}.dcm")
+    return instance_file(request, archive, row, transfer_syntax)
 
 
-def _file(request: Request, archive: Archive, row: query.Row, media_type: str, name: str) -> Response:
+def instance_file(request: Request, archive: Archive, row: query.Row, transfer_syntax_uid: str) -> Response:
+    """Answer with an instance in a transfer syntax; raises ``NotAcceptable`` when it cannot be given in it."""
+    media_type = f"application/dicom; transfer-syntax={transfer_syntax_uid}"
+    if transfer_syntax_uid == row["transfer_syntax_uid"]:
+        return _file(request, archive, row, media_type)
+    etag = f"{row['digest']}-{transfer_syntax_uid}"
+    if matches(request, etag):
+        return _unchanged(etag)
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache"}
+    return StreamingResponse(converted(archive, row, transfer_syntax_uid), 200, headers, media_type)
+
+
+def _file(request: Request, archive: Archive, row: query.Row, media_type: str, name: str | None = None) -> Response:
     read = reader(archive.blobs, row)
     return stored(request, size=row["size"], etag=row["digest"], media_type=media_type, read=read, filename=name)

@@ -1,5 +1,5 @@
-"""What the archive does by itself every so often: bytes of deleted studies go, and records beside the objects are
-written. Both may run at any time and any number of times."""
+"""What the archive does by itself every so often: bytes of deleted studies go, records beside the objects are written,
+and pictures that an earlier version made are removed. All of it may run at any time and any number of times."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ from hilum.core.jobs import Jobs
 from hilum.imaging.archive.delete import purge
 from hilum.imaging.archive.sidecar import record_changes
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.archive.thumbnails import remove_outdated
 
 
 def register(jobs: Jobs, archive: Archive) -> None:
@@ -14,3 +15,4 @@ def register(jobs: Jobs, archive: Archive) -> None:
     grace = timedelta(days=archive.settings.delete_grace_days)
     jobs.every("* * * * * */10", "hilum.record", lambda: record_changes(archive.database, archive.blobs))
     jobs.every("* * * * * */30", "hilum.purge", lambda: purge(archive.database, archive.blobs, grace))
+    jobs.every("23 * * * *", "hilum.tidy", lambda: remove_outdated(archive.blobs))

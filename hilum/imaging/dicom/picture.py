@@ -17,11 +17,11 @@ Picture = NDArray[np.uint8]
 
 MAX_SCALE: Final = 8
 MAX_PIXELS: Final = 32 * 1024 * 1024
-_MAX_SIDE: Final = 32767
+MAX_SIDE: Final = 32767
 _MAX_THUMBNAIL: Final = 2048
 _STRIP: Final = 64
 _SQUARE: Final = 0.01  # pixels whose sides differ by less are square: spacings are rounded in files
-_JPEG_QUALITY: Final = 90
+JPEG_QUALITY: Final = 90
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _ICC_PART: Final = 65519
 
@@ -45,15 +45,20 @@ def scaled(picture: Picture, scale: float = 1.0, aspect: float = 1.0) -> Picture
     """
     if not 1 <= scale <= MAX_SCALE:
         raise Invalid(f"A picture is enlarged 1 to {MAX_SCALE} times.")
-    tall, wide = (1.0, 1.0) if abs(aspect - 1) < _SQUARE else (max(aspect, 1.0), max(1 / aspect, 1.0))
-    if (tall, wide, scale) == (1.0, 1.0, 1.0):
+    height, width = squared(picture, aspect)
+    if (height, width, scale) == (*picture.shape[:2], 1.0):
         return picture
-    height, width = picture.shape[0] * tall, picture.shape[1] * wide
-    fitting = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5, _MAX_SIDE / max(height, width))
-    if scale > 1 and (height * width * scale**2 > MAX_PIXELS or max(height, width) * scale > _MAX_SIDE):
+    fitting = min(1.0, (MAX_PIXELS / (height * width)) ** 0.5, MAX_SIDE / max(height, width))
+    if scale > 1 and (height * width * scale**2 > MAX_PIXELS or max(height, width) * scale > MAX_SIDE):
         raise Invalid(f"The picture would have more than {MAX_PIXELS >> 20} Mi pixels; ask for a smaller scale.")
     rows, columns = (max(1, round(length * scale * fitting)) for length in (height, width))
-    return _resized(picture, rows, columns)
+    return resized(picture, rows, columns)
+
+
+def squared(picture: Picture, aspect: float) -> tuple[float, float]:
+    """Height and width that make a picture's pixels square, in the smaller of their two sides."""
+    tall, wide = (1.0, 1.0) if abs(aspect - 1) < _SQUARE else (max(aspect, 1.0), max(1 / aspect, 1.0))
+    return picture.shape[0] * tall, picture.shape[1] * wide
 
 
 def thumbnail(picture: Picture, size: int, aspect: float = 1.0) -> Picture:
@@ -78,7 +83,7 @@ def thumbnail(picture: Picture, size: int, aspect: float = 1.0) -> Picture:
     height, width = picture.shape[0] * aspect, float(picture.shape[1])
     scale = min(1.0, size / max(height, width))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    return _resized(picture, rows, columns)
+    return resized(picture, rows, columns)
 
 
 def to_png(picture: Picture, icc: bytes = b"") -> bytes:
@@ -106,8 +111,8 @@ def to_png(picture: Picture, icc: bytes = b"") -> bytes:
     return _SIGNATURE + _chunk(b"IHDR", header) + profile + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 
 
-def to_jpeg(picture: Picture, icc: bytes = b"") -> bytes:
-    """A picture as baseline JPEG of quality 90, with full colour; parameters and errors as of `to_png`.
+def to_jpeg(picture: Picture, icc: bytes = b"", quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as baseline JPEG of a quality from 1 to 100, with full colour; else as `to_png`.
 
     Raises
     ------
@@ -119,9 +124,7 @@ def to_jpeg(picture: Picture, icc: bytes = b"") -> bytes:
         raise Invalid("The picture is too large for JPEG; ask for PNG.")
     colour = picture.ndim == 3
     data = bytes(
-        imagecodecs.jpeg8_encode(
-            np.ascontiguousarray(picture), level=_JPEG_QUALITY, subsampling="444" if colour else None
-        )
+        imagecodecs.jpeg8_encode(np.ascontiguousarray(picture), level=quality, subsampling="444" if colour else None)
     )
     parts = [icc[begin : begin + _ICC_PART] for begin in range(0, len(icc), _ICC_PART)] if colour else []
     segments = (
@@ -130,6 +133,23 @@ def to_jpeg(picture: Picture, icc: bytes = b"") -> bytes:
     )
     begin = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 2  # JFIF's segment comes first
     return data[:begin] + b"".join(segments) + data[begin:]
+
+
+def to_srgb(picture: Picture, icc: bytes) -> tuple[Picture, bytes]:
+    """The colours of a picture in sRGB, and its profile; as they are where their own profile is damaged.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8
+        Of shape (rows, columns, 3).
+    icc : bytes
+        The profile of its colours.
+    """
+    srgb = bytes(imagecodecs.cms_profile("srgb"))
+    try:
+        return imagecodecs.cms_transform(np.ascontiguousarray(picture), icc, srgb, colorspace="rgb"), srgb
+    except imagecodecs.CmsError:
+        return picture, icc
 
 
 def _check(picture: Picture) -> None:
@@ -146,8 +166,16 @@ def _rounded(values: NDArray[np.float32] | NDArray[np.float64]) -> Picture:
     return np.floor(values + 0.5).astype(np.uint8)
 
 
-def _resized(picture: Picture, rows: int, columns: int) -> Picture:
-    """A picture of another size: means over neighbours where it shrinks, straight lines between them where it grows."""
+def resized(picture: Picture, rows: int, columns: int) -> Picture:
+    """A picture of another size: means over neighbours where it shrinks, straight lines between them where it grows.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8
+        Of shape (rows, columns) or (rows, columns, 3).
+    rows, columns : int
+        The new size.
+    """
     for axis, length in ((0, rows), (1, columns)):
         if length < picture.shape[axis]:
             picture = _rounded(_means(picture, length, axis))

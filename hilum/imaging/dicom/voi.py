@@ -15,7 +15,7 @@ from hilum.imaging.dicom.native import Pixels
 Shades = NDArray[np.uint8]
 Window = tuple[float, float]
 
-_LIMIT: Final = 1e15
+MAX_WINDOW: Final = 1e15
 _FUNCTIONS: Final = frozenset(("LINEAR", "LINEAR_EXACT", "SIGMOID"))
 
 
@@ -101,7 +101,7 @@ def grey(pixels: Pixels, image: ImageDescription, window: Window | None, *, inve
 
 def _checked(window: Window) -> Window:
     center, width = window
-    if not (abs(center) <= _LIMIT and 0 < width <= _LIMIT):
+    if not (abs(center) <= MAX_WINDOW and 0 < width <= MAX_WINDOW):
         raise Invalid("A window needs a finite center and a width greater than 0.")
     return window
 

@@ -55,7 +55,13 @@ def router(prefix: str, doors: Iterable[Door]) -> APIRouter:
     made = APIRouter(prefix=prefix, tags=["DICOMweb"])
     allowed: dict[str, list[str]] = {}
     for door in doors:
-        made.add_api_route(door.path, door.endpoint, methods=[door.method], response_class=Response)
+        made.add_api_route(
+            door.path,
+            door.endpoint,
+            methods=[door.method],
+            response_class=Response,
+            include_in_schema=door.method != "OPTIONS",
+        )
         allowed.setdefault(door.path, []).append(door.method)
         if door.method == "GET":
             made.add_api_route(

@@ -37,7 +37,7 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path names: a source's study, one of its series, or one of that series' instances."""
+    """What a path names: a source's study, one of its series, or one of its instances, with or without its series."""
 
     source: str
     study: str
@@ -105,7 +105,8 @@ def find_series(connection: sa.Connection, target: Target) -> Sequence[Row]:
 
 def _narrowed(target: Target) -> LiteralString:
     series: LiteralString = "and se.series_instance_uid = %(series)s" if target.series else ""
-    return f"{series} and i.sop_instance_uid = %(instance)s" if target.instance else series
+    instance: LiteralString = "and i.sop_instance_uid = %(instance)s" if target.instance else ""
+    return f"{series} {instance}"
 
 
 def _found(

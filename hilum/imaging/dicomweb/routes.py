@@ -3,9 +3,15 @@ Endpoints read the request, call one function of this room and hand on its answe
 
 from typing import Final
 
-from hilum.imaging.dicomweb import retrieve_routes, search_routes, store_routes
+from hilum.imaging.dicomweb import rendered_routes, retrieve_routes, search_routes, store_routes, wado_uri_routes
+from hilum.imaging.dicomweb.capabilities import capability_doors
 from hilum.imaging.dicomweb.doors import router
 
-_DOORS: Final = (*search_routes.DOORS, *retrieve_routes.DOORS, *store_routes.DOORS)
+_DOORS: Final = (*search_routes.DOORS, *retrieve_routes.DOORS, *rendered_routes.DOORS, *store_routes.DOORS)
+_ALL: Final = (*_DOORS, *capability_doors(_DOORS))
 
-routers: Final = [router("/dicom-web", _DOORS), router("/sources/{key}/dicom-web", _DOORS)]
+routers: Final = [
+    router("/dicom-web", _ALL),
+    router("/sources/{key}/dicom-web", _ALL),
+    router("", wado_uri_routes.DOORS),
+]

@@ -1,0 +1,152 @@
+"""The addresses of what is rendered (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.4): of studies, series, instances and
+frames, and of instances that are named without their series, as some viewers do."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Query, Request
+from fastapi.responses import Response
+
+from hilum.imaging.archive.render import Look
+from hilum.imaging.archive.routes import TheArchive
+from hilum.imaging.dicom.viewport import Viewport
+from hilum.imaging.dicomweb.doors import INSTANCE, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.looks import parse_look, parse_thumbnail_size
+from hilum.imaging.dicomweb.rendered import rendered
+from hilum.imaging.dicomweb.resources import Target
+from hilum.imaging.dicomweb.thumbnails import thumbnail
+
+STUDY_INSTANCE: Final = "/studies/{study}/instances/{instance}"
+
+_Accept = Annotated[str | None, Query(description="Media types, in the place of the Accept field.")]
+_Viewport = Annotated[str | None, Query(description="width,height[,left,top,width,height]; less than 0 turns over.")]
+_Size = Annotated[str | None, Query(description="width,height")]
+_Window = Annotated[str | None, Query(description="center,width,linear or linear-exact or sigmoid")]
+
+
+def the_look(
+    request: Request,
+    accept: _Accept = None,
+    annotation: Annotated[str | None, Query(description="Not drawn: refused.")] = None,
+    charset: Annotated[str | None, Query(description="Of text; UTF-8.")] = None,
+    iccprofile: Annotated[str | None, Query(description="yes, no or srgb.")] = None,
+    quality: Annotated[str | None, Query(description="Of JPEG, 1 to 100.")] = None,
+    viewport: _Viewport = None,
+    window: _Window = None,
+) -> Look:
+    """Dependency: how the client wants to see it."""
+    del accept, annotation, charset, iccprofile, quality, viewport, window  # named for the description of the service
+    return parse_look(request.query_params)
+
+
+def the_size(request: Request, accept: _Accept = None, viewport: _Size = None) -> Viewport | None:
+    """Dependency: how large a thumbnail the client wants."""
+    del accept, viewport
+    return parse_thumbnail_size(request.query_params)
+
+
+def the_study(source: Source, study: str) -> Target:
+    """Dependency: the study that the path names."""
+    return Target(source, study)
+
+
+def the_series(source: Source, study: str, series: str) -> Target:
+    """Dependency: the series that the path names."""
+    return Target(source, study, series)
+
+
+def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
+    """Dependency: the instance that the path names."""
+    return Target(source, study, series, instance)
+
+
+def the_study_instance(source: Source, study: str, instance: str) -> Target:
+    """Dependency: the instance that the path names without its series."""
+    return Target(source, study, None, instance)
+
+
+TheLook = Annotated[Look, Depends(the_look)]
+TheSize = Annotated[Viewport | None, Depends(the_size)]
+Study = Annotated[Target, Depends(the_study)]
+Series = Annotated[Target, Depends(the_series)]
+Instance = Annotated[Target, Depends(the_instance)]
+StudyInstance = Annotated[Target, Depends(the_study_instance)]
+
+
+def rendered_study(
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Study, look: TheLook
+) -> Response:
+    """All instances of a study as people can see them, a part each."""
+    return rendered(request, archive, target, ranges, root, look)
+
+
+def rendered_series(
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Series, look: TheLook
+) -> Response:
+    """All instances of a series as people can see them, a part each."""
+    return rendered(request, archive, target, ranges, root, look)
+
+
+def rendered_instance(
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Instance, look: TheLook
+) -> Response:
+    """An instance as people can see it: a picture, a film, a document, a report."""
+    return rendered(request, archive, target, ranges, root, look)
+
+
+def rendered_frames(
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Instance, look: TheLook, frames: str
+) -> Response:
+    """Frames of an instance as pictures, by their numbers, counted from 1."""
+    return rendered(request, archive, target, ranges, root, look, frames)
+
+
+def rendered_study_instance(
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: StudyInstance, look: TheLook
+) -> Response:
+    """An instance, named without its series, as people can see it."""
+    return rendered(request, archive, target, ranges, root, look)
+
+
+def study_thumbnail(request: Request, archive: TheArchive, ranges: Ranges, target: Study, size: TheSize) -> Response:
+    """A small picture of a study."""
+    return thumbnail(request, archive, target, ranges, size)
+
+
+def series_thumbnail(request: Request, archive: TheArchive, ranges: Ranges, target: Series, size: TheSize) -> Response:
+    """A small picture of a series."""
+    return thumbnail(request, archive, target, ranges, size)
+
+
+def instance_thumbnail(
+    request: Request, archive: TheArchive, ranges: Ranges, target: Instance, size: TheSize
+) -> Response:
+    """A small picture of an instance."""
+    return thumbnail(request, archive, target, ranges, size)
+
+
+def frames_thumbnail(
+    request: Request, archive: TheArchive, ranges: Ranges, target: Instance, size: TheSize, frames: str
+) -> Response:
+    """A small picture of the first of some frames."""
+    return thumbnail(request, archive, target, ranges, size, frames)
+
+
+def study_instance_thumbnail(
+    request: Request, archive: TheArchive, ranges: Ranges, target: StudyInstance, size: TheSize
+) -> Response:
+    """A small picture of an instance that is named without its series."""
+    return thumbnail(request, archive, target, ranges, size)
+
+
+DOORS: Final = (
+    Door("GET", "/studies/{study}/rendered", rendered_study),
+    Door("GET", f"{SERIES}/rendered", rendered_series),
+    Door("GET", f"{INSTANCE}/rendered", rendered_instance),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames),
+    Door("GET", f"{STUDY_INSTANCE}/rendered", rendered_study_instance),
+    Door("GET", "/studies/{study}/thumbnail", study_thumbnail),
+    Door("GET", f"{SERIES}/thumbnail", series_thumbnail),
+    Door("GET", f"{INSTANCE}/thumbnail", instance_thumbnail),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}/thumbnail", frames_thumbnail),
+    Door("GET", f"{STUDY_INSTANCE}/thumbnail", study_instance_thumbnail),
+)
