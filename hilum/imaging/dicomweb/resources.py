@@ -58,7 +58,7 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     Raises
     ------
     Gone
-        Its study has been deleted.
+        It, or what it belongs to, has been deleted.
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
@@ -87,7 +87,7 @@ def _found(connection: sa.Connection, query: LiteralString, target: Target) -> S
     uids = {"study": target.study, "series": target.series, "instance": target.instance}
     rows = _rows(connection, query, uids | {"source": target.source})
     if not rows:
-        refuse_deleted(connection, target.study, target.source)
+        refuse_deleted(connection, target.study, target.source, target.series, target.instance)
         raise NotFound(f"There is no such {target.noun} here.")
     return rows
 

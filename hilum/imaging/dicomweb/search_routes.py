@@ -30,7 +30,7 @@ def _search(
     with archive.database.connect() as connection:
         page = qido.search(connection, source, wanted, root)
         if study and not page.count:
-            refuse_deleted(connection, study, source)
+            refuse_deleted(connection, study, source, series)
     if not page.count:
         archive.source(source)  # nothing found, or no such source
     answer = json_answer(request, page.body, media_type, headers={"X-Total-Count": str(page.total)})
