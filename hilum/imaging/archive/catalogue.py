@@ -80,6 +80,8 @@ class Outcome:
     sop_instance_uid: str = ""
     sop_class_uid: str = ""
     images: int = 0
+    given_patient: tuple[str, str] | None = None
+    """Identifier and issuer that it names, where a person decided that it belongs to another."""
 
 
 @dataclass(slots=True)
@@ -110,6 +112,7 @@ class _Entry:
     above: Above
     instance: Values
     patient: Patient
+    given: Patient
 
     @property
     def study_uid(self) -> str:
@@ -191,7 +194,7 @@ def _entries(
             study = studies.setdefault((uid, patient), rows.study)
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
-        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
+        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient, given))
     for uid, given in sorted(choices, key=str):
         decide(transaction, source.id, uid, given, choices[uid, given], origin)
     return entries
@@ -499,6 +502,7 @@ class _Batch:
                 entry.sop_uid,
                 entry.arrival.identity.sop_class_uid,
                 entry.arrival.frames,
+                None if entry.given == entry.patient else (entry.given.patient_id, entry.given.issuer),
             )
         )
 

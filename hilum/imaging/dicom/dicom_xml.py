@@ -28,6 +28,7 @@ from hilum.imaging.dicom.dataset import (
     whole_text,
 )
 from hilum.imaging.dicom.elements import Element
+from hilum.imaging.dicom.from_json import JsonReader
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.names import person_groups
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
@@ -74,6 +75,12 @@ def dataset_xml(data: DataSet, header: Header, bulkdata_url: str, inline_max: in
         tag = PIXEL_TAGS[pixel_data.keyword]
         found[tag] = _attribute(tag, pixel_data.vr, "", _bulk(f"{bulkdata_url}/{tag:08X}"))
     return f"{_HEAD}{_joined(found)}{_END}".encode()
+
+
+def model_xml(model: object) -> bytes:
+    """An object of the DICOM JSON Model that is no file, such as an answer, as a document of the Native DICOM Model."""
+    elements = JsonReader(lambda _: b"", of_file=False).read(model)
+    return f"{_HEAD}{_joined(_Writer(INLINE_MAX).attributes(elements, DEFAULT, ''))}{_END}".encode()
 
 
 def _joined(attributes: dict[int, str]) -> str:

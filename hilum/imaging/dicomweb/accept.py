@@ -13,6 +13,7 @@ from hilum.imaging.dicomweb.problems import BadRequest
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
 OCTETS: Final = "application/octet-stream"
 RELATED: Final = "multipart/related"
 
