@@ -199,8 +199,7 @@ class Batch:
         else:
             key = object_key(self.source.key, known.identity, taken.digest)
             item.finish(key)
-            if self.room != _UNKNOWN_SIZE:
-                self.room -= taken.size
+            self.room -= taken.size
             self._arrivals.append(
                 Arrival(
                     name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets,
@@ -210,16 +209,14 @@ class Batch:
 
     def _into(self, item: BlobItem) -> Callable[[Buffer], None]:
         """Write an object as long as the archive has room for it."""
-        if self.room == _UNKNOWN_SIZE:
+        limit = self.archive.settings.max_archive_bytes
+        if not limit:
             return item.write
 
         def write(chunk: Buffer) -> None:
             if item.size + len(chunk) > self.room:
-                limit = self.archive.settings.max_archive_bytes
-                raise OutOfSpace(
-                    f"The archive is full: it may take {limit} bytes (HILUM_MAX_ARCHIVE_BYTES). Delete studies or "
-                    "raise the limit, and send it again."
-                )
+                text = f"The archive is full: it may take {limit} bytes (HILUM_MAX_ARCHIVE_BYTES)."
+                raise OutOfSpace(f"{text} Delete studies or raise the limit, and send it again.")
             item.write(chunk)
 
         return write

@@ -3,7 +3,7 @@ that tells of each what became of it. Nothing is acknowledged before it is durab
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
-from itertools import count
+from itertools import chain, count
 from typing import Final
 
 import anyio
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from hilum.core.errors import HilumError, OutOfSpace, TooLarge
 from hilum.imaging.archive.catalogue import Outcome, SourceRef
 from hilum.imaging.archive.store import Archive, Batch
-from hilum.imaging.dicom.header import Header, NotDicom, Unreadable, scan
+from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan
 from hilum.imaging.dicom.uids import check_uid
 from hilum.imaging.dicomweb.bodies import Body, Form, read_bodies, read_form
 from hilum.imaging.dicomweb.matching import check_path_uid
@@ -126,7 +126,9 @@ class _Upload:
                 while self._take_batch(bodies):
                     pass
                 for body in bodies:
-                    self._look_at(next(self._names), body)
+                    name = next(self._names)
+                    self._note(name, body)
+                    self._no_space(name, next(body.chunks, b""))
         except OutOfSpace as error:  # not even bulk data can wait somewhere
             self._full = str(error)
             self._fail(next(self._names), OUT_OF_SPACE, self._full)
@@ -163,11 +165,12 @@ class _Upload:
 
     def _fill(self, batch: Batch, bodies: Iterator[Body], added: list[str]) -> bool:
         """Fill a batch; false when the last body is in it."""
-        size = 0
+        size, first = 0, b""
 
         def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
-            nonlocal size
-            for chunk in chunks:
+            nonlocal size, first
+            first = next(chunks, b"")
+            for chunk in chain([first] if first else [], chunks):
                 size += len(chunk)
                 yield chunk
 
@@ -187,17 +190,15 @@ class _Upload:
                 self._fail(name, TOO_LARGE, str(error))
             except OutOfSpace as error:
                 self._full = str(error)
-                self._fail(name, OUT_OF_SPACE, self._full)
+                self._no_space(name, first)
                 return False
             if len(batch) >= BATCH_INSTANCES or size >= BATCH_BYTES:
                 return True
         return False
 
-    def _look_at(self, name: str, body: Body) -> None:
-        """Learn the UIDs of an instance for which there is no space."""
-        self._note(name, body)
-        first = next(body.chunks, b"")
-        with suppress(HilumError, _OtherStudy):
+    def _no_space(self, name: str, first: bytes) -> None:
+        """Refuse an instance for which there is no space, by the UIDs that its first bytes tell."""
+        with suppress(HilumError, NotDicom, Unreadable, Truncated, _OtherStudy):
             self._inspect(name, scan(first, _UNKNOWN_SIZE))
         self._fail(name, OUT_OF_SPACE, self._full)
 
