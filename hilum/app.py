@@ -154,7 +154,10 @@ class Guard:
                 await failed(scope, receive, observed(answer))
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        """A page of another site must neither reach this server under a name of its own nor send anything to it."""
+        """A page of another site must neither reach this server under a name of its own nor send anything to it; and a
+        character that no name has is in no address."""
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return problem(400, "Bad request", "No address and no parameter holds a NUL character.")
         headers: dict[bytes, str] = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = urlsplit(f"//{headers.get(b'host', 'localhost')}").hostname
         if host not in self.hosts:
