@@ -164,7 +164,9 @@ class Guard:
 
     def _refusal(self, scope: Scope, *, forwarded: bool) -> Response | None:
         """A page of another site must neither reach this server under a name of its own nor send anything to it, but
-        where it may use DICOMweb."""
+        where it may use DICOMweb; and a character that no name has is in no address."""
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return problem(400, "Bad request", "No address and no parameter holds a NUL character.")
         fields = _fields(scope)
         host = urlsplit(f"//{fields.get(b'host', 'localhost')}").hostname
         if host not in self.hosts and not (forwarded and self.believes_hosts):

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")
+    max_archive_bytes: int = Field(
+        0, ge=0, description="Most that all instances together may take, in bytes; 0: as much as the disk has."
+    )
     min_free_bytes: int = Field(256 << 20, ge=0, description="Space on the disk below which nothing more is taken.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["auto", "console", "json"] = Field(

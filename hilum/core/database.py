@@ -12,7 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
 
 from hilum.core.config import Settings
@@ -170,6 +170,8 @@ class Database:
             if error.connection_invalidated or error.statement is None:
                 raise Unavailable("The database cannot be reached now; try again in a moment.") from error
             raise
+        except (DataError, psycopg.DataError) as error:
+            raise Invalid("A value is none that the catalogue can hold: too large, or with a NUL character.") from error
 
 
 def _is_current(connection: sa.Connection) -> bool:

@@ -48,7 +48,7 @@ def test_a_deleted_study_is_gone_from_lists_counts_and_addresses_and_can_be_rest
                 query.find_study(connection, reference)
         with pytest.raises(Gone):
             query.find_instance(connection, uid(1, 1, 1))
-        told = [event["subject"] for event in read_events(connection, "") if event["type"] == delete.DELETED]
+        told = [event["subject"] for event in read_events(connection, "") if event["type"] == "hilum.study.deleted.v1"]
     assert told == [uid(1)]
     with pytest.raises(NotFound):
         delete.delete_study(archive.database, study_id, "ann")

@@ -1,9 +1,13 @@
 """STOW-RS (PS3.18 section 10.5). The ids are those of the DICOMweb checklist in the project's design."""
 
+import io
+import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import httpx
 import pydicom
@@ -12,13 +16,18 @@ import sqlalchemy as sa
 
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
+from hilum.core.errors import OutOfSpace
+from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.delete import purge
+from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.models import Instance, SetAside, Study
+from hilum.imaging.archive.patients import decide
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import stow
 from tests.conftest import wait_until
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, listening, parts
-from tests.make import ct, uid
+from tests.make import ct, uid, written
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -195,7 +204,7 @@ def test_a_truncated_instance_is_not_stored(web: Web) -> None:
 @pytest.mark.parametrize(
     "content_type",
     ["", "application/json", "multipart/form-data; boundary=x", "multipart/mixed; boundary=x", "text/plain",
-     'multipart/related; type="application/dicom+json"; boundary=x'],
+     'multipart/related; type="application/json"; boundary=x'],
 )  # fmt: skip
 def test_s12_another_content_type_is_415(web: Web, content_type: str) -> None:
     assert web.post(b"--x\r\n\r\ny\r\n--x--", content_type).status_code == 415
@@ -274,20 +283,49 @@ def test_s20_another_method_is_405_and_names_the_right_ones(web: Web) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
-def test_an_instance_over_the_limit_is_413(archive: Archive) -> None:
+def test_an_instance_over_the_limit_is_refused_and_the_others_are_stored(archive: Archive) -> None:
     settings = Settings(data=archive.settings.data, max_instance_bytes=10_000, min_free_bytes=0)
     with listening(Archive(archive.database, archive.blobs, settings)) as web:
-        answer = web.stow(ct(1), ct(2, size=256))
-        assert answer.status_code == 413
-        assert "HILUM_MAX_INSTANCE_BYTES" in answer.json()["detail"]
-        assert not stored(web)
+        answer = web.stow(ct(1), ct(2, size=256), ct(3))
+        assert answer.status_code == 202
+        assert items(answer, "00081198")[0]["00081197"] == 0xA700
+        assert "HILUM_MAX_INSTANCE_BYTES" in answer.text
+        assert stored(web) == {uid(1, 1, 1), uid(3, 1, 1)}
+        assert web.post(ct(2, size=256), "application/dicom").status_code == 413
 
 
-def test_a_full_disk_is_507(archive: Archive) -> None:
+def test_a_full_disk_is_507_and_names_what_was_not_stored(archive: Archive) -> None:
     full = LocalBlobs(archive.blobs.root, 1 << 60)  # pyright: ignore[reportAttributeAccessIssue]
     with listening(Archive(archive.database, full, archive.settings)) as web:
-        assert web.stow(ct()).status_code == 507
+        answer = web.stow(ct(1), ct(2), b"garbage")
+        assert answer.status_code == 507
+        failed = items(answer, "00081198")
+        assert [(item["00081155"], item["00081197"]) for item in failed] == [
+            (uid(1, 1, 1), 0xA700), (uid(2, 1, 1), 0xA700), (None, 0xA700),
+        ]  # fmt: skip
         assert not stored(web)
+        model = {"00080018": {"vr": "UI", "Value": [uid(3)]}}
+        assert web.post(json.dumps([model]).encode(), "application/dicom+json").status_code == 507
+
+
+def test_a_full_archive_takes_what_fits_and_refuses_the_rest(archive: Archive) -> None:
+    one = len(ct())
+    settings = Settings(data=archive.settings.data, max_archive_bytes=2 * one + 10, min_free_bytes=0)
+    small = Archive(archive.database, archive.blobs, settings)
+    with listening(small) as web:
+        answer = web.stow(*(ct(1, 1, n) for n in (1, 2, 3, 4)))
+        assert answer.status_code == 202
+        assert len(items(answer, "00081199")) == 2
+        assert [(item["00081155"], item["00081197"]) for item in items(answer, "00081198")] == [
+            (uid(1, 1, 3), 0xA700), (uid(1, 1, 4), 0xA700),
+        ]  # fmt: skip
+        assert web.stow(ct(2)).status_code == 507
+        with pytest.raises(OutOfSpace, match="HILUM_MAX_ARCHIVE_BYTES"), small.batch(small.source(), "import") as batch:
+            batch.add("x", [ct(2)])
+        httpx.delete(f"{web.root}/studies/{uid(1)}")
+        assert web.stow(ct(2)).status_code == 507
+        purge(archive.database, archive.blobs, timedelta(0))
+        assert web.stow(ct(2)).status_code == 200
 
 
 def test_more_instances_than_a_batch_holds_are_all_stored(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,3 +348,40 @@ def test_the_answer_reads_as_a_data_set(web: Web) -> None:
     ds = pydicom.Dataset.from_json(web.stow(ct(), b"garbage").json())
     assert ds.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid(1, 1, 1)
     assert ds.FailedSOPSequence[0].FailureReason == 0xC000
+
+
+def test_s05_the_answer_may_be_xml(web: Web) -> None:
+    answer = web.stow(ct(), b"garbage", Accept="application/dicom+xml")
+    assert (answer.status_code, answer.headers["content-type"]) == (202, "application/dicom+xml")
+    name = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
+    root = ElementTree.fromstring(answer.content)
+    assert root.tag == f"{name}NativeDicomModel"
+    texts = {one.get("keyword"): one[0].text for one in root.iter(f"{name}DicomAttribute") if len(one)}
+    assert texts["ReferencedSOPInstanceUID"] == uid(1, 1, 1)
+    assert texts["FailureReason"] == str(0xC000)
+    assert texts["ErrorComment"] == "The file is not DICOM: it has neither the DICM mark nor a data s"
+
+
+def test_warnings_tell_of_another_class_and_of_a_patient_who_was_decided(web: Web, source: SourceRef) -> None:
+    other = pydicom.dcmread(io.BytesIO(ct()))
+    other.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    answer = web.stow(written(other))
+    assert answer.status_code == 202
+    assert items(answer, "00081199")[0]["00081196"] == 0xB007
+    with web.archive.database.transaction() as sql:
+        decide(sql, source.id, uid(1), Patient("WRONG"), Patient("P1"), "test")
+    answer = web.stow(ct(instance=2, PatientID="WRONG"))
+    (item,) = pydicom.Dataset.from_json(answer.json()).ReferencedSOPSequence
+    assert (answer.status_code, item.WarningReason) == (202, 0xB000)
+    (original,) = item.OriginalAttributesSequence
+    assert original.ModifiedAttributesSequence[0].PatientID == "WRONG"
+    assert original.ReasonForTheAttributeModification == "COERCE"
+
+
+def test_a_study_of_another_patient_and_a_directory_are_failures_of_their_own(web: Web) -> None:
+    web.stow(ct())
+    directory = pydicom.dcmread(io.BytesIO(ct(2)))
+    directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    answer = web.stow(ct(instance=2, PatientID="OTHER"), written(directory))
+    assert answer.status_code == 409
+    assert [item["00081197"] for item in items(answer, "00081198")] == [0xA900, 0x0122]

@@ -82,6 +82,8 @@ class Outcome:
     sop_instance_uid: str = ""
     sop_class_uid: str = ""
     images: int = 0
+    given_patient: tuple[str, str] | None = None
+    """Identifier and issuer that it names, where a person decided that it belongs to another."""
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ class _Entry:
     above: Above
     instance: Values
     patient: Patient
+    given: Patient
 
     @property
     def study_uid(self) -> str:
@@ -204,7 +207,7 @@ def _entries(
             study["further"] = merged(cast("Kept", study.get("further")), arrival.excerpt.study)
             study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
             above[key] = Above(rows.patient, study, rows.series)
-        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient))
+        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient, given))
     for uid, given in sorted(choices, key=str):
         decide(transaction, source.id, uid, given, choices[uid, given], origin)
     return entries
@@ -513,6 +516,7 @@ class _Batch:
                 entry.sop_uid,
                 entry.arrival.identity.sop_class_uid,
                 entry.arrival.frames,
+                None if entry.given == entry.patient else (entry.given.patient_id, entry.given.issuer),
             )
         )
 

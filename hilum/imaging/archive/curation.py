@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from hilum.core.errors import Invalid
 from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
 from hilum.imaging.archive import delete, edit, people, query, schemas
+from hilum.imaging.archive.delete import Part
 from hilum.imaging.archive.people import Kind
 from hilum.imaging.archive.routes import Of, TheArchive, show_study
 from hilum.imaging.archive.store import Archive
@@ -52,6 +53,19 @@ class StudyChange(Model):
     body_part: Code
     study_description: Annotated[str, Field(max_length=64, default_factory=str), AfterValidator(_text)]
     accession_number: Annotated[str, Field(max_length=16, default_factory=str), AfterValidator(_text)]
+
+
+class Deletion(Model):
+    """That a study was deleted, or the one series or instance that is named."""
+
+    source: str
+    study_instance_uid: str
+    series_instance_uid: str | None
+    sop_instance_uid: str | None
+    who: str
+    when: datetime
+    restored_at: datetime | None
+    purged_at: datetime | None
 
 
 class Correction(Model):
@@ -172,6 +186,66 @@ def delete_study(archive: TheArchive, study: str, source: Of = None) -> None:
 def restore_study(archive: TheArchive, response: Response, study: str, source: Of = None) -> schemas.StudyDetail:
     """Bring a deleted study back within the grace."""
     return show_study(archive, response, str(delete.restore_study(archive.database, study, source)), None)
+
+
+@router.delete("/studies/{study}/series/{series}", status_code=204)
+def delete_series(archive: TheArchive, study: str, series: str, source: Of = None) -> None:
+    """Delete a series as a study is deleted; with its last series a study goes."""
+    with archive.database.connect() as connection:
+        row = query.find_study(connection, study, source)
+        uid = query.find_series(connection, row["id"], series)["series_instance_uid"]
+    delete.delete_part(archive.database, row["id"], Part(uid), WHO)
+
+
+@router.post("/studies/{study}/series/{series_instance_uid}/restore")
+def restore_series(
+    archive: TheArchive, response: Response, study: str, series_instance_uid: str, source: Of = None
+) -> schemas.StudyDetail:
+    """Bring a deleted series back within the grace."""
+    return _restored(archive, response, study, source, Part(series_instance_uid))
+
+
+@router.delete("/studies/{study}/instances/{sop_instance_uid}", status_code=204)
+def delete_instance(archive: TheArchive, study: str, sop_instance_uid: str, source: Of = None) -> None:
+    """Delete an instance as a study is deleted; with its last instance a series goes."""
+    part = Part(sop_instance_uid=sop_instance_uid)
+    delete.delete_part(archive.database, _find(archive, study, source), part, WHO)
+
+
+@router.post("/studies/{study}/instances/{sop_instance_uid}/restore")
+def restore_instance(
+    archive: TheArchive, response: Response, study: str, sop_instance_uid: str, source: Of = None
+) -> schemas.StudyDetail:
+    """Bring a deleted instance back within the grace."""
+    return _restored(archive, response, study, source, Part(sop_instance_uid=sop_instance_uid))
+
+
+def _restored(archive: Archive, response: Response, study: str, source: str | None, part: Part) -> schemas.StudyDetail:
+    study_id = delete.restore_study(archive.database, study, source, part)
+    return show_study(archive, response, str(study_id), None)
+
+
+@router.get("/deletions")
+def get_deletions(
+    archive: TheArchive, source: str | None = None, limit: Limit = 20, offset: Offset = 0
+) -> Page[Deletion]:
+    """What was deleted, by whom and when, and what came of it, latest first."""
+    with archive.database.connect() as connection:
+        rows, total = query.list_deletions(connection, source, limit=limit, offset=offset)
+    return Page(items=[_deletion(row) for row in rows], total=total, limit=limit, offset=offset)
+
+
+def _deletion(row: query.Row) -> Deletion:
+    return Deletion(
+        source=row["source_key"],
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"] or None,
+        sop_instance_uid=row["sop_instance_uid"] or None,
+        who=row["made_by"],
+        when=row["made_at"],
+        restored_at=row["restored_at"],
+        purged_at=row["purged_at"],
+    )
 
 
 def _add_people(plural: str, kind: Kind) -> None:

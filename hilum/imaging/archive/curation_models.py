@@ -91,7 +91,8 @@ class Correction(Table):
 
 
 class Deletion(Table):
-    """That a study was deleted, and what came of it; it outlives the study."""
+    """That a study was deleted, or the one series or instance of it that is named, and what came of it; it outlives
+    the study."""
 
     __tablename__ = "deletion"
 
@@ -99,6 +100,8 @@ class Deletion(Table):
     source_id: Mapped[int] = _owner("source")
     study_id: Mapped[int] = mapped_column(BIG, index=True)
     study_instance_uid: Mapped[str] = mapped_column(TEXT, index=True)
+    series_instance_uid: Mapped[str] = mapped_column(TEXT, server_default="")
+    sop_instance_uid: Mapped[str] = mapped_column(TEXT, server_default="")
     made_by: Mapped[str] = mapped_column(TEXT)
     made_at: Mapped[datetime] = _now()
     restored_at: Mapped[datetime | None] = mapped_column(MOMENT)

@@ -1,10 +1,11 @@
-"""Deletion of studies in two steps: a deleted study is hidden at once and can be restored within the grace; after it
-the rows go, and then the bytes that no other row uses. What was deleted and is stored again begins anew, beside the
-deleted one. Files that were indexed in place are never touched."""
+"""Deletion of studies, series and instances in two steps: what is deleted is hidden at once and can be restored within
+the grace; after it the rows go, and then the bytes that no other row uses. What was deleted and is stored again begins
+anew, beside the deleted one. Files that were indexed in place are never touched."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, LiteralString, cast
+from typing import Final, Literal, LiteralString, cast
 
 import structlog
 from psycopg.errors import UniqueViolation
@@ -13,11 +14,10 @@ from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import Event
+from hilum.imaging.archive.parts import put_back, take_out
 from hilum.imaging.archive.sidecar import RECORDS, mark_studies, stop_recording
 from hilum.imaging.archive.thumbnails import thumbnails_of
 
-DELETED: Final = "hilum.study.deleted.v1"
-RESTORED: Final = "hilum.study.restored.v1"
 _OBJECTS_LOCK: Final = 4_845_114_003
 _AT_ONCE: Final = 500
 
@@ -46,6 +46,22 @@ def doom(sql: Transaction, source_id: int, keys: Sequence[str]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a study: a series, or one instance of it; the instance alone will do."""
+
+    series_instance_uid: str = ""
+    sop_instance_uid: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What it is, for a sentence."""
+        return "instance" if self.sop_instance_uid else "series" if self.series_instance_uid else "study"
+
+
+WHOLE: Final = Part()
+
+
 def delete_study(database: Database, study_id: int, who: str) -> None:
     """Hide a study from all lists and addresses; its bytes stay until the grace has passed.
 
@@ -55,26 +71,51 @@ def delete_study(database: Database, study_id: int, who: str) -> None:
         There is no such study.
     """
     with database.transaction() as sql:
+        row = _locked(sql, study_id)
+        _hide(sql, study_id)
+        _note(sql, row, study_id, WHOLE, who)
+        _tell(sql, "deleted", row)
+
+
+def delete_part(database: Database, study_id: int, part: Part, who: str) -> None:
+    """Hide a series or an instance from all lists and addresses, as a study; with its last instance a study goes.
+
+    Raises
+    ------
+    NotFound
+        The study has no such series or instance.
+    """
+    with database.transaction() as sql:
+        row = _locked(sql, study_id)
         found = sql.rows(
-            "update hilum.study set deleted_at = now(), updated_at = clock_timestamp() "
-            "where id = %s and deleted_at is null returning *, "
-            "(select key from hilum.source where id = source_id) as source_key",
-            (study_id,),
+            f"{_INSTANCES} where i.study_id = %(study)s "
+            "and se.series_instance_uid = coalesce(nullif(%(series)s, ''), se.series_instance_uid) "
+            "and i.sop_instance_uid = coalesce(nullif(%(instance)s, ''), i.sop_instance_uid)",
+            {"study": study_id, "series": part.series_instance_uid, "instance": part.sop_instance_uid},
         )
         if not found:
-            raise NotFound("There is no such study.")
-        row = found[0]
-        sql.rows("update hilum.instance set deleted_at = now() where study_id = %s", (study_id,))
-        sql.rows(
-            "insert into hilum.deletion (source_id, study_id, study_instance_uid, made_by) values (%s, %s, %s, %s)",
-            (row["source_id"], study_id, row["study_instance_uid"], who),
-        )
-        mark_studies(sql, [study_id])
-        _tell(sql, DELETED, row)
+            raise NotFound(f"There is no such {part.noun} in this study.")
+        whole = Part(str(found[0]["series_instance_uid"]), part.sop_instance_uid)
+        hidden = hide_instances(sql, study_id, [cast("int", each["id"]) for each in found])
+        _note(sql, row, hidden, whole, who)
+        _tell(sql, "deleted", row, whole)
+        if hidden == study_id:
+            _tell(sql, "deleted", row)
 
 
-def restore_study(database: Database, reference: str, source: str | None = None) -> int:
-    """Bring a deleted study back; by its UID the one that was deleted last.
+def hide_instances(sql: Transaction, study_id: int, instance_ids: Sequence[int], moment: str | None = None) -> int:
+    """Hide some or all instances of a study that is locked; gives the id of the deleted study that has them now, which
+    is the same when they are all of it. ``moment`` is when that was, if it was not now."""
+    wanted = {"study": study_id, "ids": list(instance_ids)}
+    others = sql.rows("select id from hilum.instance where study_id = %(study)s and id <> all(%(ids)s) limit 1", wanted)
+    if others:
+        return take_out(sql, study_id, instance_ids, moment)
+    _hide(sql, study_id, moment)
+    return study_id
+
+
+def restore_study(database: Database, reference: str, source: str | None = None, part: Part = WHOLE) -> int:
+    """Bring a deleted study, or a part of it, back; by its UID what was deleted last.
 
     Returns
     -------
@@ -84,7 +125,7 @@ def restore_study(database: Database, reference: str, source: str | None = None)
     Raises
     ------
     Conflict
-        It is not deleted, or has been stored again since.
+        It is not deleted, or has been stored again since; or more of its study was deleted later.
     Gone
         The grace has passed, its bytes are gone.
     NotFound
@@ -93,36 +134,98 @@ def restore_study(database: Database, reference: str, source: str | None = None)
     by_id = reference.isdecimal() and len(reference) < 19
     try:
         with database.transaction() as sql:
-            row = _latest_deletion(sql, reference, by_id, source)
+            row = _latest_deletion(sql, reference, by_id, source, part)
+            study_id = _bring_back(sql, row, part)
             sql.rows("update hilum.deletion set restored_at = now() where id = %s", (row["deletion_id"],))
-            sql.rows(
-                "update hilum.study set deleted_at = null, updated_at = clock_timestamp() where id = %s", (row["id"],)
-            )
-            sql.rows("update hilum.instance set deleted_at = null where study_id = %s", (row["id"],))
-            mark_studies(sql, [cast("int", row["id"])])
-            _tell(sql, RESTORED, row)
+            restored = Part(str(row["series_instance_uid"]), str(row["sop_instance_uid"]))
+            _tell(sql, "restored", row | {"id": study_id}, restored)
+            if restored != WHOLE and study_id == row["id"]:
+                _tell(sql, "restored", row)
     except UniqueViolation as error:
         raise Conflict(
-            "The study has been stored again since; delete that one first to have the old one back."
+            f"The {part.noun} has been stored again since; delete that one first to have the old one back."
         ) from error
-    return cast("int", row["id"])
+    return study_id
 
 
-def _latest_deletion(sql: Transaction, reference: str, by_id: bool, source: str | None) -> Row:
+def _bring_back(sql: Transaction, row: Row, part: Part) -> int:
+    """Make a deleted study live again, or give what it has to the live one that it was taken out of."""
+    hidden = cast("int", row["id"])
+    if row["series_instance_uid"]:
+        live = sql.rows(
+            "select id from hilum.study where source_id = %(source_id)s and deleted_at is null "
+            "and study_instance_uid = %(study_instance_uid)s for no key update",
+            row,
+        )
+        if live and part == WHOLE:
+            raise Conflict("The study is not deleted.")
+        if live:
+            put_back(sql, hidden, cast("int", live[0]["id"]))
+            return cast("int", live[0]["id"])
+        if row["more"]:
+            raise Conflict("More of the study has been deleted since; restore that first.")
+    sql.rows("update hilum.study set deleted_at = null, updated_at = clock_timestamp() where id = %s", (hidden,))
+    sql.rows("update hilum.instance set deleted_at = null where study_id = %s", (hidden,))
+    mark_studies(sql, [hidden])
+    return hidden
+
+
+def _latest_deletion(sql: Transaction, reference: str, by_id: bool, source: str | None, part: Part) -> Row:
     named: LiteralString = "d.study_id = %(reference)s::bigint" if by_id else "d.study_instance_uid = %(reference)s"
+    if by_id and part != WHOLE:
+        named = "d.study_instance_uid = (select study_instance_uid from hilum.study where id = %(reference)s::bigint)"
+    exact: LiteralString = "d.sop_instance_uid = %(instance)s and %(series)s in ('', d.series_instance_uid)"
     found = sql.rows(
-        "select d.id as deletion_id, d.study_id as id, d.study_instance_uid, d.restored_at, d.purged_at, "
-        "s.key as source_key from hilum.deletion d join hilum.source s on s.id = d.source_id "
-        f"where {named} and s.key = coalesce(%(source)s::text, s.key) order by d.id desc limit 1 for update of d",
-        {"reference": reference, "source": source},
+        "select d.id as deletion_id, d.study_id as id, d.source_id, d.study_instance_uid, d.series_instance_uid, "
+        "d.sop_instance_uid, d.restored_at, d.purged_at, s.key as source_key, "
+        "exists (select from hilum.deletion l where l.source_id = d.source_id and l.id > d.id "
+        "and l.study_instance_uid = d.study_instance_uid and l.restored_at is null and l.purged_at is null) as more "
+        "from hilum.deletion d join hilum.source s on s.id = d.source_id "
+        f"where {named} and s.key = coalesce(%(source)s::text, s.key) and (%(whole)s or ({exact})) "
+        "order by d.id desc limit 1 for update of d",
+        {"reference": reference, "source": source, "whole": part == WHOLE, "series": part.series_instance_uid,
+         "instance": part.sop_instance_uid},
+    )  # fmt: skip
+    if not found:
+        raise NotFound(f"No such {part.noun} was deleted.")
+    if found[0]["restored_at"] is not None:
+        raise Conflict(f"The {part.noun} is not deleted.")
+    if found[0]["purged_at"] is not None:
+        raise Gone(f"The {part.noun}'s grace has passed, and its bytes are gone: store it again.")
+    return found[0]
+
+
+def _locked(sql: Transaction, study_id: int) -> Row:
+    found = sql.rows(
+        "select *, (select key from hilum.source where id = source_id) as source_key from hilum.study "
+        "where id = %s and deleted_at is null for no key update",
+        (study_id,),
     )
     if not found:
-        raise NotFound("No such study was deleted.")
-    if found[0]["restored_at"] is not None:
-        raise Conflict("The study is not deleted.")
-    if found[0]["purged_at"] is not None:
-        raise Gone("The study's grace has passed, and its bytes are gone: store it again.")
+        raise NotFound("There is no such study.")
     return found[0]
+
+
+def _hide(sql: Transaction, study_id: int, moment: str | None = None) -> None:
+    values = {"id": study_id, "at": moment}
+    sql.rows(
+        "update hilum.study set deleted_at = coalesce(%(at)s::timestamptz, now()), updated_at = clock_timestamp() "
+        "where id = %(id)s",
+        values,
+    )
+    sql.rows(
+        "update hilum.instance set deleted_at = coalesce(%(at)s::timestamptz, now()) where study_id = %(id)s", values
+    )
+    mark_studies(sql, [study_id])
+
+
+def _note(sql: Transaction, row: Row, hidden: int, part: Part, who: str) -> None:
+    """Keep who deleted what and when."""
+    sql.rows(
+        "insert into hilum.deletion (source_id, study_id, study_instance_uid, series_instance_uid, sop_instance_uid, "
+        "made_by) values (%s, %s, %s, %s, %s, %s)",
+        (row["source_id"], hidden, row["study_instance_uid"], part.series_instance_uid, part.sop_instance_uid, who),
+    )
 
 
 def purge(database: Database, blobs: Blobs, grace: timedelta) -> int:
@@ -191,11 +294,19 @@ def _remove_doomed(database: Database, blobs: Blobs) -> int:
             return removed
 
 
-def _tell(sql: Transaction, kind: str, row: Row) -> None:
+def _tell(sql: Transaction, what: Literal["deleted", "restored"], row: Row, part: Part = WHOLE) -> None:
     data = {"study_id": row["id"], "study_instance_uid": row["study_instance_uid"]}
-    sql.emit(Event(kind, str(row["source_key"]), str(row["study_instance_uid"]), data))
+    if part.series_instance_uid:
+        data["series_instance_uid"] = part.series_instance_uid
+    if part.sop_instance_uid:
+        data["sop_instance_uid"] = part.sop_instance_uid
+    subject = part.sop_instance_uid or part.series_instance_uid or str(row["study_instance_uid"])
+    sql.emit(Event(f"hilum.{part.noun}.{what}.v1", str(row["source_key"]), subject, data))
 
 
+_INSTANCES: Final[LiteralString] = """
+  select i.id, se.series_instance_uid from hilum.instance i join hilum.series se on se.id = i.series_id
+"""
 _DIGESTS: Final[LiteralString] = """
   select digest from hilum.instance where study_id = %(study)s
   union select r.digest from hilum.replaced_instance r join hilum.instance i on i.id = r.instance_id

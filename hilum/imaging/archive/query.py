@@ -143,19 +143,63 @@ def find_study(connection: sa.Connection, reference: str, source: str | None = N
     return _only(rows, "study")
 
 
-def refuse_deleted(connection: sa.Connection, study_instance_uid: str, source: str) -> None:
-    """Raise ``Gone`` when the study of this UID was deleted and has not been stored again."""
+def live_study(connection: sa.Connection, study_instance_uid: str, source: str) -> int:
+    """Hilum's id of the study of a UID in a source; raises ``Gone`` and ``NotFound``."""
+    query = sa.select(Study.id).join(Source, Source.id == Study.source_id)
+    query = query.where(
+        Study.study_instance_uid == study_instance_uid, Source.key == source, Study.deleted_at.is_(None)
+    )
+    found = connection.scalar(query)
+    if found is None:
+        refuse_deleted(connection, study_instance_uid, source)
+        raise NotFound("There is no such study.")
+    return found
+
+
+def list_deletions(
+    connection: sa.Connection, source: str | None = None, *, limit: int = 20, offset: int = 0
+) -> tuple[Sequence[Row], int]:
+    """What was deleted, by whom and when, latest first, and how many deletions there are."""
+    query = sa.select(Deletion.__table__, Source.key.label("source_key")).join(Source, Source.id == Deletion.source_id)
+    query = query.where(Source.key == source) if source else query
+    total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
+    page = query.order_by(Deletion.id.desc()).limit(limit).offset(offset)
+    return connection.execute(page).mappings().all(), total or 0
+
+
+def refuse_deleted(
+    connection: sa.Connection,
+    study_instance_uid: str,
+    source: str,
+    series_instance_uid: str | None = None,
+    sop_instance_uid: str | None = None,
+) -> None:
+    """Raise ``Gone`` when what is not there was deleted and has not been stored again: the study, or the series or
+    instance of it that is named."""
     live = sa.exists().where(
         Study.study_instance_uid == study_instance_uid, Study.source_id == Source.id, Study.deleted_at.is_(None)
     )
-    _refuse_deleted(connection, sa.and_(Deletion.study_instance_uid == study_instance_uid, ~live), source)
+    deleted = Deletion.study_instance_uid == study_instance_uid
+    _refuse_deleted(connection, sa.and_(deleted, ~live), source)
+    if series_instance_uid is None:
+        return
+    of_series = deleted & (Deletion.series_instance_uid == series_instance_uid)
+    if sop_instance_uid is not None:
+        _refuse_deleted(
+            connection, of_series & Deletion.sop_instance_uid.in_(["", sop_instance_uid]), source, "instance"
+        )
+        return
+    live_series = live.where(Series.study_id == Study.id, Series.series_instance_uid == series_instance_uid)
+    _refuse_deleted(connection, of_series & ~live_series, source, "series")
 
 
-def _refuse_deleted(connection: sa.Connection, condition: sa.ColumnElement[bool], source: str | None) -> None:
+def _refuse_deleted(
+    connection: sa.Connection, condition: sa.ColumnElement[bool], source: str | None, noun: str = "study"
+) -> None:
     query = sa.select(Deletion.id).join(Source, Source.id == Deletion.source_id)
     query = query.where(condition, Deletion.restored_at.is_(None))
     if connection.execute((query.where(Source.key == source) if source else query).limit(1)).first():
-        raise Gone("The study has been deleted.")
+        raise Gone(f"The {noun} has been deleted.")
 
 
 def find_series(connection: sa.Connection, study_id: int, reference: str) -> Row:
@@ -166,6 +210,9 @@ def find_series(connection: sa.Connection, study_id: int, reference: str) -> Row
         connection.execute(sa.select(Series.__table__).where(Series.study_id == study_id, condition)).mappings().first()
     )
     if row is None:
+        of_study = sa.select(Study.source_id, Study.study_instance_uid).where(Study.id == study_id)
+        deleted = sa.tuple_(Deletion.source_id, Deletion.study_instance_uid).in_(of_study)
+        _refuse_deleted(connection, deleted & (Deletion.series_instance_uid == reference), None, "series")
         raise NotFound("There is no such series in this study.")
     return row
 
@@ -179,8 +226,10 @@ def find_instance(connection: sa.Connection, sop_instance_uid: str, source: str 
     )
     query = query.where(Source.key == source) if source else query
     rows = connection.execute(query.where(Instance.deleted_at.is_(None))).mappings().all()
-    if not rows and connection.execute(query.where(Instance.deleted_at.is_not(None)).limit(1)).first():
-        raise Gone("The instance has been deleted with its study.")
+    if not rows:
+        if connection.execute(query.where(Instance.deleted_at.is_not(None)).limit(1)).first():
+            raise Gone("The instance has been deleted.")
+        _refuse_deleted(connection, Deletion.sop_instance_uid == sop_instance_uid, source, "instance")
     return _only(rows, "instance")
 
 

@@ -14,6 +14,7 @@ from hilum.core.database import Transaction
 from hilum.core.errors import HilumError
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.check import AREAS, DAMAGED, Finding, Objects, Report, check, chunks, find_orphans
+from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
 from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
@@ -139,7 +140,7 @@ def _bring_back_studies(
     """
     known: dict[tuple[str, str], bool] = {}
     total = len(folders.records) + len(folders.studies)
-    for number, (_, key) in enumerate(sorted(folders.records), start=1):
+    for number, key in enumerate(_in_order(archive.blobs, folders.records), start=1):
         source, name = key.split("/")[:2]
         study = _Study(archive, sources[source], name, done)
         if (source, name) not in known:
@@ -152,6 +153,18 @@ def _bring_back_studies(
     for number, (source, name) in enumerate(sorted(folders.studies), start=len(folders.records) + 1):
         _Study(archive, sources[source], name, done).from_objects()
         step(number, total, "Cataloguing studies")
+
+
+def _in_order(blobs: Blobs, records: Sequence[tuple[int, str]]) -> Iterator[str]:
+    """Records by id; of several of one study that of the live one last, for the others only tell what it lost."""
+    folders: dict[str, list[str]] = {}
+    for _, key in sorted(records):
+        folders.setdefault(key.rpartition("/")[0], []).append(key)
+    for keys in folders.values():
+        if len(keys) > 1:
+            keys.sort(key=lambda key: (record := read_record(blobs, key)) is None or record["deleted_at"] is None)
+    for _, key in sorted(records):
+        yield folders[key.rpartition("/")[0]].pop(0)
 
 
 def _drop_stale_records(archive: Archive, keys: Sequence[str]) -> None:
@@ -322,7 +335,7 @@ class _Study:
                 (self.source.id, self.study),
             )
             if found:
-                self._apply(sql, cast("int", found[0]["id"]), record, arrived)
+                self._settle(sql, cast("int", found[0]["id"]), record, arrived)
                 self.done.count("studies")
 
         self._catalogue(arrived, tell)
@@ -363,6 +376,18 @@ class _Study:
         except HilumError as error:
             self.done.lost.append(f"{key}: {error}")
 
+    def _settle(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[_Arrived]) -> None:
+        """Apply the record, and delete what it tells of: the study, or what was taken out of one that lives."""
+        if record["deleted_at"] is None:
+            self._apply(sql, study_id, record, arrived)
+            return
+        owned = sql.rows(_OWNED, ([each.digest for each in arrived], study_id))
+        if not any(row["other"] for row in owned):
+            self._apply(sql, study_id, record, arrived)
+        ids = [cast("int", row["id"]) for row in owned if not row["other"]]
+        if ids:
+            self._hide(sql, hide_instances(sql, study_id, ids, str(record["deleted_at"])), record)
+
     def _apply(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[_Arrived]) -> None:
         """What the study's files do not tell."""
         now = [each for each in arrived if each.replaced_at is None]
@@ -381,19 +406,19 @@ class _Study:
                 self.done.count("bundle_files", _insert(sql, "bundle_file", {**file, "study_id": study_id}))
             else:
                 self.done.lost.append(f"{file['blob_key']}: the bytes of a bundle file")
-        if record["deleted_at"] is not None:
-            self._hide(sql, study_id, record)
         mark_studies(sql, [study_id])
 
     def _hide(self, sql: Transaction, study_id: int, record: Record) -> None:
-        values = {"id": study_id, "at": record["deleted_at"], "uid": self.study, "source": self.source.id,
-                  "who": record["deleted_by"] or ""}  # fmt: skip
-        sql.rows("update hilum.study set deleted_at = %(at)s::timestamptz where id = %(id)s", values)
-        sql.rows("update hilum.instance set deleted_at = %(at)s::timestamptz where study_id = %(id)s", values)
+        values = {
+            "id": study_id, "at": record["deleted_at"], "uid": self.study, "source": self.source.id,
+            "who": record["deleted_by"] or "", "series": record.get("deleted_series") or "",
+            "instance": record.get("deleted_instance") or "",
+        }  # fmt: skip
         sql.rows(
-            "insert into hilum.deletion (source_id, study_id, study_instance_uid, made_by, made_at) "
-            "select %(source)s, %(id)s, %(uid)s, %(who)s, %(at)s::timestamptz where not exists "
-            "(select from hilum.deletion where study_id = %(id)s and restored_at is null)",
+            "insert into hilum.deletion (source_id, study_id, study_instance_uid, series_instance_uid, "
+            "sop_instance_uid, made_by, made_at) "
+            "select %(source)s, %(id)s, %(uid)s, %(series)s, %(instance)s, %(who)s, %(at)s::timestamptz where not "
+            "exists (select from hilum.deletion where study_id = %(id)s and restored_at is null)",
             values,
         )
         self.done.count("deletions")
@@ -426,6 +451,9 @@ def _runs(arrived: Sequence[_Arrived]) -> Iterator[list[_Arrived]]:
         yield run
 
 
+_OWNED: Final[LiteralString] = """
+  select id, digest <> all(%s::text[]) as other from hilum.instance where study_id = %s
+"""
 _KEPT_COLUMNS: Final = (
     "received_at", "revision", "status", "status_reason", "availability", "person_id", "report_status", "document_id",
 )  # fmt: skip

@@ -1,13 +1,15 @@
 """The archive's JSON objects as clients see them; what a field means is in its description."""
 
 from datetime import date, datetime, time
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from hilum.core.http import Model
 
 API = "/api/v1/imaging"
+LocalTime: TypeAlias = Annotated[time, WithJsonSchema({"type": "string", "examples": ["10:15:00"]})]
+"""A time of day without an offset, which the format "time" of JSON Schema would require."""
 
 
 class Modality(Model):
@@ -24,7 +26,7 @@ class Study(Model):
     source: str
     study_instance_uid: str
     study_date: date | None
-    study_time: time | None
+    study_time: LocalTime | None
     modality: str = Field(description="The modality that names the study: the functional one of a pair.")
     modalities: list[Modality]
     body_part: str

@@ -200,10 +200,11 @@ _DUE: Final[LiteralString] = """
   ) counted where before <= %(instances)s order by study_id
 """
 _STUDIES: Final[LiteralString] = f"""
-  select {_STUDY}, s.key as source, d.made_by as deleted_by
+  select {_STUDY}, s.key as source, d.made_by as deleted_by, d.series_instance_uid as deleted_series,
+    d.sop_instance_uid as deleted_instance
   from hilum.study t join hilum.source s on s.id = t.source_id
-    left join lateral (select made_by from hilum.deletion where study_id = t.id and restored_at is null
-      order by id desc limit 1) d on true
+    left join lateral (select made_by, series_instance_uid, sop_instance_uid from hilum.deletion
+      where study_id = t.id and restored_at is null order by id desc limit 1) d on true
   where t.id = any(%s)
 """
 _PARTS: Final[dict[str, LiteralString]] = {

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from hilum.core.blobs import BlobGroup, BlobItem, Blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import HilumError, NotFound, TooLarge
+from hilum.core.errors import HilumError, NotFound, OutOfSpace, TooLarge
 from hilum.imaging.archive import catalogue
 from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
 from hilum.imaging.archive.delete import doom, hold_objects
@@ -83,9 +83,24 @@ class Archive:
         """Open a batch of instances that become durable and are acknowledged together.
 
         Leaving the block without ``commit`` keeps nothing. ``chosen`` is whose a person said they are.
+
+        Raises
+        ------
+        OutOfSpace
+            The disk or the archive is full.
         """
+        room = self._room()
         with self.blobs.group() as group:
-            yield Batch(self, source, origin, group, chosen)
+            yield Batch(self, source, origin, group, chosen, room)
+
+    def _room(self) -> int:
+        """How many bytes the archive may still take; deleted studies count until their bytes are gone."""
+        limit = self.settings.max_archive_bytes
+        if not limit:
+            return _UNKNOWN_SIZE
+        with self.database.connect() as connection:
+            held = connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(Study.bytes), 0)))
+        return limit - int(held or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,7 @@ class Batch:
     origin: str
     group: BlobGroup
     chosen: Chosen | None = None
+    room: int = _UNKNOWN_SIZE
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
     _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
@@ -176,7 +192,7 @@ class Batch:
         fingerprint: UUID | None,
     ) -> None:
         taken = _Taken(self.archive.settings.max_instance_bytes)
-        taken.take(chunks, item.write)
+        taken.take(chunks, self._into(item))
         try:
             header = taken.header(item.reader)
             if inspect:
@@ -191,6 +207,7 @@ class Batch:
         else:
             key = object_key(self.source.key, known.identity, taken.digest)
             item.finish(key)
+            self.room -= taken.size
             self._arrivals.append(
                 Arrival(
                     name, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, excerpt,
@@ -207,6 +224,20 @@ class Batch:
         if not above and not choice.of(Level.INSTANCE):
             return Excerpt()
         return choice.take(taken.header(reader), taken.head, reader, above=above)
+
+    def _into(self, item: BlobItem) -> Callable[[Buffer], None]:
+        """Write an object as long as the archive has room for it."""
+        limit = self.archive.settings.max_archive_bytes
+        if not limit:
+            return item.write
+
+        def write(chunk: Buffer) -> None:
+            if item.size + len(chunk) > self.room:
+                text = f"The archive is full: it may take {limit} bytes (HILUM_MAX_ARCHIVE_BYTES)."
+                raise OutOfSpace(f"{text} Delete studies or raise the limit, and send it again.")
+            item.write(chunk)
+
+        return write
 
     def _identify(self, header: Header, digest: str, place: Place | None) -> Known:
         if header.first("MediaStorageSOPClassUID") == DICOMDIR:

@@ -30,6 +30,7 @@ from hilum.imaging.dicom.dataset import (
     whole_text,
 )
 from hilum.imaging.dicom.elements import Element
+from hilum.imaging.dicom.from_json import JsonReader
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.names import GROUPS, person_groups
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
@@ -88,28 +89,10 @@ def dataset_xml(
     return f"{_HEAD}{_joined(found)}{_END}".encode()
 
 
-def model_xml(model: Mapping[str, Mapping[str, object]]) -> bytes:
+def model_xml(model: object) -> bytes:
     """An object of the DICOM JSON Model that is no file, such as an answer, as a document of the Native DICOM Model."""
-    return f"{_HEAD}{_from_json(model)}{_END}".encode()
-
-
-def _from_json(model: Mapping[str, Mapping[str, object]]) -> str:
-    found: dict[int, str] = {}
-    for name, attribute in model.items():
-        tag, vr = int(name, 16), str(attribute["vr"])
-        reserved = f"{name[:4]}00{name[4:6]}" if tag & 0x10000 and tag & 0xFFFF >= 0x1000 else ""
-        creator = "".join(map(str, cast("list[object]", model.get(reserved, {}).get("Value", []))))
-        values = cast("list[object]", attribute.get("Value", []))
-        if vr == "SQ":
-            items = [_from_json(cast("Mapping[str, Mapping[str, object]]", item)) for item in values]
-            content = "".join([_numbered("Item", number, item) for number, item in enumerate(items, 1)])
-        elif vr == "PN":
-            names = [cast("dict[str, str]", one or {}) for one in values]
-            content = _names(["=".join(one.get(group, "") for group in GROUPS) for one in names])
-        else:
-            content = _values(["" if one is None else str(one) for one in values])
-        found[tag] = _attribute(tag, vr, creator, content)
-    return _joined(found)
+    elements = JsonReader(lambda _: b"", of_file=False).read(model)
+    return f"{_HEAD}{_joined(_Writer(INLINE_MAX).attributes(elements, DEFAULT, ''))}{_END}".encode()
 
 
 def _joined(attributes: dict[int, str]) -> str:

@@ -16,13 +16,20 @@ _LONG: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", 
 
 
 def file_start(header: Header, transfer_syntax_uid: str) -> bytes:
-    """Preamble and File Meta Information (PS3.10 section 7.1) of a file that Hilum writes."""
+    """Preamble and File Meta Information (PS3.10 section 7.1) of a file that Hilum writes anew."""
+    sop_class = header.first("SOPClassUID") or header.first("MediaStorageSOPClassUID")
+    sop_instance = header.first("SOPInstanceUID") or header.first("MediaStorageSOPInstanceUID")
+    return meta_information(sop_class, sop_instance, transfer_syntax_uid)
+
+
+def meta_information(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble and File Meta Information (PS3.10 section 7.1) of an instance."""
     elements = b"".join(
         element_bytes(
             [
                 Element(0x00020001, "OB", b"\0\1", None),
-                _uid(0x00020002, header.first("SOPClassUID") or header.first("MediaStorageSOPClassUID")),
-                _uid(0x00020003, header.first("SOPInstanceUID") or header.first("MediaStorageSOPInstanceUID")),
+                _uid(0x00020002, sop_class_uid),
+                _uid(0x00020003, sop_instance_uid),
                 _uid(0x00020010, transfer_syntax_uid),
                 _uid(0x00020012, IMPLEMENTATION_CLASS_UID),
                 Element(0x00020013, "SH", IMPLEMENTATION_VERSION.encode(), None),

@@ -83,7 +83,7 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     Raises
     ------
     Gone
-        Its study has been deleted.
+        It, or what it belongs to, has been deleted.
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
@@ -116,7 +116,7 @@ def _found(
     uids = {"study": target.study, "series": target.series, "instance": target.instance, "source": target.source}
     rows = _rows(connection, query, {**uids, **more})
     if not rows:
-        refuse_deleted(connection, target.study, target.source)
+        refuse_deleted(connection, target.study, target.source, target.series, target.instance)
         raise NotFound(f"There is no such {target.noun} here.")
     return rows
 

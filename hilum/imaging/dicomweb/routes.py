@@ -3,11 +3,24 @@ Endpoints read the request, call one function of this room and hand on its answe
 
 from typing import Final
 
-from hilum.imaging.dicomweb import rendered_routes, retrieve_routes, search_routes, store_routes, wado_uri_routes
+from hilum.imaging.dicomweb import (
+    delete_routes,
+    rendered_routes,
+    retrieve_routes,
+    search_routes,
+    store_routes,
+    wado_uri_routes,
+)
 from hilum.imaging.dicomweb.capabilities import capability_doors
 from hilum.imaging.dicomweb.doors import router
 
-_DOORS: Final = (*search_routes.DOORS, *retrieve_routes.DOORS, *rendered_routes.DOORS, *store_routes.DOORS)
+_DOORS: Final = (
+    *search_routes.DOORS,
+    *retrieve_routes.DOORS,
+    *rendered_routes.DOORS,
+    *store_routes.DOORS,
+    *delete_routes.DOORS,
+)
 _ALL: Final = (*_DOORS, *capability_doors(_DOORS))
 
 routers: Final = [

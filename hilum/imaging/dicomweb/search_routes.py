@@ -37,7 +37,7 @@ def _search(
     with archive.database.connect() as connection:
         page = qido.search(connection, source, wanted, root)
         if study and not page.objects:
-            refuse_deleted(connection, study, source)
+            refuse_deleted(connection, study, source, series)
         warnings = _warnings(connection, source, wanted, page)
     if not page.objects:
         archive.source(source)  # nothing found, or no such source

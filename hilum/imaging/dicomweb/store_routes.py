@@ -7,8 +7,10 @@ from fastapi.responses import Response
 
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicomweb import stow
-from hilum.imaging.dicomweb.accept import MediaRange, choose_or_refuse
+from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.doors import JSON_OFFERS, Door, Ranges, Root, Source
+
+_OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML))
 
 
 async def store_instances(
@@ -28,9 +30,9 @@ async def store_in_study(
 async def _store(
     request: Request, archive: TheArchive, ranges: list[MediaRange], source: str, root: str, study: str | None
 ) -> Response:
-    media_type = choose_or_refuse(ranges, JSON_OFFERS).media_type
+    media_type = choose_or_refuse(ranges, _OFFERS).media_type
     stored = await stow.store(request, archive, source, study, root)
-    return Response(stored.body, stored.status, {"Cache-Control": "no-store"}, media_type)
+    return Response(stored.body(media_type), stored.status, {"Cache-Control": "no-store"}, media_type)
 
 
 DOORS: Final = (
