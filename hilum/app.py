@@ -22,6 +22,8 @@ from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
 from hilum.imaging.intake import routes as intake_routes
+from hilum.imaging.worklist import routes as worklist_routes
+from hilum.imaging.worklist.courier import Courier
 from hilum.services import Services
 
 STATIC: Final = Path(str(files("hilum"))) / "static"
@@ -43,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.database = services.database
     app.state.archive = services.archive
     app.state.jobs = services.jobs
+    app.state.courier = Courier(services.database)
     app.add_middleware(Guard, settings=services.settings)
     return app
 
@@ -65,7 +68,7 @@ def _routed() -> FastAPI:
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
-    for router in dicomweb_routes.routers:
+    for router in (*dicomweb_routes.routers, *worklist_routes.routers):
         app.include_router(router)
     _add_service_routes(app)
     _add_page(app)
@@ -123,6 +126,11 @@ class Guard:
         self.hosts: set[str] = _LOOPBACK | {settings.host} | ({public} if public else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # A page can open a WebSocket to any site, so its origin counts as that of an unsafe method.
+            refusal = self._refusal(scope)
+            await (refusal or self.app)(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -160,7 +168,7 @@ class Guard:
         if host not in self.hosts:
             return problem(421, "Unknown host", "This server answers by its own address only; see HILUM_PUBLIC_URL.")
         origin = headers.get(b"origin")
-        if scope["method"] in _UNSAFE and origin and urlsplit(origin).hostname not in self.hosts:
+        if scope.get("method", "POST") in _UNSAFE and origin and urlsplit(origin).hostname not in self.hosts:
             return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
         return None
 
