@@ -17,6 +17,9 @@ from hilum.core.postgres import EmbeddedPostgres, serve_lock
 from hilum.core.supervise import Child, bind, die_with_parent, run
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Of WebSockets: clients have nothing to say, and one that answers no ping is gone.
+_LARGEST_MESSAGE = 64 << 10
+_PING_SECONDS = 20.0
 
 
 def serve(settings: Settings, ready: Callable[[str], None]) -> int:
@@ -83,8 +86,9 @@ def serve_http(settings: Settings, listener: int | None) -> None:
         jobs = stack.enter_context(open_jobs(database))
         app = create_app(assemble(settings, database, jobs))
         options = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10, lifespan="off"
-        )
+            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10, lifespan="off",
+            ws_max_size=_LARGEST_MESSAGE, ws_ping_interval=_PING_SECONDS, ws_ping_timeout=_PING_SECONDS,
+        )  # fmt: skip
         uvicorn.Server(options).run(sockets=[own])
 
 

@@ -10,6 +10,7 @@ from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake import tasks as intake_tasks
+from hilum.imaging.worklist import tasks as worklist_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +29,5 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     archive = Archive(database, blobs, settings)
     archive_tasks.register(jobs, archive)
     intake_tasks.register(jobs, archive)
+    worklist_tasks.register(jobs, archive)
     return Services(settings, database, archive, jobs)

@@ -3,13 +3,20 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.store import Archive
+from tests.conftest import fresh_database
 from tests.dicomweb.conftest import listening
 
 Json = dict[str, object]
@@ -91,7 +98,7 @@ class Worklist:
 
     root: str
     archive: Archive
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
+    client: httpx.Client
 
     def send(self, method: str, path: str, data: object = None, **options: object) -> httpx.Response:
         if data is not None:
@@ -142,16 +149,17 @@ class Worklist:
     def uids(self, query: str = "") -> list[str]:
         return [found["00080018"]["Value"][0] for found in self.search(query)]  # pyright: ignore
 
-    def subscribe(self, uid: str, ae_title: str = "NODE", **query: str) -> httpx.Response:
+    def subscribe(self, uid: str, ae_title: str, **query: str) -> httpx.Response:
         return self.send("POST", f"/workitems/{uid}/subscribers/{ae_title}", params=query)
 
-    def open(self, ae_title: str = "NODE", query: str = "", **options: object) -> ClientConnection:
+    def open(self, ae_title: str, query: str = "", **options: object) -> ClientConnection:
         return connect(f"ws{self.root[4:]}/subscribers/{ae_title}{query}", **options)  # pyright: ignore
 
-    def feed(self) -> list[tuple[str, str, object]]:
+    def feed(self, uid: str) -> list[tuple[str, object]]:
+        """The platform's events of a workitem."""
         with self.archive.database.transaction() as sql:
-            rows = sql.rows("select type, subject, data from hilum.event order by id")
-        return [(str(row["type"]), str(row["subject"]), row["data"]) for row in rows]
+            rows = sql.rows("select type, data from hilum.event where subject = %s order by id", (uid,))
+        return [(str(row["type"]), row["data"]) for row in rows]
 
 
 def value(data: Mapping[str, object], tag: str) -> object:
@@ -177,10 +185,39 @@ def warnings(answer: httpx.Response) -> list[str]:
     return [one.partition(": ")[2] for one in found]
 
 
-@pytest.fixture
-def worklist(archive: Archive) -> Iterator[Worklist]:
-    """The service, listening on loopback."""
-    with listening(archive) as web:
-        running = Worklist(web.root, archive)
+@contextmanager
+def serving_worklist(archive: Archive) -> Iterator[Worklist]:
+    """Serve an archive's worklist on loopback."""
+    with listening(archive) as web, httpx.Client(timeout=60) as client:
+        yield Worklist(web.root, archive, client)
+
+
+@contextmanager
+def fresh_worklist(cluster: EmbeddedPostgres, folder: Path) -> Iterator[Worklist]:
+    """Serve a worklist with a database of its own."""
+    with fresh_database(cluster) as url:
+        database = Database(url)
+        archive = Archive(database, LocalBlobs(folder, 0), Settings(data=folder / "data", min_free_bytes=0))
+        with serving_worklist(archive) as running:
+            yield running
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def worklist(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worklist]:
+    """A worklist that the tests of a module share: each looks at its own workitems and its own AE titles."""
+    with fresh_worklist(cluster, tmp_path_factory.mktemp("worklist")) as running:
         yield running
-        running.client.close()
+
+
+@pytest.fixture
+def alone(archive: Archive) -> Iterator[Worklist]:
+    """A worklist of the test's own, empty."""
+    with serving_worklist(archive) as running:
+        yield running
+
+
+@pytest.fixture
+def node() -> str:
+    """An AE title of the test's own."""
+    return f"NODE{next(_numbers)}"

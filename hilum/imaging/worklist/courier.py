@@ -141,6 +141,7 @@ class Courier:
                     self._database.conninfo, autocommit=True
                 ) as connection:
                     await connection.execute(f"listen {CHANNEL}")
+                    self._ring("")  # for what came before
                     async for notice in connection.notifies():
                         self._ring(notice.payload)
             except psycopg.Error:

@@ -25,7 +25,7 @@ MAX_PATH: Final = 6
 
 NOT_FUZZY: Final = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
 _NUMBERS: Final = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
-_EXACT: Final = frozenset(("AE", "AS", "CS", "SH"))
+_FREE: Final = frozenset(("LT", "ST", "UC", "UR", "UT"))
 _UNMATCHED: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"))
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 # A minus may part a range or begin an offset from UTC; what could be either is the offset.
@@ -211,7 +211,7 @@ def _condition(name: str, value: str) -> Sql | None:
     vr = representations(path[-1])[0]
     if vr == "SQ" or vr in _UNMATCHED:
         raise bad(f"{named(path[-1])} cannot be searched by its value; a sequence by a path into it.")
-    sql, parameters = _MATCHERS.get(vr, _number if vr in _NUMBERS else _exact if vr in _EXACT else _words)(
+    sql, parameters = _MATCHERS.get(vr, _number if vr in _NUMBERS else _words if vr in _FREE else _exact)(
         path[-1], value
     )
     steps = ".".join(f'"{tag}"."Value"[*]' for tag in path)
