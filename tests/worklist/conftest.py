@@ -50,6 +50,8 @@ def workitem(**changes: Json) -> Json:
         TRANSACTION: element("UI"),
         "00100010": element("PN", {"Alphabetic": "Doe^Jane"}),
         "00100020": element("LO", "P-1"),
+        "00100021": element("LO"),
+        "00100024": element("SQ"),
         "00100030": element("DA", "19700101"),
         "00100040": element("CS", "F"),
         "00101002": element("SQ"),

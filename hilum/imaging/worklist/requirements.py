@@ -118,6 +118,8 @@ REQUIREMENTS: Final = (
     _scheduled("StudyInstanceUID", "optional"),
     _fixed("PatientName", "present"),
     _fixed("PatientID", "optional"),
+    _fixed("IssuerOfPatientID", "present"),
+    _fixed("IssuerOfPatientIDQualifiersSequence", "present"),
     _open("OtherPatientIDsSequence", "present", "always"),
     _fixed("PatientBirthDate", "present"),
     _fixed("PatientSex", "present"),

@@ -9,14 +9,16 @@ from typing import Final, cast
 from uuid import uuid4
 
 import msgspec
+import sqlalchemy as sa
 
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Gone, NotFound
 from hilum.core.events import Event
 from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.models import Source
 from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.uids import check_uid
-from hilum.imaging.worklist import problems, reports, requirements, subscriptions
+from hilum.imaging.worklist import models, problems, reports, requirements, subscriptions
 from hilum.imaging.worklist.dataset import DataSet, Element, has_value, text_of
 from hilum.imaging.worklist.problems import Refusal
 from hilum.imaging.worklist.requirements import (
@@ -235,13 +237,11 @@ def forget(database: Database, keep: timedelta) -> int:
 
 def count_states(database: Database, source: str | None = None) -> dict[str, int]:
     """How many workitems are in each state, of one source or of all."""
-    with database.transaction() as sql:
-        rows = sql.rows(
-            "select state, count(*) as number from hilum.workitem where deleted_at is null "
-            "and source_id in (select id from hilum.source where key = coalesce(%s::text, key)) group by state",
-            (source,),
-        )
-    found = {str(row["state"]): cast("int", row["number"]) for row in rows}
+    query = sa.select(models.Workitem.state, sa.func.count()).where(models.Workitem.deleted_at.is_(None))
+    if source is not None:
+        query = query.join(Source, Source.id == models.Workitem.source_id).where(Source.key == source)
+    with database.connect() as connection:
+        found = dict(connection.execute(query.group_by(models.Workitem.state)).tuples().all())
     return {state: found.get(state, 0) for state in STATES}
 
 
