@@ -24,6 +24,8 @@ from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
 from hilum.imaging.intake import routes as intake_routes
+from hilum.imaging.worklist import routes as worklist_routes
+from hilum.imaging.worklist.courier import Courier
 from hilum.services import Services
 
 STATIC: Final = Path(str(files("hilum"))) / "static"
@@ -46,6 +48,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.database = services.database
     app.state.archive = services.archive
     app.state.jobs = services.jobs
+    app.state.courier = Courier(services.database)
     app.add_middleware(Guard, settings=services.settings)
     return app
 
@@ -68,7 +71,7 @@ def _routed() -> FastAPI:
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
-    for router in dicomweb_routes.routers:
+    for router in (*dicomweb_routes.routers, *worklist_routes.routers):
         app.include_router(router)
     _add_service_routes(app)
     _add_page(app)
@@ -130,6 +133,9 @@ class Guard:
         self.believes_hosts = not public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -162,6 +168,13 @@ class Guard:
                 failed = problem(500, "Something went wrong", "An unexpected error; the server's log tells where.")
                 await failed(scope, receive, observed(answer))
 
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            refusal = self._refusal(scope, forwarded=self.proxies.believe(scope))
+        except HilumError as error:
+            refusal = problem(error.status, error.title, str(error))
+        await (refusal or self.app)(scope, receive, send)
+
     def _refusal(self, scope: Scope, *, forwarded: bool) -> Response | None:
         """A page of another site must neither reach this server under a name of its own nor send anything to it, but
         where it may use DICOMweb; and a character that no name has is in no address."""
@@ -172,11 +185,12 @@ class Guard:
         if host not in self.hosts and not (forwarded and self.believes_hosts):
             return problem(421, "Unknown host", "This server answers by its own address only; see HILUM_PUBLIC_URL.")
         origin = fields.get(b"origin", "")
+        method = scope.get("method", "POST")  # a page can open a WebSocket to any site: it counts as unsafe
         invited = _is_shared(scope) and self.cross_origin.allows(origin)
-        if is_preflight(scope["method"], fields) and invited:
+        if is_preflight(method, fields) and invited:
             return Response(status_code=204, headers=_texts(self.cross_origin.preflight(origin)))
         foreign = origin and urlsplit(origin).hostname not in {*self.hosts, host} and not invited
-        if foreign and (scope["method"] in _UNSAFE or is_preflight(scope["method"], fields)):
+        if foreign and (method in _UNSAFE or is_preflight(method, fields)):
             return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
         return None
 

@@ -17,6 +17,9 @@ from hilum.core.postgres import EmbeddedPostgres, serve_lock
 from hilum.core.supervise import Child, bind, die_with_parent, run
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Of WebSockets: clients have nothing to say, and one that answers no ping is gone.
+_LARGEST_MESSAGE = 64 << 10
+_PING_SECONDS = 20.0
 
 
 def serve(settings: Settings, ready: Callable[[str], None]) -> int:
@@ -90,6 +93,9 @@ def serve_http(settings: Settings, listener: int | None) -> None:
             proxy_headers=False,  # `core.forwarded` believes none but the proxies that a setting names
             timeout_graceful_shutdown=10,
             lifespan="off",
+            ws_max_size=_LARGEST_MESSAGE,
+            ws_ping_interval=_PING_SECONDS,
+            ws_ping_timeout=_PING_SECONDS,
         )
         uvicorn.Server(options).run(sockets=[own])
 

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     )
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")
+    worklist_keep_days: float = Field(
+        30, ge=0, description="How long ended workitems are kept that no subscriber has locked, in days."
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -1,0 +1,16 @@
+"""The worklist: workitems, their history, and who is told of their changes."""
+
+from pathlib import Path
+from typing import cast
+
+import psycopg
+from alembic import op
+
+revision = "0009"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Add it."""
+    driver = cast(psycopg.Connection, op.get_bind().connection.driver_connection)
+    driver.execute(Path(__file__).with_suffix(".sql").read_bytes())
