@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from starlette.types import Scope  # a worker reads the settings without a web framework
 
 _PREFIX: Final = "hilum.forwarded_prefix"
+_SOCKETS: Final = {"http": "ws", "https": "wss"}
+_UNDER_SOCKETS: Final = {socket: scheme for scheme, socket in _SOCKETS.items()}
 _HOST: Final = re.compile(
     r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -105,6 +107,7 @@ def _x_forwarded(fields: Mapping[bytes, str]) -> dict[str, str]:
 
 def _as_said(scope: "Scope", said: Mapping[str, str], prefix: str) -> dict[str, object]:
     scheme = said.get("proto", scope["scheme"]).lower()
+    scheme = _UNDER_SOCKETS.get(scheme, scheme)
     if scheme not in ("http", "https") or not _PATH.fullmatch(prefix):
         raise BadForwarding("The proxy names a protocol that is not http or https, or a prefix that is no path.")
     headers = scope["headers"]
@@ -119,4 +122,5 @@ def _as_said(scope: "Scope", said: Mapping[str, str], prefix: str) -> dict[str, 
     port = int(given)
     shown = host["name"] if port == usual else f"{host['name']}:{port}"
     changed = [(name, value) for name, value in headers if name != b"host"] + [(b"host", shown.encode("ascii"))]
-    return {"scheme": scheme, "headers": changed, "server": (host["name"], port), _PREFIX: prefix.rstrip("/")}
+    shown_scheme = _SOCKETS[scheme] if scope["type"] == "websocket" else scheme
+    return {"scheme": shown_scheme, "headers": changed, "server": (host["name"], port), _PREFIX: prefix.rstrip("/")}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final
 
 from pydicom.datadict import keyword_for_tag
 
@@ -32,7 +32,7 @@ from hilum.imaging.dicom.dataset import (
 from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.from_json import JsonReader
 from hilum.imaging.dicom.header import Header
-from hilum.imaging.dicom.names import GROUPS, person_groups
+from hilum.imaging.dicom.names import person_groups
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
 
 _HEAD: Final = (

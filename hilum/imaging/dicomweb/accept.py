@@ -151,12 +151,15 @@ def refusal(offers: Sequence[Offer]) -> str:
     """A sentence that names what can be had."""
     if not offers:
         return "This has no form in which it could be given."
-    forms = dict.fromkeys(
-        f'{RELATED}; type="{offer.media_type}"' if offer.multipart else offer.media_type for offer in offers
-    )
+    forms = dict.fromkeys(map(describe, offers))
     syntaxes = dict.fromkeys(offer.transfer_syntax for offer in offers if offer.transfer_syntax)
     text = f"This can be given as {' or as '.join(forms)}"
     return f"{text}, with transfer-syntax={' or '.join(syntaxes)}." if syntaxes else f"{text}."
+
+
+def describe(offer: Offer) -> str:
+    """The media type of an offer as it would stand in an ``Accept`` field, without its transfer syntax."""
+    return f'{RELATED}; type="{offer.media_type}"' if offer.multipart else offer.media_type
 
 
 def _range(element: str) -> MediaRange:

@@ -21,10 +21,10 @@ from hilum.imaging.dicom.uids import is_video
 from hilum.imaging.dicom.video import VideoStream, video_stream
 from hilum.imaging.dicomweb.accept import Offer
 from hilum.imaging.dicomweb.problems import BadRequest
-from hilum.imaging.dicomweb.resources import frame_places
+from hilum.imaging.dicomweb.resources import Place, frame_places
 
 Kind: TypeAlias = Literal["image", "video", "document", "report", "none"]
-Places: TypeAlias = Mapping[int, tuple[int, int]]
+Places: TypeAlias = Mapping[int, Place]
 
 JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
@@ -124,7 +124,7 @@ def find_pictures(archive: Archive, row: Row, numbers: Sequence[int], look: Look
     if max(numbers) > row["num_frames"]:
         raise NotFound(f"The last frame is {row['num_frames']}.")
     with archive.database.connect() as connection:
-        places = frame_places(connection, row["id"], numbers)
+        places = frame_places(connection, row["id"], min(numbers), max(numbers))
     return Pictures(archive, row, numbers, places, replace(look, format=PICTURES[media_type]))
 
 
@@ -140,7 +140,7 @@ def representative_frame(archive: Archive, row: Row, otherwise: int = 1) -> int:
 def find_video(archive: Archive, row: Row) -> VideoStream:
     """Find the stream of a video; raises ``NotAcceptable`` when it is damaged."""
     with archive.database.connect() as connection:
-        places = frame_places(connection, row["id"], [1])
+        places = frame_places(connection, row["id"], 1, 1)
     if 1 not in places:
         raise NotAcceptable("The video stream of this instance cannot be found.")
     with _told(), opened_instance(archive.blobs, row) as (file, _):

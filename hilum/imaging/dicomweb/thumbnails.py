@@ -66,7 +66,7 @@ def thumbnail(
     data = _fitting(archive, row, frame, media_type, viewport) if viewport else None
     if data is None:
         with archive.database.connect() as connection:
-            place = frame_places(connection, row["id"], [frame]).get(frame, ())
+            place = frame_places(connection, row["id"], frame, frame).get(frame, ())
         data = series_thumbnail(archive.blobs, row, frame, place, _KINDS[media_type])
     return Response(data, 200, headers, media_type)
 

@@ -4,7 +4,7 @@ already do not; theirs is made when it is first asked for."""
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 
 def upgrade() -> None:
