@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final, LiteralString, cast
 
 import msgspec
+import structlog
 
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Gone, NotFound
@@ -18,6 +19,7 @@ ALL: Final = "1.2.840.10008.5.1.4.34.5"
 FILTERED: Final = "1.2.840.10008.5.1.4.34.5.1"
 MAX_SUBSCRIBERS: Final = 1000
 _LOCK: Final = 4_845_114_009
+log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -104,7 +106,12 @@ def subscribe_to_new(sql: Transaction, source: int, workitem: int) -> None:
     pieces: list[LiteralString] = []
     parameters: list[object] = []
     for row in rows:
-        where, values = _matching(parse_keys([(name, value) for name, value in cast("list[list[str]]", row["filter"])]))
+        try:
+            keys = parse_keys([(name, value) for name, value in cast("list[list[str]]", row["filter"])])
+        except Refusal:
+            log.warning("worklist.filter_not_understood", subscriber=row["id"])  # one that an earlier release took
+            continue
+        where, values = _matching(keys)
         pieces.append(f"select %s::bigint, w.id, %s::boolean from hilum.workitem w where w.id = %s{where}")
         parameters += [row["id"], row["deletion_lock"], workitem, *values]
     if pieces:

@@ -241,7 +241,8 @@ def count_states(database: Database, source: str | None = None) -> dict[str, int
     if source is not None:
         query = query.join(Source, Source.id == models.Workitem.source_id).where(Source.key == source)
     with database.connect() as connection:
-        found = dict(connection.execute(query.group_by(models.Workitem.state)).tuples().all())
+        rows = connection.execute(query.group_by(models.Workitem.state)).all()
+    found = {row[0]: row[1] for row in rows}
     return {state: found.get(state, 0) for state in STATES}
 
 
