@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -260,3 +261,31 @@ def test_x03_changes_and_subscriptions_at_once_do_not_lock_each_other_out(workli
     for thread in threads:
         thread.join()
     assert failed == []
+
+
+def test_x03_an_old_connection_notes_nothing_once_a_new_one_takes_over(worklist: Worklist, node: str) -> None:
+    database, source = worklist.archive.database, worklist.archive.source()
+    worklist.subscribe(worklist.create(), node)
+    old = courier._take_over(database, source, node, None)  # pyright: ignore[reportPrivateUsage]
+    noting = threading.Thread(target=lambda: courier._note(database, old, 1))  # pyright: ignore[reportPrivateUsage]
+
+    def waits() -> bool:
+        with database.transaction() as sql:
+            return bool(
+                sql.rows(
+                    "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+                )
+            )
+
+    with database.transaction() as sql:  # a new connection in the middle of taking over
+        sql.rows("update hilum.worklist_subscriber set connection = %s where ae_title = %s", (uuid4(), node))
+        noting.start()
+        wait_until(lambda: waits() or not noting.is_alive(), what="the note")
+    noting.join()
+    with database.transaction() as sql:
+        (row,) = sql.rows(
+            "select sent_at from hilum.worklist_report r join hilum.worklist_subscriber s on s.id = r.subscriber_id "
+            "where ae_title = %s",
+            (node,),
+        )
+    assert row["sent_at"] is None
