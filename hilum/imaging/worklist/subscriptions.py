@@ -8,10 +8,11 @@ import msgspec
 import structlog
 
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import Gone, NotFound
+from hilum.core.errors import NotFound
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.worklist import reports
 from hilum.imaging.worklist.dataset import DataSet
+from hilum.imaging.worklist.item import find_workitem
 from hilum.imaging.worklist.problems import Refusal
 from hilum.imaging.worklist.search import Sql, parse_keys
 
@@ -39,14 +40,14 @@ def subscribe(database: Database, source: SourceRef, uid: str, ae_title: str, *,
         403 when there are as many subscribers as there may be.
     """
     with database.transaction() as sql:
-        workitem, data = _workitem(sql, source, uid)
+        workitem = find_workitem(sql, source, uid)
         subscriber = find_subscriber(sql, source, ae_title)
         sql.rows(
             "insert into hilum.worklist_subscription (workitem_id, subscriber_id, deletion_lock) values (%s, %s, %s) "
             "on conflict (workitem_id, subscriber_id) do update set deletion_lock = excluded.deletion_lock",
-            (workitem, subscriber, deletion_lock),
+            (workitem.id, subscriber, deletion_lock),
         )
-        reports.tell(sql, [subscriber], [reports.state_report(uid, data)])
+        reports.tell(sql, [subscriber], [reports.state_report(uid, workitem.data)])
 
 
 def subscribe_widely(
@@ -194,18 +195,6 @@ def find_subscriber(sql: Transaction, source: SourceRef, ae_title: str) -> int:
         )
         rows = sql.rows(query, named)
     return cast("int", rows[0]["id"])
-
-
-def _workitem(sql: Transaction, source: SourceRef, uid: str) -> tuple[int, DataSet]:
-    rows = sql.rows(
-        "select id, attributes, deleted_at from hilum.workitem where source_id = %s and uid = %s for no key update",
-        (source.id, uid),
-    )
-    if not rows:
-        raise NotFound("There is no such workitem.")
-    if rows[0]["deleted_at"] is not None:
-        raise Gone("The workitem ended long ago and has been deleted.")
-    return cast("int", rows[0]["id"]), cast("DataSet", rows[0]["attributes"])
 
 
 def _end_scope(sql: Transaction, source: SourceRef, uid: str, ae_title: str) -> bool:
