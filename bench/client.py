@@ -19,17 +19,19 @@ def free_port() -> int:
 
 
 class Client:
-    """Requests to one server over one connection; each wants 200. Servers close idle ones: do not keep it."""
+    """Requests to one server over one connection. Servers close idle ones: do not keep it."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
-    def request(self, method: str, path: str, body: bytes | None = None, accept: str = "*/*") -> bytes:
-        """Send one request and return the body of its answer."""
+    def request(
+        self, method: str, path: str, body: bytes | None = None, accept: str = "*/*", expected: int = 200
+    ) -> bytes:
+        """Send one request, which is answered with the status that is expected, and return the body of its answer."""
         self._connection.request(method, path, body, {"Accept": accept})
         response = self._connection.getresponse()
         content = response.read()
-        if response.status != 200:
+        if response.status != expected:
             raise Failed(f"{method} {path} answered {response.status}: {content[:500].decode(errors='replace')}")
         return content
 

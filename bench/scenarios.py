@@ -15,6 +15,7 @@ from bench.corpus import Corpus
 from bench.hilum_server import Platform
 from bench.orthanc_server import Orthanc
 from bench.table import Goal, Row
+from bench.worklist import claims
 
 Figures = Mapping[str, float]
 Side = Callable[[Path, Corpus], Figures]
@@ -203,6 +204,20 @@ SCENARIOS = (
         _hilum(_retrieve),
         _orthanc(_retrieve),
         retrieve.ROWS,
+    ),
+    Scenario(
+        "worklist",
+        "claims of workitems, and a subscriber told of each",
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        _hilum_alone(claims, "serve", "/ready"),
+        None,
+        (
+            Row("claim.median", "claim a workitem, median", "ms", "lower"),
+            Row("claim.told", "claim to report at a subscriber, median", "ms", "lower"),
+            Row("claim.told95", "claim to report, 95th percentile", "ms", "lower"),
+            Row("claim.cpu", "CPU of both", "ms/claim", "lower"),
+        ),
     ),
     Scenario(
         "demo",

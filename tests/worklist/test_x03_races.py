@@ -5,10 +5,12 @@ import http.client
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -17,9 +19,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from hilum.core.database import Database
+from hilum.core.errors import NotFound
 from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.catalogue import SourceRef
-from hilum.imaging.worklist import courier, reports, workitems
+from hilum.imaging.worklist import courier, reports, subscriptions, workitems
 from hilum.imaging.worklist.dataset import check_data_set
 from tests.conftest import Server, fresh_database, serving, wait_until
 from tests.journeys.test_survival import children
@@ -216,3 +219,73 @@ def test_x03_a_slow_reader_is_dropped_and_served_again(
     with worklist.open(node, f"?after={seen[-1]}") as socket:
         seen += [int(str(value(one, "00000110"))) for one in read(socket, 251 - len(seen))]
     assert seen == list(range(1, 252))
+
+
+def test_x03_changes_and_subscriptions_at_once_do_not_lock_each_other_out(worklist: Worklist) -> None:
+    database, source = worklist.archive.database, worklist.archive.source()
+    failed: list[BaseException] = []
+    uids = [worklist.create() for _ in range(4)]
+
+    def again(work: Callable[[int], object]) -> Callable[[], None]:
+        def loop() -> None:
+            try:
+                for number in range(25):
+                    work(number)
+            except BaseException as error:
+                failed.append(error)
+
+        return loop
+
+    def widely(number: int) -> None:
+        title = f"WIDE{number % 3}"
+        keys = [("WorklistLabel", "AI")] if number % 2 else None
+        subscriptions.subscribe_widely(database, source, title, keys, deletion_lock=number % 5 == 0)
+        with suppress(NotFound):
+            subscriptions.unsubscribe(database, source, ALL, title)
+
+    works = [
+        widely,
+        widely,
+        lambda number: workitems.create(database, source, check_data_set(workitem()), "", "test"),
+        lambda number: workitems.update(
+            database, source, uids[number % 4], {"00741204": element("LO", str(number))}, "", "test"
+        ),
+        lambda number: subscriptions.subscribe(
+            database, source, uids[-number % 4], f"WIDE{number % 3}", deletion_lock=False
+        ),
+        lambda number: workitems.forget(database, timedelta(0)),
+    ]
+    threads = [threading.Thread(target=again(work)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_x03_an_old_connection_notes_nothing_once_a_new_one_takes_over(worklist: Worklist, node: str) -> None:
+    database, source = worklist.archive.database, worklist.archive.source()
+    worklist.subscribe(worklist.create(), node)
+    old = courier._take_over(database, source, node, None)  # pyright: ignore[reportPrivateUsage]
+    noting = threading.Thread(target=lambda: courier._note(database, old, 1))  # pyright: ignore[reportPrivateUsage]
+
+    def waits() -> bool:
+        with database.transaction() as sql:
+            return bool(
+                sql.rows(
+                    "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+                )
+            )
+
+    with database.transaction() as sql:  # a new connection in the middle of taking over
+        sql.rows("update hilum.worklist_subscriber set connection = %s where ae_title = %s", (uuid4(), node))
+        noting.start()
+        wait_until(lambda: waits() or not noting.is_alive(), what="the note")
+    noting.join()
+    with database.transaction() as sql:
+        (row,) = sql.rows(
+            "select sent_at from hilum.worklist_report r join hilum.worklist_subscriber s on s.id = r.subscriber_id "
+            "where ae_title = %s",
+            (node,),
+        )
+    assert row["sent_at"] is None

@@ -147,12 +147,16 @@ def test_x03_absurd_searches_are_400(worklist: Worklist, query: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_x03_fuzzy_matching_is_not_done_and_said_so(three: Worklist) -> None:
-    answer = three.send("GET", "/workitems?fuzzymatching=true&PatientName=Do*")
+def test_x03_what_is_not_done_is_said(three: Worklist) -> None:
+    flags = "fuzzymatching=true&emptyvaluematching=true&multiplevaluematching=true"
+    answer = three.send("GET", f"/workitems?{flags}&PatientName=Do*")
     assert len(answer.json()) == 2
     assert warnings(answer) == [
-        "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+        "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+        "The emptyvaluematching parameter is not supported. Empty Value Matching has not been performed.",
+        "The multiplevaluematching parameter is not supported. Multiple Value Matching has not been performed.",
     ]
+    assert warnings(three.send("GET", "/workitems?fuzzymatching=false&charset=utf-8")) == []
 
 
 def test_x03_answers_in_xml(three: Worklist) -> None:

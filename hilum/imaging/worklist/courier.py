@@ -4,9 +4,9 @@ processes, the latest is served.
 
 The promise: reports wait in the database, are sent in order, and are noted one by one once they have been handed to the
 connection. A client that reconnects with the Message ID of the last report it has seen (``?after=``) is told each one
-exactly once, whatever was killed. One that does not is told what is not noted: should the server have been killed, the
-report that was just being handed over may come twice, and what lay unread in the buffers of the connection is lost with
-it."""
+exactly once, whatever was killed. One that does not is told what is not noted: what lay unread in the buffers of a
+connection that broke is lost with it, and should the server have been killed, the report that was just being handed
+over may come twice."""
 
 import asyncio
 from collections import defaultdict
@@ -194,12 +194,15 @@ def _waiting(database: Database, socket: _Socket) -> list[tuple[int, str]] | Non
 
 
 def _note(database: Database, socket: _Socket, number: int) -> None:
+    """Note that a report has been sent, unless another connection has taken over: its client may not have seen it."""
     with database.transaction() as sql:
-        sql.rows(
-            "update hilum.worklist_report set sent_at = now() where subscriber_id = %s and number = %s "
-            "and exists (select from hilum.worklist_subscriber where id = %s and connection = %s)",
-            (socket.subscriber, number, socket.subscriber, socket.mark),
-        )
+        # The lock makes this and `_take_over` follow one another.
+        mine: LiteralString = "select 1 from hilum.worklist_subscriber where id = %s and connection = %s for share"
+        if sql.rows(mine, (socket.subscriber, socket.mark)):
+            sql.rows(
+                "update hilum.worklist_report set sent_at = now() where subscriber_id = %s and number = %s",
+                (socket.subscriber, number),
+            )
 
 
 _WAITING: Final[LiteralString] = """

@@ -76,7 +76,9 @@ async def search_workitems(
         remaining = found.total - wanted.offset - len(found.items)
         if found.items and remaining > 0:
             _warned(answer, root, f"There are {remaining} additional results that can be requested")
-        return _warned(answer, root, search.NOT_FUZZY) if wanted.fuzzy else answer
+        for warning in wanted.warnings:
+            _warned(answer, root, warning)
+        return answer
 
     return await _done(archive, source, root, work)
 

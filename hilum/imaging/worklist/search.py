@@ -23,7 +23,14 @@ MAX_VALUE: Final = 1024
 MAX_WILDCARDS: Final = 16
 MAX_PATH: Final = 6
 
-NOT_FUZZY: Final = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+NOT_DONE: Final = {
+    "fuzzymatching": "The fuzzymatching parameter is not supported. Only literal matching has been performed.",
+    "emptyvaluematching": "The emptyvaluematching parameter is not supported. Empty Value Matching has not been "
+    "performed.",
+    "multiplevaluematching": "The multiplevaluematching parameter is not supported. Multiple Value Matching has not "
+    "been performed.",
+}
+_ELSEWHERE: Final = ("accept", "charset")
 _NUMBERS: Final = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
 _FREE: Final = frozenset(("LT", "ST", "UC", "UR", "UT"))
 _UNMATCHED: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"))
@@ -50,8 +57,8 @@ class Search:
         Whether to give all.
     limit, offset : int
         The page.
-    fuzzy : bool
-        Whether fuzzy matching was asked for, which is not done.
+    warnings : tuple of str
+        What was asked for and is not done, in the words of section 8.3.4.
     """
 
     conditions: tuple[Sql, ...]
@@ -59,7 +66,7 @@ class Search:
     include_all: bool
     limit: int
     offset: int
-    fuzzy: bool
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,8 @@ def parse_search(parameters: Iterable[tuple[str, str]]) -> Search:
     """
     keys: list[tuple[str, str]] = []
     included: set[str] = set()
-    include_all = fuzzy = False
+    warnings: list[str] = []
+    include_all = False
     page = {"limit": MAX_RESULTS, "offset": 0}
     for name, value in parameters:
         if name == "includefield":
@@ -89,15 +97,21 @@ def parse_search(parameters: Iterable[tuple[str, str]]) -> Search:
             included |= {path[0] for one in names if one != "all" for path in [_path(one)]}
         elif name in page:
             page[name] = _whole(name, value)
-        elif name == "fuzzymatching":
+        elif name in NOT_DONE:
             if value.lower() not in ("true", "false"):
-                raise bad("fuzzymatching is true or false.")
-            fuzzy = value.lower() == "true"
-        elif name != "accept":
+                raise bad(f"{name} is true or false.")
+            if value.lower() == "true":
+                warnings.append(NOT_DONE[name])
+        elif name not in _ELSEWHERE:
             keys.append((name, value))
     included |= {_path(name)[0] for name, _ in keys}
     return Search(
-        parse_keys(keys), frozenset(included), include_all, min(page["limit"], MAX_RESULTS), page["offset"], fuzzy
+        parse_keys(keys),
+        frozenset(included),
+        include_all,
+        min(page["limit"], MAX_RESULTS),
+        page["offset"],
+        tuple(warnings),
     )
 
 
@@ -134,7 +148,7 @@ def parse_filter(parameters: Iterable[tuple[str, str]]) -> list[tuple[str, str]]
                 if not equals:
                     raise bad("A filter is a list of attribute=value, separated by commas (PS3.18 section 11.10).")
                 keys.append((key.strip(), wanted))
-        elif name not in ("deletionlock", "accept", "charset"):
+        elif name not in ("deletionlock", *_ELSEWHERE):
             keys.append((name, value))
     if not keys:
         raise bad("A filtered subscription needs a filter: ?filter=attribute=value,attribute=value.")

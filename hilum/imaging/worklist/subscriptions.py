@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Final, LiteralString, cast
 
 import msgspec
+import structlog
 
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import Gone, NotFound
+from hilum.core.errors import NotFound
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.worklist import reports
 from hilum.imaging.worklist.dataset import DataSet
+from hilum.imaging.worklist.item import find_workitem
 from hilum.imaging.worklist.problems import Refusal
 from hilum.imaging.worklist.search import Sql, parse_keys
 
@@ -18,6 +20,7 @@ ALL: Final = "1.2.840.10008.5.1.4.34.5"
 FILTERED: Final = "1.2.840.10008.5.1.4.34.5.1"
 MAX_SUBSCRIBERS: Final = 1000
 _LOCK: Final = 4_845_114_009
+log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 
@@ -37,14 +40,14 @@ def subscribe(database: Database, source: SourceRef, uid: str, ae_title: str, *,
         403 when there are as many subscribers as there may be.
     """
     with database.transaction() as sql:
-        workitem, data = _workitem(sql, source, uid)
+        workitem = find_workitem(sql, source, uid)
         subscriber = find_subscriber(sql, source, ae_title)
         sql.rows(
             "insert into hilum.worklist_subscription (workitem_id, subscriber_id, deletion_lock) values (%s, %s, %s) "
             "on conflict (workitem_id, subscriber_id) do update set deletion_lock = excluded.deletion_lock",
-            (workitem, subscriber, deletion_lock),
+            (workitem.id, subscriber, deletion_lock),
         )
-        reports.tell(sql, [subscriber], [reports.state_report(uid, data)])
+        reports.tell(sql, [subscriber], [reports.state_report(uid, workitem.data)])
 
 
 def subscribe_widely(
@@ -104,7 +107,12 @@ def subscribe_to_new(sql: Transaction, source: int, workitem: int) -> None:
     pieces: list[LiteralString] = []
     parameters: list[object] = []
     for row in rows:
-        where, values = _matching(parse_keys([(name, value) for name, value in cast("list[list[str]]", row["filter"])]))
+        try:
+            keys = parse_keys([(name, value) for name, value in cast("list[list[str]]", row["filter"])])
+        except Refusal:
+            log.warning("worklist.filter_not_understood", subscriber=row["id"])  # one that an earlier release took
+            continue
+        where, values = _matching(keys)
         pieces.append(f"select %s::bigint, w.id, %s::boolean from hilum.workitem w where w.id = %s{where}")
         parameters += [row["id"], row["deletion_lock"], workitem, *values]
     if pieces:
@@ -187,18 +195,6 @@ def find_subscriber(sql: Transaction, source: SourceRef, ae_title: str) -> int:
         )
         rows = sql.rows(query, named)
     return cast("int", rows[0]["id"])
-
-
-def _workitem(sql: Transaction, source: SourceRef, uid: str) -> tuple[int, DataSet]:
-    rows = sql.rows(
-        "select id, attributes, deleted_at from hilum.workitem where source_id = %s and uid = %s for no key update",
-        (source.id, uid),
-    )
-    if not rows:
-        raise NotFound("There is no such workitem.")
-    if rows[0]["deleted_at"] is not None:
-        raise Gone("The workitem ended long ago and has been deleted.")
-    return cast("int", rows[0]["id"]), cast("DataSet", rows[0]["attributes"])
 
 
 def _end_scope(sql: Transaction, source: SourceRef, uid: str, ae_title: str) -> bool:

@@ -2,8 +2,7 @@
 canceled, and forgotten in the end. Each change is one transaction: the row, its history, the event of the platform's
 feed and the reports to subscribers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, cast
 from uuid import uuid4
@@ -11,8 +10,7 @@ from uuid import uuid4
 import msgspec
 import sqlalchemy as sa
 
-from hilum.core.database import Database, Row, Transaction
-from hilum.core.errors import Gone, NotFound
+from hilum.core.database import Database, Transaction
 from hilum.core.events import Event
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.models import Source
@@ -20,6 +18,7 @@ from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.uids import check_uid
 from hilum.imaging.worklist import models, problems, reports, requirements, subscriptions
 from hilum.imaging.worklist.dataset import DataSet, Element, has_value, text_of
+from hilum.imaging.worklist.item import Workitem, find_workitem
 from hilum.imaging.worklist.problems import Refusal
 from hilum.imaging.worklist.requirements import (
     CANCELED,
@@ -43,18 +42,6 @@ CANCEL_REQUESTED: Final = "hilum.workitem.cancel_requested.v1"
 DELETED: Final = "hilum.workitem.deleted.v1"
 _AT_ONCE: Final = 500
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class Workitem:
-    """A workitem whose row this transaction holds."""
-
-    id: int
-    source: SourceRef
-    uid: str
-    state: str
-    transaction_uid: str
-    data: DataSet
 
 
 def create(database: Database, source: SourceRef, data: DataSet, uid: str, who: str) -> tuple[str, bool]:
@@ -107,7 +94,7 @@ def retrieve(database: Database, source: SourceRef, uid: str) -> DataSet:
         There is none, or it has been deleted.
     """
     with database.transaction() as sql:
-        return _found(sql, source, uid, lock=False).data
+        return find_workitem(sql, source, uid, lock=False).data
 
 
 def update(database: Database, source: SourceRef, uid: str, changes: DataSet, transaction_uid: str, who: str) -> None:
@@ -122,7 +109,7 @@ def update(database: Database, source: SourceRef, uid: str, changes: DataSet, tr
         There is none, or it has been deleted.
     """
     with database.transaction() as sql:
-        item = _found(sql, source, uid)
+        item = find_workitem(sql, source, uid)
         _may_update(item, transaction_uid)
         made = requirements.merge(item.data, changes)
         changed = {tag for tag in made if made[tag] != item.data.get(tag)}
@@ -163,7 +150,7 @@ def change_state(database: Database, source: SourceRef, uid: str, state: str, tr
     if not check_uid(transaction_uid):
         raise Refusal(400, "The Transaction UID is not a UID.", problems.WRONG_TRANSACTION)
     with database.transaction() as sql:
-        item = _found(sql, source, uid)
+        item = find_workitem(sql, source, uid)
         if not _may_become(item, state, transaction_uid):
             return state
         made = requirements.canceled(item.data, {}) if state == CANCELED else item.data
@@ -190,7 +177,7 @@ def request_cancel(
         There is none, or it has been deleted.
     """
     with database.transaction() as sql:
-        item = _found(sql, source, uid)
+        item = find_workitem(sql, source, uid)
         if item.state == CANCELED:
             return True
         if item.state == COMPLETED:
@@ -241,24 +228,9 @@ def count_states(database: Database, source: str | None = None) -> dict[str, int
     if source is not None:
         query = query.join(Source, Source.id == models.Workitem.source_id).where(Source.key == source)
     with database.connect() as connection:
-        found = dict(connection.execute(query.group_by(models.Workitem.state)).tuples().all())
+        rows = connection.execute(query.group_by(models.Workitem.state)).all()
+    found = {row[0]: row[1] for row in rows}
     return {state: found.get(state, 0) for state in STATES}
-
-
-def _found(sql: Transaction, source: SourceRef, uid: str, *, lock: bool = True) -> Workitem:
-    rows: Sequence[Row] = sql.rows(
-        "select id, state, transaction_uid, attributes, deleted_at from hilum.workitem "
-        f"where source_id = %s and uid = %s{' for no key update' if lock else ''}",
-        (source.id, uid),
-    )
-    if not rows:
-        raise NotFound("There is no such workitem.")
-    row = rows[0]
-    if row["deleted_at"] is not None:
-        raise Gone("The workitem ended long ago and has been deleted.")
-    data = cast("DataSet", row["attributes"])
-    holder = cast("str | None", row["transaction_uid"]) or ""
-    return Workitem(cast("int", row["id"]), source, uid, str(row["state"]), holder, data)
 
 
 def _may_update(item: Workitem, transaction_uid: str) -> None:
