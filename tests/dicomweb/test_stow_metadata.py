@@ -214,3 +214,16 @@ def test_s19_bulk_data_that_is_no_pixels_is_bounded(web: Web) -> None:
     answer = send(web, JSON, (json.dumps([model]).encode(), kind, ""), piece)
     assert items(answer, "00081198")[0]["00081197"] == 0xC000
     assert not objects(web)
+
+
+def test_s19_metadata_that_is_cut_short_leaves_nothing(web: Web) -> None:
+    one = read(ct(1, 1, 1, size=64))
+    document, _, _ = as_json(one)
+    head = f"--{BOUNDARY}\r\nContent-Type: {JSON}\r\n\r\n".encode() + document
+    bulk = f"\r\n--{BOUNDARY}\r\nContent-Location: bulk/7FE00010\r\n".encode()
+    body = head + bulk + b"Content-Type: application/octet-stream\r\n\r\n" + one.PixelData[:5000]
+    answer = web.post(body, f'multipart/related; type="{JSON}"; boundary={BOUNDARY}')
+    assert answer.status_code == 400
+    kept = [path for path in web.archive.blobs.root.rglob("*") if path.is_file()]  # pyright: ignore[reportAttributeAccessIssue]
+    assert {path.name for path in kept} == {"lock"}
+    assert not stored(web)

@@ -165,12 +165,14 @@ class _Store:
     _left: int = MAX_METADATA
 
     def take(self, headers: Mapping[str, str], chunks: Iterable[bytes]) -> None:
-        media_type, parameters = parse_media_type(headers.get("content-type") or self.media_type)
+        location = headers.get("content-location", "").strip()
+        media_type, parameters = parse_media_type(
+            headers.get("content-type") or (OCTETS if location else self.media_type)
+        )
         if media_type == self.media_type:
             self._take_metadata(chunks)
         else:
-            location = headers.get("content-location", "").strip()
-            self._take_bulk(location, media_type or OCTETS, parameters.get("transfer-syntax", "").strip(), chunks)
+            self._take_bulk(location, media_type, parameters.get("transfer-syntax", "").strip(), chunks)
 
     def _take_metadata(self, chunks: Iterable[bytes]) -> None:
         document = b""
