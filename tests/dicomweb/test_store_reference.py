@@ -56,6 +56,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     named = re.findall(r"HILUM_\w+", PAGE)
     assert set(named) <= settings
     assert rows["metadata of a request"] == f"{bodies.MAX_METADATA // MEBIBYTE} MiB"
+    assert rows["objects and arrays, or tags, in a part of metadata"] == str(bodies.MAX_NODES)
     assert rows["bulk data of an instance other than Pixel Data"] == f"{MAX_IN_MEMORY // MEBIBYTE} MiB"
     assert rows["nesting of sequences in metadata"] == str(from_json.MAX_DEPTH)
     header = f"{multipart.MAX_HEADERS} fields, {multipart.MAX_HEADER_BYTES // 1024} KiB"

@@ -10,6 +10,7 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from hilum.imaging.dicom.assemble import MAX_IN_MEMORY
+from hilum.imaging.dicomweb.bodies import MAX_NODES
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, parts
 from tests.dicomweb.test_stow import items, objects, stored
@@ -172,6 +173,11 @@ def test_s19_every_instance_has_an_outcome_of_its_own(web: Web) -> None:
         (uid(1, 1, 2), 0xC000), (uid(1, 1, 3), 0xC000), (uid(1, 1, 4), 0xC122),
     ]  # fmt: skip
     assert stored(web) == {uid(1, 1, 1)}
+
+
+def test_s19_metadata_that_would_fill_the_memory_is_413(web: Web) -> None:
+    for kind, document in ((JSON, b"[" + b"[]," * MAX_NODES + b"[]]"), (XML, b"<a>" + b"<a/>" * MAX_NODES + b"</a>")):
+        assert send(web, kind, (document, kind, "")).status_code == 413
 
 
 @pytest.mark.parametrize(
