@@ -10,6 +10,9 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from hilum.imaging.dicom.assemble import MAX_IN_MEMORY
+from hilum.imaging.dicom.dataset import read_data_set
+from hilum.imaging.dicom.dicom_xml import dataset_xml, model_xml
+from hilum.imaging.dicom.header import scan_file
 from hilum.imaging.dicomweb.bodies import MAX_NODES
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, parts
@@ -88,8 +91,6 @@ def test_s19_what_the_archive_gives_as_metadata_and_bulk_data_it_takes_again(web
     assert metadata.status_code == 200
     pieces: list[Part] = [(metadata.content, JSON, "")]
     if kind == XML:
-        from hilum.imaging.dicom.dicom_xml import model_xml
-
         pieces = [(dataset_xml_of(data), XML, "")] if "PixelData" in one else [(model_xml(metadata.json()[0]), XML, "")]
     for uri in bulk_uris(metadata.json()):
         ((_, value),) = parts(web.get(uri.removeprefix(web.root), 'multipart/related; type="application/octet-stream"'))
@@ -104,10 +105,6 @@ def test_s19_what_the_archive_gives_as_metadata_and_bulk_data_it_takes_again(web
 
 
 def dataset_xml_of(data: bytes) -> bytes:
-    from hilum.imaging.dicom.dataset import read_data_set
-    from hilum.imaging.dicom.dicom_xml import dataset_xml
-    from hilum.imaging.dicom.header import scan_file
-
     file = io.BytesIO(data)
     header = scan_file(file)
     uids = (header.first(f"{name}InstanceUID") for name in ("Study", "Series", "SOP"))
