@@ -14,6 +14,8 @@ from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
 from bench.orthanc_server import Orthanc
+from bench.processes import Failed
+from bench.stow import store
 from bench.table import Goal, Row
 from bench.worklist import claims
 
@@ -102,6 +104,34 @@ def _retrieve(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
     return retrieve.measure(server)
 
 
+def _stow(name: str) -> Side:
+    """STOW-RS, 100 instances a request on 4 connections, to Hilum."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Platform(folder) as server:
+            return _stored(name, server, files, server.instances)
+
+    return side
+
+
+def _stow_orthanc(name: str) -> Side:
+    """The same to Orthanc's DICOMweb plugin."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Orthanc(folder) as server, Client(server.port) as client:
+            return _stored(name, server, files, lambda: client.get_count("/statistics", "CountInstances"))
+
+    return side
+
+
+def _stored(name: str, server: Platform | Orthanc, files: Corpus, held: Callable[[], int]) -> Figures:
+    _warm(files)
+    wall, cpu = store(server.port, server.group, _files(files))
+    if held() != files.num_instances:
+        raise Failed(f"The server holds {held()} instances, not the {files.num_instances} stored.")
+    return {f"{name}.rate": files.num_instances / wall, f"{name}.cpu": _ms_each(cpu, files)}
+
+
 def _demo(server: Platform, _: Corpus) -> Figures:
     return {"demo.page": server.seconds_to_ready}
 
@@ -161,6 +191,30 @@ SCENARIOS = (
         (
             Row("small.rate", "import {} files of 12 KB", "files/s", "higher", Goal("times better", 2.5)),
             Row("small.cpu", "CPU of that", "ms/file", "lower"),
+        ),
+    ),
+    Scenario(
+        "stow-ct",
+        "STOW-RS of CT files, 100 a request on 4 connections",
+        Corpus("ct", studies=20, series=4, instances=25, edge=512),
+        Corpus("ct", studies=2, series=4, instances=25, edge=512),
+        _stow("stow-ct"),
+        _stow_orthanc("stow-ct"),
+        (
+            Row("stow-ct.rate", "STOW-RS of {} CT", "files/s", "higher", Goal("times better", 2.5)),
+            Row("stow-ct.cpu", "CPU of that", "ms/file", "lower"),
+        ),
+    ),
+    Scenario(
+        "stow-small",
+        "STOW-RS of small files, 100 a request on 4 connections",
+        Corpus("small", studies=100, series=4, instances=25, edge=64),
+        Corpus("small", studies=10, series=4, instances=25, edge=64),
+        _stow("stow-small"),
+        _stow_orthanc("stow-small"),
+        (
+            Row("stow-small.rate", "STOW-RS of {} files of 12 KB", "files/s", "higher", Goal("times better", 2.5)),
+            Row("stow-small.cpu", "CPU of that", "ms/file", "lower"),
         ),
     ),
     Scenario(

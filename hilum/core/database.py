@@ -26,6 +26,8 @@ SCHEMA = "hilum"
 OLDEST_SERVER = 16
 _MIGRATION_LOCK = 4_845_114_001
 _EVENT_LOCK = 4_845_114_002
+# Numeric value out of range, character not in repertoire, untranslatable character; a NUL never reaches the server.
+_UNFIT = ("22003", "22021", "22P05", None)
 _SESSION_OPTIONS = f"-c search_path={SCHEMA},public -c timezone=UTC"
 
 Row: TypeAlias = dict[str, object]
@@ -171,6 +173,8 @@ class Database:
                 raise Unavailable("The database cannot be reached now; try again in a moment.") from error
             raise
         except (DataError, psycopg.DataError) as error:
+            if getattr(getattr(error, "orig", error), "sqlstate", None) not in _UNFIT:
+                raise
             raise Invalid("A value is none that the catalogue can hold: too large, or with a NUL character.") from error
 
 

@@ -1,5 +1,6 @@
 """Deletion of a series or an instance: hidden at once, restorable within the grace, then gone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -164,6 +165,35 @@ def test_what_was_restored_stays_through_a_repair(archive: Archive, study_id: in
     drop_catalogue(archive)
     repair(archive)
     assert counts(archive) == before
+    purge(archive)
+    assert (counts(archive), len(objects(archive))) == (before, 5)
+    assert check(archive.database, archive.blobs).found == {}
+
+
+def test_a_purge_after_a_restore_takes_nothing_but_the_record_of_the_deletion(archive: Archive, study_id: int) -> None:
+    drop(archive, study_id, SERIES)
+    drop(archive, study_id, INSTANCE)
+    record_changes(archive.database, archive.blobs, quiet_seconds=0)
+    for part in (SERIES, INSTANCE):
+        delete.restore_study(archive.database, uid(1), part=part)
+    assert purge(archive) == 2
+    assert (counts(archive)[:2], len(objects(archive))) == ((2, 5), 5)
+    with archive.database.transaction() as sql:
+        assert len(sql.rows("select id from hilum.study")) == 1
+
+
+def test_storing_and_deleting_at_once_leaves_right_counts(archive: Archive, source: SourceRef, study_id: int) -> None:
+    def delete_often() -> None:
+        for n in (1, 2, 3):
+            drop(archive, study_id, Part(uid(1, 2), uid(1, 2, n)))
+
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(store, archive, source, *(ct(1, s, n) for n in range(1, 9))) for s in (3, 1)]
+        jobs.append(pool.submit(delete_often))
+        for job in jobs:
+            job.result()
+    assert live(archive) == {uid(1, s, n) for s in (1, 3) for n in range(1, 9)}
+    assert counts(archive)[:3] == (2, 16, 16)
 
 
 def test_every_deletion_is_kept_with_who_and_when(archive: Archive, study_id: int) -> None:

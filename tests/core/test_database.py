@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 import hilum.app  # noqa: F401 - every model
 from hilum.core.config import Settings
 from hilum.core.database import SCHEMA, Database, Table, open_database
+from hilum.core.errors import Invalid
 from hilum.core.jobs import open_jobs
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import administration, named
@@ -65,3 +66,9 @@ def test_ten_processes_that_start_at_once_migrate_once(cluster: EmbeddedPostgres
     database.close()
     with administration(cluster.url) as connection:
         connection.execute("drop database test_race with (force)")
+
+
+def test_a_value_that_no_column_holds_is_the_fault_of_the_request(database: Database) -> None:
+    for query, value in (("select %s::text", "a\0b"), ("select %s::bigint", str(1 << 70))):
+        with pytest.raises(Invalid), database.transaction() as sql:
+            sql.rows(query, (value,))

@@ -1,7 +1,5 @@
 """DELETE over DICOMweb at every level. The ids are those of the DICOMweb checklist in the project's design."""
 
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -13,7 +11,6 @@ SERIES = f"{STUDY}/series/{uid(1, 1)}"
 INSTANCE = f"{SERIES}/instances/{uid(1, 1, 1)}"
 OTHERS = (f"{STUDY}/series/{uid(1, 2)}", f"/studies/{uid(2)}")
 API = "/api/v1/imaging"
-PAGE = Path(__file__).parents[2] / "docs/reference/dicomweb/store.md"
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def items(answer: httpx.Response, tag: str) -> list[dict[str, object]]:
     return [{key: attribute.get("Value", [None])[0] for key, attribute in item.items()} for item in sequence]
 
 
-def test_s01_s04_what_is_stored_is_acknowledged_one_by_one(web: Web) -> None:
+def test_s01_s02_s03_s04_s04b_what_is_stored_is_acknowledged_one_by_one(web: Web) -> None:
     answer = web.stow(ct(1, 1, 1), ct(1, 2, 1))
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/dicom+json")
     assert items(answer, "00081199") == [
@@ -385,3 +385,26 @@ def test_a_study_of_another_patient_and_a_directory_are_failures_of_their_own(we
     answer = web.stow(ct(instance=2, PatientID="OTHER"), written(directory))
     assert answer.status_code == 409
     assert [item["00081197"] for item in items(answer, "00081198")] == [0xA900, 0x0122]
+
+
+def test_s17_an_instance_without_its_uids_is_refused(web: Web) -> None:
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+    answer = web.stow(*(ct(**{keyword: None}) for keyword in keywords), ct(StudyInstanceUID="1.2.x"))
+    assert answer.status_code == 409
+    comments = [one["00741048"]["Value"][0]["00000902"]["Value"][0] for one in answer.json()["00081198"]["Value"]]
+    assert all(keyword in comment for keyword, comment in zip((*keywords, "StudyInstanceUID"), comments, strict=True))
+    assert [item["00081197"] for item in items(answer, "00081198")] == [0xC000] * 5
+    assert not stored(web)
+
+
+def test_a_length_that_a_part_does_not_have_and_a_request_that_is_longer_are_told(web: Web) -> None:
+    address = urlsplit(web.root)
+    body = f"--{BOUNDARY}\r\nContent-Length: 5\r\n\r\n".encode() + ct() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    for length, status in ((len(body), b" 200 "), (len(body) - 20, b" 400 ")):
+        head = (
+            f"POST /dicom-web/studies HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {length}\r\n"
+            f'Content-Type: multipart/related; type="application/dicom"; boundary={BOUNDARY}\r\n\r\n'
+        )
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            assert status in connection.recv(4096).split(b"\r\n")[0]

@@ -10,6 +10,10 @@ import pytest
 from pydicom.encaps import generate_frames
 
 from hilum.imaging.dicom.assemble import MAX_IN_MEMORY
+from hilum.imaging.dicom.dataset import read_data_set
+from hilum.imaging.dicom.dicom_xml import dataset_xml, model_xml
+from hilum.imaging.dicom.header import scan_file
+from hilum.imaging.dicomweb.bodies import MAX_NODES
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, parts
 from tests.dicomweb.test_stow import items, objects, stored
@@ -87,8 +91,6 @@ def test_s19_what_the_archive_gives_as_metadata_and_bulk_data_it_takes_again(web
     assert metadata.status_code == 200
     pieces: list[Part] = [(metadata.content, JSON, "")]
     if kind == XML:
-        from hilum.imaging.dicom.dicom_xml import model_xml
-
         pieces = [(dataset_xml_of(data), XML, "")] if "PixelData" in one else [(model_xml(metadata.json()[0]), XML, "")]
     for uri in bulk_uris(metadata.json()):
         ((_, value),) = parts(web.get(uri.removeprefix(web.root), 'multipart/related; type="application/octet-stream"'))
@@ -103,10 +105,6 @@ def test_s19_what_the_archive_gives_as_metadata_and_bulk_data_it_takes_again(web
 
 
 def dataset_xml_of(data: bytes) -> bytes:
-    from hilum.imaging.dicom.dataset import read_data_set
-    from hilum.imaging.dicom.dicom_xml import dataset_xml
-    from hilum.imaging.dicom.header import scan_file
-
     file = io.BytesIO(data)
     header = scan_file(file)
     uids = (header.first(f"{name}InstanceUID") for name in ("Study", "Series", "SOP"))
@@ -174,6 +172,11 @@ def test_s19_every_instance_has_an_outcome_of_its_own(web: Web) -> None:
     assert stored(web) == {uid(1, 1, 1)}
 
 
+def test_s19_metadata_that_would_fill_the_memory_is_413(web: Web) -> None:
+    for kind, document in ((JSON, b"[" + b"[]," * MAX_NODES + b"[]]"), (XML, b"<a>" + b"<a/>" * MAX_NODES + b"</a>")):
+        assert send(web, kind, (document, kind, "")).status_code == 413
+
+
 @pytest.mark.parametrize(
     ("kind", "document"),
     [
@@ -214,3 +217,16 @@ def test_s19_bulk_data_that_is_no_pixels_is_bounded(web: Web) -> None:
     answer = send(web, JSON, (json.dumps([model]).encode(), kind, ""), piece)
     assert items(answer, "00081198")[0]["00081197"] == 0xC000
     assert not objects(web)
+
+
+def test_s19_metadata_that_is_cut_short_leaves_nothing(web: Web) -> None:
+    one = read(ct(1, 1, 1, size=64))
+    document, _, _ = as_json(one)
+    head = f"--{BOUNDARY}\r\nContent-Type: {JSON}\r\n\r\n".encode() + document
+    bulk = f"\r\n--{BOUNDARY}\r\nContent-Location: bulk/7FE00010\r\n".encode()
+    body = head + bulk + b"Content-Type: application/octet-stream\r\n\r\n" + one.PixelData[:5000]
+    answer = web.post(body, f'multipart/related; type="{JSON}"; boundary={BOUNDARY}')
+    assert answer.status_code == 400
+    kept = [path for path in web.archive.blobs.root.rglob("*") if path.is_file()]  # pyright: ignore[reportAttributeAccessIssue]
+    assert {path.name for path in kept} == {"lock"}
+    assert not stored(web)

@@ -19,6 +19,8 @@ from hilum.imaging.dicomweb.accept import DICOM, DICOM_JSON, DICOM_XML, RELATED,
 from hilum.imaging.dicomweb.problems import BadRequest
 
 MAX_METADATA: Final = 64 << 20
+MAX_NODES: Final = 1_500_000
+"""Of one part of metadata: objects and arrays, or tags; each takes more memory than it has bytes."""
 _CHUNK: Final = 1 << 20
 _FRAMES: Final = "/frames/"
 _TAKEN: Final = (
@@ -165,20 +167,25 @@ class _Store:
     _left: int = MAX_METADATA
 
     def take(self, headers: Mapping[str, str], chunks: Iterable[bytes]) -> None:
-        media_type, parameters = parse_media_type(headers.get("content-type") or self.media_type)
+        location = headers.get("content-location", "").strip()
+        media_type, parameters = parse_media_type(
+            headers.get("content-type") or (OCTETS if location else self.media_type)
+        )
         if media_type == self.media_type:
             self._take_metadata(chunks)
         else:
-            location = headers.get("content-location", "").strip()
-            self._take_bulk(location, media_type or OCTETS, parameters.get("transfer-syntax", "").strip(), chunks)
+            self._take_bulk(location, media_type, parameters.get("transfer-syntax", "").strip(), chunks)
 
     def _take_metadata(self, chunks: Iterable[bytes]) -> None:
-        document = b""
+        pieces: list[bytes] = []
         for chunk in chunks:
             self._left -= len(chunk)
             if self._left < 0:
                 raise TooLarge(f"Metadata of more than {MAX_METADATA >> 20} MiB is not taken in one request.")
-            document += chunk
+            pieces.append(chunk)
+        document = b"".join(pieces)
+        if sum(document.count(mark) for mark in (b"<", b"{", b"[")) > MAX_NODES:
+            raise TooLarge(f"Metadata of more than {MAX_NODES} elements is not taken; send application/dicom.")
         try:
             if self.media_type == DICOM_XML:
                 self.metadata.append(read_native_model(document))

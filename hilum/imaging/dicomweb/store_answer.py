@@ -4,7 +4,7 @@ standard's reason codes, in the DICOM JSON Model or the Native DICOM Model."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -58,7 +58,6 @@ REASONS: Final[Mapping[str, int]] = {
 _MAX_COMMENT: Final = 64
 
 Json = dict[str, object]
-Warned = Literal[0xB000, 0xB006, 0xB007, 0x0111]
 
 _encode = msgspec.json.Encoder().encode
 

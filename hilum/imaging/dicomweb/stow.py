@@ -74,8 +74,8 @@ async def store(request: Request, archive: Archive, source: str, study: str | No
     stream = request.stream()
 
     def blocks() -> Iterator[bytes]:
-        while block := anyio.from_thread.run(_block, stream):
-            yield block
+        while pieces := anyio.from_thread.run(_pieces, stream):
+            yield from pieces
 
     def work() -> Stored:
         upload = _Upload(archive, archive.source(source), study)
@@ -88,16 +88,18 @@ async def store(request: Request, archive: Archive, source: str, study: str | No
         raise BadRequest("The connection ended before the request did.") from error
 
 
-async def _block(stream: AsyncIterator[bytes]) -> bytes:
-    """The next stretch of a body, gathered from the small pieces of a socket; empty at the end."""
+async def _pieces(stream: AsyncIterator[bytes]) -> list[bytes]:
+    """The next pieces of a body as the socket gives them, for each turn to the event loop costs; none at the end. They
+    are not joined: what is small is still in the processor's cache when it is parsed, hashed and written."""
     pieces: list[bytes] = []
     size = 0
     async for piece in stream:
-        pieces.append(piece)
+        if piece:
+            pieces.append(piece)
         size += len(piece)
         if size >= BLOCK:
             break
-    return b"".join(pieces)
+    return pieces
 
 
 class _OtherStudy(Exception):
