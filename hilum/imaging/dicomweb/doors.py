@@ -27,17 +27,17 @@ class Door:
     endpoint: Callable[..., Any]
 
 
-def the_ranges(request: Request) -> list[MediaRange]:
+async def the_ranges(request: Request) -> list[MediaRange]:
     """Dependency: what the client accepts."""
     return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
 
 
-def the_source(request: Request) -> str:
+async def the_source(request: Request) -> str:
     """Dependency: the key of the source that the path names."""
     return request.path_params.get("key", "default")
 
 
-def the_root(request: Request) -> str:
+async def the_root(request: Request) -> str:
     """Dependency: the base URL of the service, as it stands in the URLs of answers."""
     base = base_url(request, request.app.state.settings.public_url)
     key = request.path_params.get("key")
