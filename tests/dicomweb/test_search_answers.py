@@ -1,11 +1,14 @@
 """How QIDO-RS answers: as JSON or XML, compressed, in pages with a total; and what its reference page says of it."""
 
 import re
+import urllib.parse
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from hilum.core.postgres import EmbeddedPostgres
@@ -122,6 +125,32 @@ def test_q30_an_answer_is_capped(some: Web, monkeypatch: pytest.MonkeyPatch) -> 
         answer = some.get(f"/studies{query}")
         assert len(answer.json()) == 1
         assert answer.headers["warning"] == f"299 {some.root}: There are 1 additional results that can be requested"
+
+
+KEYS = (
+    "PatientName", "PatientID", "StudyDate", "StudyTime", "ModalitiesInStudy", "StudyInstanceUID", "SeriesNumber",
+    "limit", "offset", "includefield", "fuzzymatching", "00090010", "00091001", "AccessionNumber", "StudyDescription", "accept",
+    "RequestAttributesSequence.ScheduledProcedureStepID", "emptyvaluematching", "multiplevaluematching",
+    "InstanceNumber",
+)  # fmt: skip
+VALUES = st.one_of(
+    st.text(max_size=40),
+    st.text("*?%_\\^=-,.\"'()[]{}$|+0123456789äß（％½山", max_size=24),
+    st.sampled_from(["true", '""', "20240101-", "-2359", "CT\\PT", "1.2.3,4.5", "all", "0", "99999999999"]),
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["/studies", "/series", "/instances", f"/studies/{uid(1)}/series"]),
+    st.lists(st.tuples(st.one_of(st.sampled_from(KEYS), st.text(max_size=12)), VALUES), max_size=5),
+)
+def test_q28_q30_whatever_is_asked_is_answered_or_refused(some: Web, path: str, asked: list[tuple[str, str]]) -> None:
+    query = urllib.parse.urlencode(
+        [(name.encode("utf-8", "replace"), value.encode("utf-8", "replace")) for name, value in asked]
+    )
+    answer = some.get(f"{path}?{query}")
+    assert answer.status_code in (200, 400, 406), (query, answer.text)
 
 
 def rows(heading: str) -> list[list[str]]:

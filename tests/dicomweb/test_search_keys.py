@@ -232,11 +232,44 @@ def test_a_series_may_include_attributes_of_its_study(three: Web) -> None:
     assert "00100020" not in row
 
 
-def test_what_ohif_asks_for_its_list_is_answered(three: Web) -> None:
-    query = "limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030"
-    rows = three.get(f"/studies?{query}", accept=JSON).json()
-    assert len(rows) == 3
-    assert all(row["00080061"]["Value"] for row in rows)
+OHIF_LIST = "limit=101&offset=0&fuzzymatching={}&includefield=00081030%2C00080060%2C00080090%2C00100030"
+
+
+@pytest.mark.parametrize("fuzzy", ["true", "false"])
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ("", {"P1", "P2", "P3"}),
+        ("&PatientName=*jane*", {"P1"}),
+        ("&PatientName=*M%C3%BCller*", {"P2"}),
+        ("&00100020=*P3*", {"P3"}),
+        ("&AccessionNumber=*A*", {"P1", "P2"}),
+        ("&StudyDescription=*CHEST*", {"P1", "P3"}),
+        ("&ModalitiesInStudy=MR%5CSR", {"P1", "P2"}),
+        ("&StudyDate=20240101-20240229", {"P1"}),
+        ("&PatientName=*doe*&StudyDescription=*ct*&StudyDate=20240131-20240131", {"P1"}),
+    ],
+)
+def test_q26_what_ohif_asks_for_its_list_is_answered(three: Web, fuzzy: str, filters: str, found: set[str]) -> None:
+    answer = three.get(f"/studies?{OHIF_LIST.format(fuzzy)}{filters}", accept=JSON)
+    assert answer.status_code == 200
+    assert "warning" not in answer.headers
+    rows = answer.json()
+    assert {row["00100020"]["Value"][0] for row in rows} == found
+    for row in rows:
+        assert row["00080061"]["Value"]
+        assert {"00081030", "00080090", "00100030", "00201206", "00201208"} <= row.keys()
+        assert "00080060" not in row  # of the series
+
+
+def test_what_ohif_asks_to_open_a_study_is_answered(three: Web) -> None:
+    (study,) = three.get(f"/studies?{OHIF_LIST.format('false')}&StudyInstanceUID={uid(1)}", accept=JSON).json()
+    assert study["0020000D"]["Value"] == [uid(1)]
+    (other,) = three.get(f"/studies?{OHIF_LIST.format('false')}&00100020=P1", accept=JSON).json()
+    assert other == study
+    rows = three.get(f"/studies/{uid(1)}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011").json()
+    assert [row["00200011"]["Value"] for row in rows] == [[1], [2]]
+    assert all({"00080021", "00080031", "0008103E", "0020000E", "00080060", "00201209"} <= row.keys() for row in rows)
 
 
 def test_q23_pages_are_disjoint_and_total(web: Web) -> None:
