@@ -129,9 +129,9 @@ def test_q30_an_answer_is_capped(some: Web, monkeypatch: pytest.MonkeyPatch) -> 
 
 KEYS = (
     "PatientName", "PatientID", "StudyDate", "StudyTime", "ModalitiesInStudy", "StudyInstanceUID", "SeriesNumber",
-    "limit", "offset", "includefield", "fuzzymatching", "00090010", "00091001", "AccessionNumber", "StudyDescription", "accept",
-    "RequestAttributesSequence.ScheduledProcedureStepID", "emptyvaluematching", "multiplevaluematching",
-    "InstanceNumber",
+    "limit", "offset", "includefield", "fuzzymatching", "00090010", "00091001", "AccessionNumber",
+    "StudyDescription", "accept", "RequestAttributesSequence.ScheduledProcedureStepID", "emptyvaluematching",
+    "multiplevaluematching", "InstanceNumber",
 )  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=40),
