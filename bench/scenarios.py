@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, retrieve
+from bench import corpus, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -81,18 +81,17 @@ def _in_place(server: Platform, files: Corpus) -> Figures:
     return {"in-place.rate": files.num_instances / wall, "in-place.cpu": _ms_each(cpu, files)}
 
 
-def _studies(server: Platform | Orthanc, _: Corpus, load: Load) -> Figures:
+def _studies(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
     load()
     server.group.settle()
     with Client(server.port) as client:
         page = latency_ms(lambda: server.first_page(client))
-        qido = latency_ms(lambda: client.request("GET", "/dicom-web/studies?limit=100", None, "application/dicom+json"))
+    searches = search.measure(server, files.studies)
     server.group.settle()
     return {
         "page.median": page[0],
         "page.p95": page[1],
-        "qido.median": qido[0],
-        "qido.p95": qido[1],
+        **searches,
         "memory.studies": server.group.pss_bytes() / MEGABYTE,
     }
 
@@ -239,8 +238,7 @@ SCENARIOS = (
         (
             Row("page.median", "first page (20) of {} studies, median", "ms", "lower", Goal("value", 10)),
             Row("page.p95", "first page, 95th percentile", "ms", "lower"),
-            Row("qido.median", "QIDO-RS, 100 of {} studies, median", "ms", "lower"),
-            Row("qido.p95", "QIDO-RS, 95th percentile", "ms", "lower"),
+            *search.ROWS,
             Row(
                 "memory.studies",
                 "memory, idle after {} studies",

@@ -117,6 +117,12 @@ class Database:
         with self._reachable(), self._reading.connect() as connection:
             yield connection
 
+    @contextmanager
+    def statements(self) -> Generator[sa.Connection]:
+        """Open a connection for reading whose statements are each a transaction: cheaper where one is enough."""
+        with self.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
     def tidy(self, *tables: LiteralString) -> None:
         """Vacuum and analyze tables that have just grown much, instead of waiting until the server comes to it."""
         with self._reachable(), self.engine.connect() as connection:

@@ -53,7 +53,7 @@ def test_q01_a_search_answers_with_a_json_array(three: Web) -> None:
     assert len(answer.json()) == 3
 
 
-def test_q02_q03_a_study_has_its_attributes_and_counts(three: Web) -> None:
+def test_q02_q03_q05_a_study_has_its_attributes_and_counts(three: Web) -> None:
     (study,) = three.get("/studies?PatientID=P1").json()
     assert list(study) == sorted(study)
     assert study["00080020"] == {"vr": "DA", "Value": ["20240131"]}
@@ -211,15 +211,22 @@ def test_q17_modalities_in_study(three: Web, query: str, found: set[str]) -> Non
         ("%25", set()),
     ],
 )
-def test_q18_q40_names_match_without_case_or_accents_and_by_group(three: Web, name: str, found: set[str]) -> None:
+def test_q18_q18b_q40_names_match_without_case_or_accents_and_by_group(three: Web, name: str, found: set[str]) -> None:
     assert ids(three, f"PatientName={name}") == found
 
 
 @pytest.mark.parametrize(
     "field",
-    ["includefield=StationName", "includefield=00081010", "includefield=Modality,StationName", "includefield=all"],
+    [
+        "includefield=StationName",
+        "includefield=00081010",
+        "includefield=Modality,StationName",
+        "includefield=Modality%2C00081010",
+        "includefield=Modality&includefield=StationName",
+        "includefield=all",
+    ],
 )
-def test_q19_q21_fields_are_included_by_keyword_tag_list_or_all(web: Web, field: str) -> None:
+def test_q19_q20_q21_fields_are_included_by_keyword_tag_list_or_all(web: Web, field: str) -> None:
     web.keep(ct(1, StationName="CT99"))
     assert "00081010" not in web.get(f"/studies/{uid(1)}/series").json()[0]
     (row,) = web.get(f"/studies/{uid(1)}/series?{field}").json()
@@ -232,11 +239,44 @@ def test_a_series_may_include_attributes_of_its_study(three: Web) -> None:
     assert "00100020" not in row
 
 
-def test_what_ohif_asks_for_its_list_is_answered(three: Web) -> None:
-    query = "limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030"
-    rows = three.get(f"/studies?{query}", accept=JSON).json()
-    assert len(rows) == 3
-    assert all(row["00080061"]["Value"] for row in rows)
+OHIF_LIST = "limit=101&offset=0&fuzzymatching={}&includefield=00081030%2C00080060%2C00080090%2C00100030"
+
+
+@pytest.mark.parametrize("fuzzy", ["true", "false"])
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ("", {"P1", "P2", "P3"}),
+        ("&PatientName=*jane*", {"P1"}),
+        ("&PatientName=*M%C3%BCller*", {"P2"}),
+        ("&00100020=*P3*", {"P3"}),
+        ("&AccessionNumber=*A*", {"P1", "P2"}),
+        ("&StudyDescription=*CHEST*", {"P1", "P3"}),
+        ("&ModalitiesInStudy=MR%5CSR", {"P1", "P2"}),
+        ("&StudyDate=20240101-20240229", {"P1"}),
+        ("&PatientName=*doe*&StudyDescription=*ct*&StudyDate=20240131-20240131", {"P1"}),
+    ],
+)
+def test_q26_what_ohif_asks_for_its_list_is_answered(three: Web, fuzzy: str, filters: str, found: set[str]) -> None:
+    answer = three.get(f"/studies?{OHIF_LIST.format(fuzzy)}{filters}", accept=JSON)
+    assert answer.status_code == 200
+    assert "warning" not in answer.headers
+    rows = answer.json()
+    assert {row["00100020"]["Value"][0] for row in rows} == found
+    for row in rows:
+        assert row["00080061"]["Value"]
+        assert {"00081030", "00080090", "00100030", "00201206", "00201208"} <= row.keys()
+        assert "00080060" not in row  # of the series
+
+
+def test_what_ohif_asks_to_open_a_study_is_answered(three: Web) -> None:
+    (study,) = three.get(f"/studies?{OHIF_LIST.format('false')}&StudyInstanceUID={uid(1)}", accept=JSON).json()
+    assert study["0020000D"]["Value"] == [uid(1)]
+    (other,) = three.get(f"/studies?{OHIF_LIST.format('false')}&00100020=P1", accept=JSON).json()
+    assert other == study
+    rows = three.get(f"/studies/{uid(1)}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011").json()
+    assert [row["00200011"]["Value"] for row in rows] == [[1], [2]]
+    assert all({"00080021", "00080031", "0008103E", "0020000E", "00080060", "00201209"} <= row.keys() for row in rows)
 
 
 def test_q23_pages_are_disjoint_and_total(web: Web) -> None:
@@ -251,7 +291,7 @@ def test_q23_pages_are_disjoint_and_total(web: Web) -> None:
 
 
 @pytest.mark.parametrize("path", ["/studies?PatientID=nobody", f"/studies/{uid(9)}/series", "/studies?offset=99"])
-def test_q24_q25_nothing_found_is_an_empty_array(three: Web, path: str) -> None:
+def test_q24_q25_q25b_nothing_found_is_an_empty_array(three: Web, path: str) -> None:
     answer = three.get(path)
     assert (answer.status_code, answer.json()) == (200, [])
 
@@ -268,7 +308,7 @@ def test_q24_q25_nothing_found_is_an_empty_array(three: Web, path: str) -> None:
         "PatientName.=1", "emptyvaluematching=1", "StudyInstanceUID=%2C", "&".join(f"k{n}=1" for n in range(99)),
     ],
 )  # fmt: skip
-def test_q28_q30_what_cannot_be_understood_is_400(three: Web, query: str) -> None:
+def test_q28_q29_q30_what_cannot_be_understood_is_400(three: Web, query: str) -> None:
     answer = three.get(f"/studies?{query}")
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
@@ -286,7 +326,7 @@ def test_q28_q30_what_cannot_be_understood_is_400(three: Web, query: str) -> Non
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", JSON),
     ],
 )
-def test_q32_q35_json_is_negotiated(three: Web, accept: str | None, kind: str) -> None:
+def test_q32_q34_q35_json_is_negotiated(three: Web, accept: str | None, kind: str) -> None:
     answer = three.get("/studies", accept=accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
 

@@ -142,6 +142,7 @@ class Study(Table):
             "source_id",
             sa.text("study_date desc nulls last"),
             sa.text("id desc"),
+            postgresql_include=["study_instance_uid"],
             postgresql_where=sa.text("deleted_at is null"),
         ),
         sa.Index("study_patient_codes", "patient_codes", postgresql_using="gin"),

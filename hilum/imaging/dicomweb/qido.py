@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Final, LiteralString, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
+import psycopg
 import sqlalchemy as sa
 
 from hilum.imaging.archive.study_json import da, element, tm
@@ -34,11 +36,22 @@ _ORDER: Final[dict[Level, LiteralString]] = {
     "i.instance_number nulls last, i.id",
 }
 _KEY: Final[dict[Level, LiteralString]] = {Level.STUDY: "st.id", Level.SERIES: "se.id", Level.INSTANCE: "i.id"}
+_totals: Final[WeakKeyDictionary[sa.Engine, dict[str, tuple[object, int]]]] = WeakKeyDictionary()
 _FURTHER: Final[dict[Level, LiteralString]] = {
     Level.STUDY: "st.further::text",
     Level.SERIES: "se.further::text",
     Level.INSTANCE: "i.further::text",
 }
+
+# The page of studies whose attributes lie ready, which is what is asked for most.
+_READY: Final[LiteralString] = """
+    select page.uid, j.attributes, (select max(id) from hilum.event)
+    from (
+      select st.id as key, st.study_date as day, st.study_instance_uid as uid from hilum.study st where {where}
+      order by st.study_date desc nulls last, st.id desc limit %s offset %s
+    ) page join hilum.study_json j on j.study_id = page.key
+    order by page.day desc nulls last, page.key desc
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +119,42 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str) ->
         Base URL of the DICOMweb service, for the Retrieve URLs.
     """
     where, shown = _where(source, wanted), _shown(wanted)
+    ready = wanted.level == Level.STUDY and not shown.further
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor:
         rows: Sequence[tuple[object, ...]] = []
         if wanted.limit:
-            query = _page_query(wanted, where, shown)
+            query = _ready_query(wanted, where) if ready else _page_query(wanted, where, shown)
             cursor.execute(query.text, query.parameters)
             rows = cast("Sequence[tuple[object, ...]]", cursor.fetchall())
         total = wanted.offset + len(rows)
         if len(rows) == wanted.limit or (not rows and wanted.offset):
-            cursor.execute(f"select count(*) from {_FROM[wanted.level]} where {where.text}", where.parameters)
-            (total,) = cast("tuple[int]", cursor.fetchone())
-    if wanted.level == Level.STUDY and not shown.further:
+            event = rows[0][2] if ready and rows and not wanted.conditions else None
+            total = _total(cursor, connection.engine, source, wanted, where, event)
+    if ready:
         return Page(_ready_studies(rows, root), total)
     return Page(_made(rows, wanted, shown, root), total)
+
+
+def _total(
+    cursor: psycopg.Cursor,
+    engine: sa.Engine,
+    source: str,
+    wanted: Search,
+    where: _Sql,
+    event: object,
+) -> int:
+    """How many match in all. All studies of a source are counted once for each state of the archive, which the last
+    ``event`` of the feed stands for: no study is added or taken away without another. None for any other search."""
+    known = _totals.setdefault(engine, {}).get(source)
+    if event is not None and known is not None and known[0] == event:
+        return known[1]
+    cursor.execute(f"select count(*) from {_FROM[wanted.level]} where {where.text}".encode(), where.parameters)
+    (total,) = cast("tuple[int]", cursor.fetchone())
+    if event is not None:
+        _totals[engine][source] = event, total
+    return total
 
 
 def _where(source: str, wanted: Search) -> _Sql:
@@ -181,6 +215,10 @@ def _all(parts: Sequence[_Sql]) -> _Sql:
     return _Sql(" and ".join([f"({part.text})" for part in parts]), tuple(p for part in parts for p in part.parameters))
 
 
+def _ready_query(wanted: Search, where: _Sql) -> _Sql:
+    return _Sql(_READY.format(where=where.text), (*where.parameters, wanted.limit, wanted.offset))
+
+
 def _page_query(wanted: Search, where: _Sql, shown: _Shown) -> _Sql:
     """Keys of the page first, from rows that are read in any case; then what is shown, for those alone."""
     level = wanted.level
@@ -202,7 +240,7 @@ def _page_query(wanted: Search, where: _Sql, shown: _Shown) -> _Sql:
 def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
     """The ready-made objects with the Retrieve URL in its place before (0010,0010), which every one of them has."""
     parts: list[bytes] = []
-    for uid, attributes in cast("Sequence[tuple[str, str]]", rows):
+    for uid, attributes, _ in cast("Sequence[tuple[str, str, int]]", rows):
         url = f',"{_URL}":{{"vr":"UR","Value":["{root}/studies/{uid}"]}},"00100010":'
         parts.append(attributes.replace(',"00100010":', url, 1).encode())
     return parts

@@ -34,7 +34,7 @@ def _search(
 ) -> Response:
     wanted = parse_search(level, request.query_params.multi_items(), vocabulary(archive.choice), study, series)
     offer = choose_or_refuse(ranges, _OFFERS)
-    with archive.database.connect() as connection:
+    with archive.database.statements() as connection:
         page = qido.search(connection, source, wanted, root)
         if study and not page.objects:
             refuse_deleted(connection, study, source, series)
@@ -69,7 +69,8 @@ def _written(page: qido.Page, offer: Offer) -> tuple[bytes, str]:
     pieces: list[bytes] = []
     for number, one in enumerate(page.objects):
         pieces += [part_start(boundary, DICOM_XML, first=number == 0), model_xml(msgspec.json.decode(one))]
-    return b"".join([*pieces, closing(boundary)]), content_type(DICOM_XML, boundary)
+    end = closing(boundary)
+    return b"".join([*pieces, end]) if pieces else end.lstrip(), content_type(DICOM_XML, boundary)
 
 
 def search_studies(request: Request, archive: TheArchive, ranges: Ranges, source: Source, root: Root) -> Response:

@@ -89,7 +89,7 @@ def run_import(
                 stopped = str(error)
                 progress.say(stopped)
         try_to_record(database, blobs)
-        database.tidy("study", "study_json")  # lists and counts read these
+        database.tidy("study", "study_json", "series", "instance")  # lists, counts and searches read these
         reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
         return Summary(progress.counts, reasons, stopped)
 

@@ -18,6 +18,6 @@ create index study_further ON hilum.study USING gin (further jsonb_path_ops) WHE
 create index series_further ON hilum.series USING gin (further jsonb_path_ops) WHERE further is not null;
 create index instance_further ON hilum.instance USING gin (further jsonb_path_ops) WHERE further is not null;
 create index study_indexed_for ON hilum.study (indexed_for, id);
-create index study_search_order ON hilum.study (source_id, study_date desc nulls last, id desc) WHERE deleted_at is null;
+create index study_search_order ON hilum.study (source_id, study_date desc nulls last, id desc) INCLUDE (study_instance_uid) WHERE deleted_at is null;
 create index study_patient_codes ON hilum.study USING gin (patient_codes);
 create index study_physician_codes ON hilum.study USING gin (physician_codes);
