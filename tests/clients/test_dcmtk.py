@@ -78,7 +78,7 @@ def xml(document: bytes | str) -> dict[str, tuple[str, list[str | None]]]:
     found: dict[str, tuple[str, list[str | None]]] = {}
     for attribute in ElementTree.fromstring(document):
         values: list[str | None] = [value.text for value in attribute.findall("{*}Value")]
-        names = ["".join(name.itertext()).strip() for name in attribute.findall("{*}PersonName")]
+        names = ["".join("".join(name.itertext()).split()) for name in attribute.findall("{*}PersonName")]
         items = [str(len(attribute.findall("{*}Item")))] if attribute.get("vr") == "SQ" else []
         found[attribute.get("tag", "")] = attribute.get("vr", ""), values + names + items
     return found
