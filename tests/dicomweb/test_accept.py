@@ -1,5 +1,6 @@
 """Content negotiation (RFC 9110 section 12.5.1 with PS3.18 section 8.7)."""
 
+import contextlib
 import time
 
 import pytest
@@ -189,10 +190,8 @@ def test_the_gzip_coding(field: str, taken: bool) -> None:
 )  # fmt: skip
 def test_w15_absurd_headers_cost_little(header: str) -> None:
     began = time.process_time()
-    try:
+    with contextlib.suppress(BadRequest):
         choose(parse_accept(header), frame_offers(J2K, single=True, made=SYNTAXES))
-    except BadRequest:
-        pass
     assert time.process_time() - began < 1
 
 
