@@ -2,12 +2,14 @@
 tests share the server, so each has studies of its own."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from dicomweb_client.api import DICOMwebClient
+from dicomweb_client.api import DICOMfileClient, DICOMwebClient
 from pydicom.encaps import generate_frames
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from tests.conftest import Server
 from tests.dicom.files import wheel_file
@@ -81,3 +83,57 @@ def test_metadata_pixels_and_bulk_data_of_real_files(client: DICOMwebClient, nam
         pixels = ds.pixel_array.astype(ds.pixel_array.dtype.newbyteorder("<")).tobytes()
         assert frames[0] == pixels
         assert client.retrieve_bulkdata(metadata.PixelData.decode())[0][: len(pixels)] == pixels
+
+
+SYNTAXES = {
+    ExplicitVRLittleEndian: "application/octet-stream", JPEGLosslessSV1: "image/jpeg", JPEGLSLossless: "image/jls",
+    JPEG2000Lossless: "image/jp2", RLELossless: "image/x-dicom-rle",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_w08_w39_the_client_gets_what_it_names(client: DICOMwebClient, syntax: str) -> None:
+    files = [ct(41, 1, instance) for instance in (1, 2)]
+    store(client, *files)
+    pixels = [pydicom.dcmread(io.BytesIO(data)).pixel_array for data in files]
+    found = client.retrieve_series(uid(41), uid(41, 1), media_types=(("application/dicom", syntax),))
+    assert [one.file_meta.TransferSyntaxUID for one in found] == [syntax, syntax]
+    assert np.array_equal([one.pixel_array for one in found], pixels)
+    instance = client.retrieve_instance(
+        uid(41), uid(41, 1), uid(41, 1, 2), media_types=(("application/dicom", syntax),)
+    )
+    assert np.array_equal(instance.pixel_array, pixels[1])
+    (frame,) = client.retrieve_instance_frames(
+        uid(41), uid(41, 1), uid(41, 1, 1), [1], media_types=((SYNTAXES[syntax], syntax),)
+    )
+    if syntax == ExplicitVRLittleEndian:
+        assert frame == pixels[0].tobytes()
+    else:
+        assert list(generate_frames(found[0].PixelData, number_of_frames=1)) == [frame]
+
+
+def test_w18_an_independent_reader_of_the_same_files_tells_the_same(client: DICOMwebClient, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    files = [ct(42, series, instance) for series in (1, 2) for instance in (1, 2)]
+    for number, data in enumerate(files):
+        (folder / f"{number}.dcm").write_bytes(data)
+    store(client, *files)
+    theirs = DICOMfileClient(f"file://{folder}", update_db=True, in_memory=True)
+    ours = {one["00080018"]["Value"][0]: one for one in client.retrieve_study_metadata(uid(42))}
+    others = {one["00080018"]["Value"][0]: one for one in theirs.retrieve_study_metadata(uid(42))}
+    assert ours.keys() == others.keys()
+    for name, other in others.items():
+        mine = {tag: element for tag, element in ours[name].items() if tag not in ("00083002", "7FE00010")}
+        other = {tag: element for tag, element in other.items() if tag not in ("00083002", "7FE00010")}
+        assert pydicom.Dataset.from_json(mine) == pydicom.Dataset.from_json(other)
+    for series in (1, 2):
+        mine, other = (
+            sorted(one["00080018"]["Value"][0] for one in side.search_for_instances(uid(42), uid(42, series)))
+            for side in (client, theirs)
+        )
+        assert mine == other
+        numbers = uid(42), uid(42, series), uid(42, series, 1)
+        assert client.retrieve_instance(*numbers) == theirs.retrieve_instance(*numbers)
+        frames = [side.retrieve_instance_frames(*numbers, [1]) for side in (client, theirs)]
+        assert frames[0] == frames[1]

@@ -1,10 +1,14 @@
 """Content negotiation (RFC 9110 section 12.5.1 with PS3.18 section 8.7)."""
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hilum.core.errors import NotAcceptable
+from hilum.imaging.dicom.encode import SYNTAXES
 from hilum.imaging.dicomweb.accept import (
     MediaRange,
     Offer,
@@ -175,3 +179,28 @@ def test_bulk_data_of_several_parts_is_multipart() -> None:
 )
 def test_the_gzip_coding(field: str, taken: bool) -> None:
     assert accepts_gzip({"accept-encoding": field}) is taken
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ",".join(["a/b"] * 1000), ";".join(["*/*"] + ["q=1"] * 1000), "*/*;" + '"' * 4000, "*/*" + ";x=" + "y" * 4000,
+        ", ".join(f"a/b;q=0.{number % 10}" for number in range(300)), '*/*;x="' + "\\" * 3999, "," * 4096,
+    ],
+)  # fmt: skip
+def test_w15_absurd_headers_cost_little(header: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(BadRequest):
+        choose(parse_accept(header), frame_offers(J2K, single=True, made=SYNTAXES))
+    assert time.process_time() - began < 1
+
+
+def test_w15_the_quality_decides_before_the_order() -> None:
+    header = "application/zip;q=0.3, application/dicom; transfer-syntax=*;q=0.6, */*;q=0.1"
+    assert chosen(header, dicom_offers(J2K, single=True, made=SYNTAXES)) == ("application/dicom", J2K, False)
+    assert chosen(header, dicom_offers(J2K, single=False, made=SYNTAXES)) == ("application/zip", J2K, False)
+
+
+def test_w14_a_wildcard_means_the_default_transfer_syntax_of_instances() -> None:
+    assert chosen("*/*", dicom_offers(J2K, single=True, made=SYNTAXES)) == ("application/dicom", LITTLE, True)
+    assert chosen("*/*", frame_offers(J2K, single=True, made=SYNTAXES)) == ("application/octet-stream", J2K, True)

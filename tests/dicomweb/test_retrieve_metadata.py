@@ -141,7 +141,7 @@ def test_w32_metadata_of_a_deleted_study_is_gone(web: Web) -> None:
 
 
 @pytest.mark.parametrize("vr", ["DS", "IS", "US", "FD"])
-def test_w19_w21_empty_values_are_a_representation_alone(web: Web, vr: str) -> None:
+def test_w19_w20_w21_w23_empty_values_are_a_representation_alone(web: Web, vr: str) -> None:
     ds = pydicom.dcmread(io.BytesIO(ct()))
     block = ds.private_block(0x0011, "HILUM TEST", create=True)
     block.add_new(1, vr, None)

@@ -72,7 +72,7 @@ def test_w01_w07b_an_instance_comes_back_byte_by_byte(web: Web) -> None:
 @pytest.mark.parametrize(
     "accept", [None, "*/*", LITTLE, "multipart/related; type=application/dicom", 'multipart/related;type="*/*"']
 )
-def test_w02_w04_w14_the_usual_ways_to_ask_work(web: Web, accept: str | None) -> None:
+def test_w02_w03_w04_w14_the_usual_ways_to_ask_work(web: Web, accept: str | None) -> None:
     data = ct()
     assert single(web.get(kept(web, data), accept))[1] == data
 
@@ -96,7 +96,7 @@ def test_w01_studies_and_series_come_whole(web: Web) -> None:
     assert [body for _, body in parts(web.get(f"/studies/{uid(1)}/series/{uid(1, 2)}", ANY))] == data[2:]
 
 
-def test_a_large_series_is_streamed_whole(web: Web) -> None:
+def test_w01_a_large_series_is_streamed_whole(web: Web) -> None:
     data = [ct(1, 1, instance, size=1024) for instance in range(1, 5)]
     web.keep(*data)
     answer = web.get(f"/studies/{uid(1)}/series/{uid(1, 1)}", ANY)
@@ -122,7 +122,7 @@ def test_w05_w07_native_instances_are_given_in_explicit_little_endian(web: Web, 
 
 
 @pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
-def test_implicit_and_big_endian_never_leave(web: Web, name: str) -> None:
+def test_w05_implicit_and_big_endian_never_leave(web: Web, name: str) -> None:
     headers, body = single(web.get(kept(web, file(name)), ANY))
     assert headers["Content-Type"].endswith(ExplicitVRLittleEndian)
     assert pydicom.dcmread(io.BytesIO(body)).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
@@ -210,7 +210,7 @@ def test_w18_w19_metadata_has_the_data_set_without_pixels(web: Web, path: str) -
     assert ours == theirs
 
 
-def test_metadata_of_a_study_holds_all_its_instances(web: Web) -> None:
+def test_w18_metadata_of_a_study_holds_all_its_instances(web: Web) -> None:
     web.keep(*(ct(1, series, instance) for series in (1, 2) for instance in (1, 2)))
     found = web.get(f"/studies/{uid(1)}/metadata").json()
     assert [one["00080018"]["Value"][0] for one in found] == [uid(1, s, i) for s in (1, 2) for i in (1, 2)]
@@ -261,7 +261,7 @@ def test_w28_metadata_in_another_form_is_not_acceptable(web: Web, accept: str) -
     ["CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "liver_expb_1frame.dcm",
      "SC_rgb_small_odd_big_endian.dcm", "rtdose_expb_1frame.dcm"],
 )  # fmt: skip
-def test_w24_w26_the_pixels_are_bulk_data_in_little_endian(web: Web, name: str) -> None:
+def test_w24_w25_w26_the_pixels_are_bulk_data_in_little_endian(web: Web, name: str) -> None:
     data = file(name)
     path = kept(web, data)
     (metadata,) = web.get(f"{path}/metadata").json()
@@ -280,7 +280,7 @@ def test_w24_w26_the_pixels_are_bulk_data_in_little_endian(web: Web, name: str) 
         )
 
 
-def test_w23_w24_other_bulk_data_is_served_by_its_path(web: Web) -> None:
+def test_w22_w23_w24_other_bulk_data_is_served_by_its_path(web: Web) -> None:
     data = file("waveform_ecg.dcm")
     path = kept(web, data)
     (metadata,) = web.get(f"{path}/metadata").json()
@@ -307,7 +307,7 @@ def test_compressed_pixels_are_bulk_data_frame_by_frame(web: Web) -> None:
 @pytest.mark.parametrize(
     ("listed", "numbers"), [("1", [1]), ("3", [3]), ("1,3", [1, 3]), ("3%2C1", [3, 1]), ("2,2", [2, 2])]
 )
-def test_w33_w34_frames_come_in_the_order_asked(web: Web, listed: str, numbers: list[int]) -> None:
+def test_w33_w34_w34b_w34c_frames_come_in_the_order_asked(web: Web, listed: str, numbers: list[int]) -> None:
     path = kept(web, several_frames())
     answer = web.get(f"{path}/frames/{listed}", RAW)
     pixels = np.arange(3 * 64, dtype="<u2").reshape(3, 64)
@@ -318,7 +318,7 @@ def test_w33_w34_frames_come_in_the_order_asked(web: Web, listed: str, numbers: 
 
 
 @pytest.mark.parametrize("listed", ["0", "abc", "1,", ",1", "1,,2", "-1", "1.5", "1;2", "1,0", "9" * 30, "%20"])
-def test_w35_what_is_no_list_of_frames_is_400(web: Web, listed: str) -> None:
+def test_w35_w37_what_is_no_list_of_frames_is_400(web: Web, listed: str) -> None:
     assert web.get(f"{kept(web, several_frames())}/frames/{listed}").status_code == 400
 
 
@@ -347,7 +347,7 @@ def test_w40_w41_native_frames_say_that_they_are_little_endian(web: Web, accept:
     ],
 )
 @pytest.mark.parametrize("accept", [None, RAW_ANY, 'multipart/related; type="image/*"'])
-def test_w39_w40_compressed_frames_are_given_as_stored(web: Web, name: str, accept: str | None) -> None:
+def test_w39_w40b_w40c_compressed_frames_are_given_as_stored(web: Web, name: str, accept: str | None) -> None:
     data = file(name)
     ds = pydicom.dcmread(io.BytesIO(data))
     count = int(ds.get("NumberOfFrames", 1))
@@ -365,7 +365,7 @@ def test_w39_a_frame_by_its_own_media_type_is_an_image(web: Web) -> None:
     assert answer.content.startswith(b"\xff\xd8\xff")
 
 
-def test_a_frame_in_several_fragments_is_joined(web: Web) -> None:
+def test_w33_a_frame_in_several_fragments_is_joined(web: Web) -> None:
     frames = [b"\xff\xd8\xff" + bytes([number]) * 997 for number in range(3)]
     ds = pydicom.dcmread(io.BytesIO(several_frames()))
     ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from hilum.core.http import SMALL, Read, stored
 from hilum.imaging.dicomweb import gzip, multipart
@@ -78,7 +79,23 @@ def streamed(
             if request.method == "HEAD":
                 return StreamingResponse((), status, given, media_type)
             return StreamingResponse(_blocks(chain(held, source)), status, given, media_type)
-    return Response(b"".join(held), status, given, media_type)
+    return _Pieces(held, status, given, media_type)
+
+
+class _Pieces(Response):
+    """An answer that is held in pieces and sent so: to join the bytes of an image costs as much as to read them."""
+
+    def __init__(self, pieces: Sequence[bytes], status: int, headers: dict[str, str], media_type: str) -> None:
+        size = str(sum(map(len, pieces)))
+        super().__init__(None, status, {"Content-Length": size} | headers, media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def in_parts(

@@ -2,7 +2,7 @@
 how the services' endpoints become a router that answers every method of every address. The dependencies are coroutines
 though they wait for nothing: a plain function costs a turn of the thread pool."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -55,7 +55,7 @@ Source = Annotated[str, Depends(the_source)]
 Root = Annotated[str, Depends(the_root)]
 
 
-def router(prefix: str, doors: Iterable[Door]) -> APIRouter:
+def router(prefix: str, doors: Sequence[Door]) -> APIRouter:
     """Make the router of some doors; a method that an address has not is refused with those that it has."""
     made = APIRouter(prefix=prefix, tags=["DICOMweb"])
     allowed: dict[str, list[str]] = {}
@@ -67,12 +67,10 @@ def router(prefix: str, doors: Iterable[Door]) -> APIRouter:
             response_class=Response,
             include_in_schema=door.method != "OPTIONS",
         )
-        allowed.setdefault(door.path, []).append(door.method)
-        if door.method == "GET":
-            made.add_api_route(
-                door.path, door.endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False
-            )
-            allowed[door.path].append("HEAD")
+        allowed.setdefault(door.path, []).extend(["GET", "HEAD"] if door.method == "GET" else [door.method])
+    # Routes are tried in their order: what is asked most stands first.
+    for door in (door for door in doors if door.method == "GET"):
+        made.add_api_route(door.path, door.endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False)
     for path, methods in allowed.items():
         others = [method for method in _REFUSED if method not in methods]
         made.add_api_route(path, _refusal(methods), methods=others, include_in_schema=False)

@@ -4,7 +4,7 @@ encoded anew (``imaging.dicom``). In what form they are wanted is for ``wado`` a
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from hilum.imaging.archive.objects import opened, opened_instance
+from hilum.imaging.archive.objects import opened_instance, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.explicit import CHUNK
@@ -44,9 +44,9 @@ def instance_bytes(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iter
         It cannot be given so.
     """
     if transfer_syntax_uid == row["transfer_syntax_uid"]:
-        with opened(archive.blobs, row) as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+        read, size = reader(archive.blobs, row), row["size"]
+        for offset in range(0, size, CHUNK):
+            yield read(offset, min(CHUNK, size - offset))
         return
     with opened_instance(archive.blobs, row) as (file, header):
         yield from transcode(file, header, _offsets(archive, row, file, header), transfer_syntax_uid)

@@ -11,7 +11,7 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import Response
 
-from hilum.imaging.archive.objects import opened, reader
+from hilum.imaging.archive.objects import reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.explicit import CHUNK
@@ -67,9 +67,7 @@ def _streamed(archive: Archive, given: Sequence[tuple[Row, str]]) -> Iterator[by
     for row, syntax in given:
         if row["transfer_syntax_uid"] == syntax:
             yield directory.add(Member(_name(row), row["size"], row["crc32"]))
-            with opened(archive.blobs, row) as file:
-                while chunk := file.read(CHUNK):
-                    yield chunk
+            yield from instance_bytes(archive, row, syntax)
         else:
             yield from _made(directory, _name(row), instance_bytes(archive, row, syntax))
     yield directory.end()
