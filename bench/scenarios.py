@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus
+from bench import corpus, rendered
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -92,6 +92,13 @@ def _studies(server: Platform | Orthanc, _: Corpus, load: Load) -> Figures:
         "qido.p95": qido[1],
         "memory.studies": server.group.pss_bytes() / MEGABYTE,
     }
+
+
+def _rendered(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
+    load()
+    server.group.settle()
+    _warm(files)
+    return rendered.measure(server)
 
 
 def _demo(server: Platform, _: Corpus) -> Figures:
@@ -187,6 +194,15 @@ SCENARIOS = (
                 Goal("times row", 1.25, "memory.empty"),
             ),
         ),
+    ),
+    Scenario(
+        "rendered",
+        "WADO-RS: pictures and thumbnails",
+        Corpus("body", studies=1, series=1, instances=300, edge=512, body=True),
+        Corpus("body", studies=1, series=1, instances=60, edge=512, body=True),
+        _hilum(_rendered),
+        _orthanc(_rendered),
+        rendered.ROWS,
     ),
     Scenario(
         "demo",

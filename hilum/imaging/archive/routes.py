@@ -24,7 +24,7 @@ router = APIRouter(
 )
 
 
-def the_archive(request: Request) -> Archive:
+async def the_archive(request: Request) -> Archive:
     """Dependency: the archive that this application serves."""
     return request.app.state.archive
 

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from hilum.imaging.dicomweb.accept import DICOM, DICOM_JSON, OCTETS, Offer, choose_or_refuse, describe
 from hilum.imaging.dicomweb.answers import PRIVATE
-from hilum.imaging.dicomweb.doors import Door, Ranges, the_root
+from hilum.imaging.dicomweb.doors import Door, Ranges, root_of
 from hilum.imaging.dicomweb.renditions import DOCUMENTS, HTML, JPEG, PICTURES, PNG, TEXT
 
 WADL: Final = "application/vnd.sun.wadl+xml"
@@ -42,7 +42,7 @@ _SEARCH: Final = ("limit", "offset", "fuzzymatching", "includefield")
 Node: TypeAlias = "Mapping[str, str | Node | Sequence[Node]]"
 
 
-def capability_doors(doors: Sequence[Door], base: Callable[[Request], str] = the_root) -> tuple[Door, ...]:
+def capability_doors(doors: Sequence[Door], base: Callable[[Request], str] = root_of) -> tuple[Door, ...]:
     """OPTIONS for every address of some doors, each telling of its own, and for the base URL, which tells of all.
 
     Parameters

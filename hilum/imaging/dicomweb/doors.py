@@ -1,5 +1,6 @@
 """What the doors of DICOMweb have in common: the source and base URL that a path names, what the client accepts, and
-how the services' endpoints become a router that answers every method of every address."""
+how the services' endpoints become a router that answers every method of every address. Dependencies that only look at
+the request are coroutines: as functions each would cost a turn in another thread."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,18 +28,23 @@ class Door:
     endpoint: Callable[..., Any]
 
 
-def the_ranges(request: Request) -> list[MediaRange]:
+async def the_ranges(request: Request) -> list[MediaRange]:
     """Dependency: what the client accepts."""
     return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
 
 
-def the_source(request: Request) -> str:
+async def the_source(request: Request) -> str:
     """Dependency: the key of the source that the path names."""
     return request.path_params.get("key", "default")
 
 
-def the_root(request: Request) -> str:
+async def the_root(request: Request) -> str:
     """Dependency: the base URL of the service, as it stands in the URLs of answers."""
+    return root_of(request)
+
+
+def root_of(request: Request) -> str:
+    """The base URL of the service, as it stands in the URLs of answers."""
     base = base_url(request, request.app.state.settings.public_url)
     key = request.path_params.get("key")
     return f"{base}/sources/{key}/dicom-web" if key else f"{base}/dicom-web"
