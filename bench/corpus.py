@@ -1,6 +1,7 @@
 """The files that the benchmark imports: made here once, deterministic, and kept in a folder under the temporary one.
 
-Headers are like a scanner's (121 elements); pixels are noise, so that no layer below gains by compressing them.
+Headers are like a scanner's (121 elements); pixels are noise, so that no layer below gains by compressing them, or,
+where they are to be looked at, a body in air with the noise of a scanner.
 Patients are invented. What is measured with the files is for the scenarios to say.
 """
 
@@ -25,13 +26,15 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """CT files: `studies`, `series` in each, `instances` in each of those, `edge` x `edge` pixels of 16 bits."""
+    """CT files: `studies`, `series` in each, `instances` in each of those, `edge` x `edge` pixels of 16 bits; `body`
+    shows one."""
 
     name: str
     studies: int
     series: int
     instances: int
     edge: int
+    body: bool = False
 
     @property
     def num_instances(self) -> int:
@@ -55,7 +58,7 @@ def ensure(corpus: Corpus) -> Path:
     status = home.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise SystemExit(f"{home} belongs to someone else; remove it or set TMPDIR.")
-    shape = f"v{VERSION}-{corpus.studies}x{corpus.series}x{corpus.instances}-{corpus.edge}"
+    shape = f"v{VERSION}-{corpus.studies}x{corpus.series}x{corpus.instances}-{corpus.edge}{'-body' * corpus.body}"
     folder = home / f"{corpus.name}-{shape}"
     if folder.is_dir():
         return folder
@@ -82,8 +85,18 @@ def _write_series(corpus: Corpus, root: Path, study: int, series: int) -> None:
         dataset.SliceLocation = 2.5 * index
         dataset.XRayTubeCurrent = 180 + index
         noise = np.random.default_rng([study, series, index])
-        dataset.PixelData = noise.bytes(corpus.edge * corpus.edge * 2)
+        dataset.PixelData = _body(corpus.edge, noise) if corpus.body else noise.bytes(corpus.edge * corpus.edge * 2)
         dcmwrite(folder / f"{index + 1:05}.dcm", dataset, enforce_file_format=True)
+
+
+def _body(edge: int, noise: np.random.Generator) -> bytes:
+    """Stored values: an ellipse of soft tissue (40 HU), in it lungs (-800), around it air, all with 12 HU of noise."""
+    down, across = np.mgrid[-1 : 1 : edge * 1j, -1 : 1 : edge * 1j]
+    units = np.full((edge, edge), -1000.0)
+    units[(across / 0.9) ** 2 + (down / 0.65) ** 2 < 1] = 40
+    for side in (-0.4, 0.4):
+        units[((across - side) / 0.3) ** 2 + (down / 0.45) ** 2 < 1] = -800
+    return (units + noise.normal(0, 12, units.shape)).astype("<i2").tobytes()
 
 
 def _code(value: str, scheme: str, meaning: str) -> Sequence:

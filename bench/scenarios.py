@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, retrieve, search
+from bench import corpus, rendered, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -129,6 +129,13 @@ def _stored(name: str, server: Platform | Orthanc, files: Corpus, held: Callable
     if held() != files.num_instances:
         raise Failed(f"The server holds {held()} instances, not the {files.num_instances} stored.")
     return {f"{name}.rate": files.num_instances / wall, f"{name}.cpu": _ms_each(cpu, files)}
+
+
+def _rendered(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
+    load()
+    server.group.settle()
+    _warm(files)
+    return rendered.measure(server)
 
 
 def _demo(server: Platform, _: Corpus) -> Figures:
@@ -270,6 +277,15 @@ SCENARIOS = (
             Row("claim.told95", "claim to report, 95th percentile", "ms", "lower"),
             Row("claim.cpu", "CPU of both", "ms/claim", "lower"),
         ),
+    ),
+    Scenario(
+        "rendered",
+        "WADO-RS: pictures and thumbnails",
+        Corpus("body", studies=1, series=1, instances=300, edge=512, body=True),
+        Corpus("body", studies=1, series=1, instances=60, edge=512, body=True),
+        _hilum(_rendered),
+        _orthanc(_rendered),
+        rendered.ROWS,
     ),
     Scenario(
         "demo",

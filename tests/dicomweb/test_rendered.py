@@ -315,7 +315,7 @@ def test_w30_pictures_are_conditional_and_named_by_all_that_makes_them(web: Web)
         again = web.get(PICTURE + query, If_None_Match=tag)
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["cache-control"] == "private, no-cache"
-    assert answers[0].headers["vary"] == "Accept"
+    assert "Accept" in answers[0].headers.get_list("vary", split_commas=True)
     every = web.get(f"{ROOT}/rendered")
     assert web.get(f"{ROOT}/rendered", If_None_Match=every.headers["etag"]).status_code == 304
     web.keep(ramp(1, 2))

@@ -263,3 +263,6 @@ def test_pages_that_a_browser_opens_bring_a_policy_of_their_own(web: Web) -> Non
     assert policies[0].startswith("default-src 'none'")
     web.keep(document(b"%PDF-1.4 "))
     assert "sandbox" not in web.get(f"{path()}/rendered").headers["content-security-policy"]
+    with serving(web.archive, cors_origins=VIEWER) as invited:
+        policy = invited.get(f"{path()}/rendered").headers["content-security-policy"]
+    assert policy.endswith(f"frame-ancestors 'self' {VIEWER}"), "a viewer shows documents in frames"

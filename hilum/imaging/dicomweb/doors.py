@@ -44,7 +44,7 @@ async def the_root(request: Request) -> str:
 
 
 def root_of(request: Request) -> str:
-    """The base URL of the service that a request came to."""
+    """The base URL of the service, as it stands in the URLs of answers."""
     base = base_url(request, request.app.state.settings.public_url)
     key = request.path_params.get("key")
     return f"{base}/sources/{key}/dicom-web" if key else f"{base}/dicom-web"

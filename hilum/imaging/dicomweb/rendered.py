@@ -24,7 +24,7 @@ from hilum.imaging.dicomweb.renditions import GIF, HTML, TEXT
 from hilum.imaging.dicomweb.resources import Target, find_instances, instance_url
 
 MAX_PICTURES: Final = 2000
-PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
+PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 DOCUMENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; frame-ancestors 'self'"
 """Of a document that the browser's own reader shows, which a sandbox would keep from starting."""
 
@@ -152,7 +152,8 @@ def _alone(request: Request, archive: Archive, row: Row, kind: renditions.Kind, 
             request, size=len(data), etag=etag, media_type=media_type, read=lambda at, length: data[at : at + length]
         )
         policy = DOCUMENT_POLICY if offer.media_type == renditions.PDF else PAGE_POLICY
-        answer.headers["Content-Security-Policy"] = policy
+        viewers = archive.settings.cors_origins.replace(",", " ")  # they may also show it within their own pages
+        answer.headers["Content-Security-Policy"] = f"{policy} {viewers}".rstrip()
     answer.headers["Vary"] = "Accept"
     return answer
 

@@ -23,7 +23,7 @@ _Size = Annotated[str | None, Query(description="width,height")]
 _Window = Annotated[str | None, Query(description="center,width,linear or linear-exact or sigmoid")]
 
 
-def the_look(
+async def the_look(
     request: Request,
     accept: _Accept = None,
     annotation: Annotated[str | None, Query(description="Not drawn: refused.")] = None,
@@ -38,28 +38,28 @@ def the_look(
     return parse_look(request.query_params)
 
 
-def the_size(request: Request, accept: _Accept = None, viewport: _Size = None) -> Viewport | None:
+async def the_size(request: Request, accept: _Accept = None, viewport: _Size = None) -> Viewport | None:
     """Dependency: how large a thumbnail the client wants."""
     del accept, viewport
     return parse_thumbnail_size(request.query_params)
 
 
-def the_study(source: Source, study: str) -> Target:
+async def the_study(source: Source, study: str) -> Target:
     """Dependency: the study that the path names."""
     return Target(source, study)
 
 
-def the_series(source: Source, study: str, series: str) -> Target:
+async def the_series(source: Source, study: str, series: str) -> Target:
     """Dependency: the series that the path names."""
     return Target(source, study, series)
 
 
-def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
+async def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
     """Dependency: the instance that the path names."""
     return Target(source, study, series, instance)
 
 
-def the_study_instance(source: Source, study: str, instance: str) -> Target:
+async def the_study_instance(source: Source, study: str, instance: str) -> Target:
     """Dependency: the instance that the path names without its series."""
     return Target(source, study, None, instance)
 

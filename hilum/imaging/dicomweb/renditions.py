@@ -17,7 +17,7 @@ from hilum.imaging.dicom.content import read_content
 from hilum.imaging.dicom.dataset import bulkdata, read_data_set
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.report import to_html, to_text
-from hilum.imaging.dicom.uids import is_video
+from hilum.imaging.dicom.uids import is_compressed, is_video
 from hilum.imaging.dicom.video import VideoStream, video_stream
 from hilum.imaging.dicomweb.accept import Offer
 from hilum.imaging.dicomweb.problems import BadRequest
@@ -123,9 +123,17 @@ def find_pictures(archive: Archive, row: Row, numbers: Sequence[int], look: Look
     """Find the frames of an image; raises ``NotFound`` when there is no such frame."""
     if max(numbers) > row["num_frames"]:
         raise NotFound(f"The last frame is {row['num_frames']}.")
+    return Pictures(
+        archive, row, numbers, find_places(archive, row, numbers), replace(look, format=PICTURES[media_type])
+    )
+
+
+def find_places(archive: Archive, row: Row, numbers: Sequence[int]) -> Places:
+    """Where frames lie (`resources.frame_places`); of native pixels nothing needs to be looked up."""
+    if not is_compressed(row["transfer_syntax_uid"]):
+        return {}
     with archive.database.connect() as connection:
-        places = frame_places(connection, row["id"], min(numbers), max(numbers))
-    return Pictures(archive, row, numbers, places, replace(look, format=PICTURES[media_type]))
+        return frame_places(connection, row["id"], min(numbers), max(numbers))
 
 
 def representative_frame(archive: Archive, row: Row, otherwise: int = 1) -> int:
@@ -139,8 +147,7 @@ def representative_frame(archive: Archive, row: Row, otherwise: int = 1) -> int:
 
 def find_video(archive: Archive, row: Row) -> VideoStream:
     """Find the stream of a video; raises ``NotAcceptable`` when it is damaged."""
-    with archive.database.connect() as connection:
-        places = frame_places(connection, row["id"], 1, 1)
+    places = find_places(archive, row, [1])
     if 1 not in places:
         raise NotAcceptable("The video stream of this instance cannot be found.")
     with _told(), opened_instance(archive.blobs, row) as (file, _):

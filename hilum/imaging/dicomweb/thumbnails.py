@@ -20,7 +20,7 @@ from hilum.imaging.dicomweb.accept import MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE
 from hilum.imaging.dicomweb.looks import parse_frames
 from hilum.imaging.dicomweb.renditions import JPEG, PNG
-from hilum.imaging.dicomweb.resources import Target, find_instances, frame_places
+from hilum.imaging.dicomweb.resources import Target, find_instances
 
 _OFFERS: Final = (Offer(JPEG), Offer(PNG))
 _KINDS: Final[dict[str, Literal["jpeg", "png"]]] = {JPEG: "jpeg", PNG: "png"}
@@ -65,8 +65,7 @@ def thumbnail(
         return Response(status_code=304, headers=headers)
     data = _fitting(archive, row, frame, media_type, viewport) if viewport else None
     if data is None:
-        with archive.database.connect() as connection:
-            place = frame_places(connection, row["id"], frame, frame).get(frame, ())
+        place = renditions.find_places(archive, row, [frame]).get(frame, ())
         data = series_thumbnail(archive.blobs, row, frame, place, _KINDS[media_type])
     return Response(data, 200, headers, media_type)
 

@@ -20,7 +20,7 @@ def the_base(request: Request) -> str:
 _Text = Annotated[str | None, Query()]
 
 
-def the_parameters(
+async def the_parameters(
     requestType: Annotated[str | None, Query(description="WADO.")] = None,  # noqa: N803 - the names of the standard
     studyUID: _Text = None,  # noqa: N803
     seriesUID: _Text = None,  # noqa: N803
