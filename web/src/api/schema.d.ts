@@ -64,6 +64,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/deletions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Deletions
+         * @description What was deleted, by whom and when, and what came of it, latest first.
+         */
+        get: operations["get_deletions_api_v1_imaging_deletions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/events": {
         parameters: {
             query?: never;
@@ -580,6 +600,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/instances/{sop_instance_uid}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Instance
+         * @description Delete an instance as a study is deleted; with its last instance a series goes.
+         */
+        delete: operations["delete_instance_api_v1_imaging_studies__study__instances__sop_instance_uid__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/instances/{sop_instance_uid}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Instance
+         * @description Bring a deleted instance back within the grace.
+         */
+        post: operations["restore_instance_api_v1_imaging_studies__study__instances__sop_instance_uid__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/instances/{sop_instance_uid}/tags": {
         parameters: {
             query?: never;
@@ -655,6 +715,46 @@ export interface paths {
          */
         post: operations["restore_study_api_v1_imaging_studies__study__restore_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/series/{series_instance_uid}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Series
+         * @description Bring a deleted series back within the grace.
+         */
+        post: operations["restore_series_api_v1_imaging_studies__study__series__series_instance_uid__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/series/{series}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Series
+         * @description Delete a series as a study is deleted; with its last series a study goes.
+         */
+        delete: operations["delete_series_api_v1_imaging_studies__study__series__series__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -791,9 +891,29 @@ export interface paths {
         };
         /**
          * Get Instance
-         * @description An instance as it is stored (``application/dicom``).
+         * @description An instance as it is stored (``application/dicom``), or converted to another transfer syntax.
          */
         get: operations["get_instance_api_v1_imaging_wado__sop_instance_uid__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/workitems/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Workitem Counts
+         * @description Workitems by state.
+         */
+        get: operations["get_workitem_counts_api_v1_imaging_workitems_counts_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -884,6 +1004,30 @@ export interface paths {
          * @description Store instances of one study; those of another are refused.
          */
         post: operations["store_in_study_dicom_web_studies__study__post"];
+        /**
+         * Remove Study
+         * @description Delete a study with all that belongs to it.
+         */
+        delete: operations["remove_study_dicom_web_studies__study__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Bulkdata
+         * @description All bulk data of a study.
+         */
+        get: operations["study_bulkdata_dicom_web_studies__study__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -910,6 +1054,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/dicom-web/studies/{study}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study Instance
+         * @description An instance, named without its series, as people can see it.
+         */
+        get: operations["rendered_study_instance_dicom_web_studies__study__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Instance Thumbnail
+         * @description A small picture of an instance that is named without its series.
+         */
+        get: operations["study_instance_thumbnail_dicom_web_studies__study__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/dicom-web/studies/{study}/metadata": {
         parameters: {
             query?: never;
@@ -922,6 +1106,46 @@ export interface paths {
          * @description The attributes of all instances of a study, without bulk data.
          */
         get: operations["study_metadata_dicom_web_studies__study__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Pixel Data
+         * @description The frames of all instances of a study.
+         */
+        get: operations["study_pixel_data_dicom_web_studies__study__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study
+         * @description All instances of a study as people can see them, a part each.
+         */
+        get: operations["rendered_study_dicom_web_studies__study__rendered_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -964,6 +1188,30 @@ export interface paths {
         get: operations["retrieve_series_dicom_web_studies__study__series__series__get"];
         put?: never;
         post?: never;
+        /**
+         * Remove Series
+         * @description Delete a series; with its last series a study goes.
+         */
+        delete: operations["remove_series_dicom_web_studies__study__series__series__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Bulkdata
+         * @description All bulk data of a series.
+         */
+        get: operations["series_bulkdata_dicom_web_studies__study__series__series__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1004,6 +1252,30 @@ export interface paths {
         get: operations["retrieve_instance_dicom_web_studies__study__series__series__instances__instance__get"];
         put?: never;
         post?: never;
+        /**
+         * Remove Instance
+         * @description Delete an instance; with its last instance a series goes.
+         */
+        delete: operations["remove_instance_dicom_web_studies__study__series__series__instances__instance__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Bulkdata
+         * @description All bulk data of an instance.
+         */
+        get: operations["instance_bulkdata_dicom_web_studies__study__series__series__instances__instance__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1030,7 +1302,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}": {
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Frames
+         * @description Frames of an instance as pictures, by their numbers, counted from 1.
+         */
+        get: operations["rendered_frames_dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Frames Thumbnail
+         * @description A small picture of the first of some frames.
+         */
+        get: operations["frames_thumbnail_dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{numbers}": {
         parameters: {
             query?: never;
             header?: never;
@@ -1041,7 +1353,7 @@ export interface paths {
          * Retrieve Frames
          * @description Frames of an instance by their numbers, counted from 1.
          */
-        get: operations["retrieve_frames_dicom_web_studies__study__series__series__instances__instance__frames__frames__get"];
+        get: operations["retrieve_frames_dicom_web_studies__study__series__series__instances__instance__frames__numbers__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1070,6 +1382,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Pixel Data
+         * @description All frames of an instance.
+         */
+        get: operations["instance_pixel_data_dicom_web_studies__study__series__series__instances__instance__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Instance
+         * @description An instance as people can see it: a picture, a film, a document, a report.
+         */
+        get: operations["rendered_instance_dicom_web_studies__study__series__series__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Thumbnail
+         * @description A small picture of an instance.
+         */
+        get: operations["instance_thumbnail_dicom_web_studies__study__series__series__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/dicom-web/studies/{study}/series/{series}/metadata": {
         parameters: {
             query?: never;
@@ -1084,6 +1456,238 @@ export interface paths {
         get: operations["series_metadata_dicom_web_studies__study__series__series__metadata_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Pixel Data
+         * @description The frames of all instances of a series.
+         */
+        get: operations["series_pixel_data_dicom_web_studies__study__series__series__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Series
+         * @description All instances of a series as people can see them, a part each.
+         */
+        get: operations["rendered_series_dicom_web_studies__study__series__series__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/series/{series}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Thumbnail
+         * @description A small picture of a series.
+         */
+        get: operations["series_thumbnail_dicom_web_studies__study__series__series__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/studies/{study}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Thumbnail
+         * @description A small picture of a study.
+         */
+        get: operations["study_thumbnail_dicom_web_studies__study__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/subscribers/{ae_title}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Upgrade Required
+         * @description This address is for WebSockets (PS3.18 section 8.10.4).
+         */
+        get: operations["upgrade_required_dicom_web_subscribers__ae_title__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Workitems
+         * @description Search for workitems (PS3.18 section 11.9), the most urgent and oldest first.
+         */
+        get: operations["search_workitems_dicom_web_workitems_get"];
+        put?: never;
+        /**
+         * Create Workitem
+         * @description Create a workitem (PS3.18 section 11.4); its UID stands in the query or in the data set, or is made.
+         */
+        post: operations["create_workitem_dicom_web_workitems_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems/{workitem}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Workitem
+         * @description Retrieve a workitem (PS3.18 section 11.5), never with its Transaction UID.
+         */
+        get: operations["retrieve_workitem_dicom_web_workitems__workitem__get"];
+        put?: never;
+        /**
+         * Update Workitem
+         * @description Update a workitem (PS3.18 section 11.6); the Transaction UID stands in the query or in the data set.
+         */
+        post: operations["update_workitem_dicom_web_workitems__workitem__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems/{workitem}/cancelrequest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Request Cancel
+         * @description Ask that a workitem be canceled (PS3.18 section 11.8).
+         */
+        post: operations["request_cancel_dicom_web_workitems__workitem__cancelrequest_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems/{workitem}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change State
+         * @description Claim, complete or cancel a workitem (PS3.18 section 11.7).
+         */
+        put: operations["change_state_dicom_web_workitems__workitem__state_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems/{workitem}/subscribers/{ae_title}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Subscribe
+         * @description Subscribe to a workitem, to all, or to those that match a filter (PS3.18 section 11.10).
+         */
+        post: operations["subscribe_dicom_web_workitems__workitem__subscribers__ae_title__post"];
+        /**
+         * Unsubscribe
+         * @description Unsubscribe (PS3.18 section 11.11); from all: with every subscription and lock of the subscriber.
+         */
+        delete: operations["unsubscribe_dicom_web_workitems__workitem__subscribers__ae_title__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dicom-web/workitems/{workitem}/subscribers/{ae_title}/suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Suspend
+         * @description Suspend a subscription to all (PS3.18 section 11.12): what there is stays subscribed to.
+         */
+        post: operations["suspend_dicom_web_workitems__workitem__subscribers__ae_title__suspend_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1232,6 +1836,30 @@ export interface paths {
          * @description Store instances of one study; those of another are refused.
          */
         post: operations["store_in_study_sources__key__dicom_web_studies__study__post"];
+        /**
+         * Remove Study
+         * @description Delete a study with all that belongs to it.
+         */
+        delete: operations["remove_study_sources__key__dicom_web_studies__study__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Bulkdata
+         * @description All bulk data of a study.
+         */
+        get: operations["study_bulkdata_sources__key__dicom_web_studies__study__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1258,6 +1886,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sources/{key}/dicom-web/studies/{study}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study Instance
+         * @description An instance, named without its series, as people can see it.
+         */
+        get: operations["rendered_study_instance_sources__key__dicom_web_studies__study__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Instance Thumbnail
+         * @description A small picture of an instance that is named without its series.
+         */
+        get: operations["study_instance_thumbnail_sources__key__dicom_web_studies__study__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/sources/{key}/dicom-web/studies/{study}/metadata": {
         parameters: {
             query?: never;
@@ -1270,6 +1938,46 @@ export interface paths {
          * @description The attributes of all instances of a study, without bulk data.
          */
         get: operations["study_metadata_sources__key__dicom_web_studies__study__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Pixel Data
+         * @description The frames of all instances of a study.
+         */
+        get: operations["study_pixel_data_sources__key__dicom_web_studies__study__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study
+         * @description All instances of a study as people can see them, a part each.
+         */
+        get: operations["rendered_study_sources__key__dicom_web_studies__study__rendered_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1312,6 +2020,30 @@ export interface paths {
         get: operations["retrieve_series_sources__key__dicom_web_studies__study__series__series__get"];
         put?: never;
         post?: never;
+        /**
+         * Remove Series
+         * @description Delete a series; with its last series a study goes.
+         */
+        delete: operations["remove_series_sources__key__dicom_web_studies__study__series__series__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Bulkdata
+         * @description All bulk data of a series.
+         */
+        get: operations["series_bulkdata_sources__key__dicom_web_studies__study__series__series__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1352,6 +2084,30 @@ export interface paths {
         get: operations["retrieve_instance_sources__key__dicom_web_studies__study__series__series__instances__instance__get"];
         put?: never;
         post?: never;
+        /**
+         * Remove Instance
+         * @description Delete an instance; with its last instance a series goes.
+         */
+        delete: operations["remove_instance_sources__key__dicom_web_studies__study__series__series__instances__instance__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Bulkdata
+         * @description All bulk data of an instance.
+         */
+        get: operations["instance_bulkdata_sources__key__dicom_web_studies__study__series__series__instances__instance__bulkdata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1378,7 +2134,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}": {
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Frames
+         * @description Frames of an instance as pictures, by their numbers, counted from 1.
+         */
+        get: operations["rendered_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Frames Thumbnail
+         * @description A small picture of the first of some frames.
+         */
+        get: operations["frames_thumbnail_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{numbers}": {
         parameters: {
             query?: never;
             header?: never;
@@ -1389,7 +2185,7 @@ export interface paths {
          * Retrieve Frames
          * @description Frames of an instance by their numbers, counted from 1.
          */
-        get: operations["retrieve_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__get"];
+        get: operations["retrieve_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__numbers__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1418,6 +2214,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Pixel Data
+         * @description All frames of an instance.
+         */
+        get: operations["instance_pixel_data_sources__key__dicom_web_studies__study__series__series__instances__instance__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Instance
+         * @description An instance as people can see it: a picture, a film, a document, a report.
+         */
+        get: operations["rendered_instance_sources__key__dicom_web_studies__study__series__series__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Thumbnail
+         * @description A small picture of an instance.
+         */
+        get: operations["instance_thumbnail_sources__key__dicom_web_studies__study__series__series__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/sources/{key}/dicom-web/studies/{study}/series/{series}/metadata": {
         parameters: {
             query?: never;
@@ -1430,6 +2286,258 @@ export interface paths {
          * @description The attributes of all instances of a series, without bulk data.
          */
         get: operations["series_metadata_sources__key__dicom_web_studies__study__series__series__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Pixel Data
+         * @description The frames of all instances of a series.
+         */
+        get: operations["series_pixel_data_sources__key__dicom_web_studies__study__series__series__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Series
+         * @description All instances of a series as people can see them, a part each.
+         */
+        get: operations["rendered_series_sources__key__dicom_web_studies__study__series__series__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/series/{series}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Thumbnail
+         * @description A small picture of a series.
+         */
+        get: operations["series_thumbnail_sources__key__dicom_web_studies__study__series__series__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/studies/{study}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Thumbnail
+         * @description A small picture of a study.
+         */
+        get: operations["study_thumbnail_sources__key__dicom_web_studies__study__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/subscribers/{ae_title}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Upgrade Required
+         * @description This address is for WebSockets (PS3.18 section 8.10.4).
+         */
+        get: operations["upgrade_required_sources__key__dicom_web_subscribers__ae_title__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Workitems
+         * @description Search for workitems (PS3.18 section 11.9), the most urgent and oldest first.
+         */
+        get: operations["search_workitems_sources__key__dicom_web_workitems_get"];
+        put?: never;
+        /**
+         * Create Workitem
+         * @description Create a workitem (PS3.18 section 11.4); its UID stands in the query or in the data set, or is made.
+         */
+        post: operations["create_workitem_sources__key__dicom_web_workitems_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems/{workitem}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Workitem
+         * @description Retrieve a workitem (PS3.18 section 11.5), never with its Transaction UID.
+         */
+        get: operations["retrieve_workitem_sources__key__dicom_web_workitems__workitem__get"];
+        put?: never;
+        /**
+         * Update Workitem
+         * @description Update a workitem (PS3.18 section 11.6); the Transaction UID stands in the query or in the data set.
+         */
+        post: operations["update_workitem_sources__key__dicom_web_workitems__workitem__post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems/{workitem}/cancelrequest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Request Cancel
+         * @description Ask that a workitem be canceled (PS3.18 section 11.8).
+         */
+        post: operations["request_cancel_sources__key__dicom_web_workitems__workitem__cancelrequest_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems/{workitem}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change State
+         * @description Claim, complete or cancel a workitem (PS3.18 section 11.7).
+         */
+        put: operations["change_state_sources__key__dicom_web_workitems__workitem__state_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems/{workitem}/subscribers/{ae_title}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Subscribe
+         * @description Subscribe to a workitem, to all, or to those that match a filter (PS3.18 section 11.10).
+         */
+        post: operations["subscribe_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__post"];
+        /**
+         * Unsubscribe
+         * @description Unsubscribe (PS3.18 section 11.11); from all: with every subscription and lock of the subscriber.
+         */
+        delete: operations["unsubscribe_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sources/{key}/dicom-web/workitems/{workitem}/subscribers/{ae_title}/suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Suspend
+         * @description Suspend a subscription to all (PS3.18 section 11.12): what there is stays subscribed to.
+         */
+        post: operations["suspend_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__suspend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/wado": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve By Query
+         * @description One instance by the UIDs of its study, its series and its own: as people can see it, or the file itself.
+         */
+        get: operations["retrieve_by_query_wado_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1530,6 +2638,31 @@ export interface components {
              * @description The correction that this one undid.
              */
             undoes: number | null;
+            /**
+             * When
+             * Format: date-time
+             */
+            when: string;
+            /** Who */
+            who: string;
+        };
+        /**
+         * Deletion
+         * @description That a study was deleted, or the one series or instance that is named.
+         */
+        Deletion: {
+            /** Purged At */
+            purged_at: string | null;
+            /** Restored At */
+            restored_at: string | null;
+            /** Series Instance Uid */
+            series_instance_uid: string | null;
+            /** Sop Instance Uid */
+            sop_instance_uid: string | null;
+            /** Source */
+            source: string;
+            /** Study Instance Uid */
+            study_instance_uid: string;
             /**
              * When
              * Format: date-time
@@ -1726,6 +2859,17 @@ export interface components {
         Page_Conflict_: {
             /** Items */
             items: components["schemas"]["Conflict"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Deletion] */
+        Page_Deletion_: {
+            /** Items */
+            items: components["schemas"]["Deletion"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -2404,6 +3548,20 @@ export interface components {
             /** Width */
             width: number;
         };
+        /**
+         * WorkitemCounts
+         * @description How many workitems are in each state.
+         */
+        WorkitemCounts: {
+            /** Canceled */
+            canceled: number;
+            /** Completed */
+            completed: number;
+            /** In Progress */
+            in_progress: number;
+            /** Scheduled */
+            scheduled: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2518,6 +3676,50 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_deletions_api_v1_imaging_deletions_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Deletion_"];
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -3795,6 +4997,92 @@ export interface operations {
             };
         };
     };
+    delete_instance_api_v1_imaging_studies__study__instances__sop_instance_uid__delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                sop_instance_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_instance_api_v1_imaging_studies__study__instances__sop_instance_uid__restore_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                sop_instance_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_instance_tags_api_v1_imaging_studies__study__instances__sop_instance_uid__tags_get: {
         parameters: {
             query?: {
@@ -3952,6 +5240,92 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["StudyDetail"];
                 };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_series_api_v1_imaging_studies__study__series__series_instance_uid__restore_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series_instance_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_series_api_v1_imaging_studies__study__series__series__delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description There is no such thing. */
             404: {
@@ -4279,6 +5653,8 @@ export interface operations {
             query?: {
                 /** @description Key of the source, where a UID lies in several. */
                 source?: string | null;
+                /** @description To convert it to; a UID. */
+                transferSyntax?: string | null;
             };
             header?: never;
             path: {
@@ -4294,6 +5670,46 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_workitem_counts_api_v1_imaging_workitems_counts_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkitemCounts"];
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -4445,6 +5861,64 @@ export interface operations {
             };
         };
     };
+    remove_study_dicom_web_studies__study__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_bulkdata_dicom_web_studies__study__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     search_study_instances_dicom_web_studies__study__instances_get: {
         parameters: {
             query?: never;
@@ -4474,9 +5948,162 @@ export interface operations {
             };
         };
     };
+    rendered_study_instance_dicom_web_studies__study__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_instance_thumbnail_dicom_web_studies__study__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     study_metadata_dicom_web_studies__study__metadata_get: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_pixel_data_dicom_web_studies__study__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_study_dicom_web_studies__study__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
             header?: never;
             path: {
                 study: string;
@@ -4533,6 +6160,66 @@ export interface operations {
         };
     };
     retrieve_series_dicom_web_studies__study__series__series__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_series_dicom_web_studies__study__series__series__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_bulkdata_dicom_web_studies__study__series__series__bulkdata_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -4623,6 +6310,68 @@ export interface operations {
             };
         };
     };
+    remove_instance_dicom_web_studies__study__series__series__instances__instance__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_bulkdata_dicom_web_studies__study__series__series__instances__instance__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     retrieve_bulkdata_dicom_web_studies__study__series__series__instances__instance__bulkdata__path__get: {
         parameters: {
             query?: never;
@@ -4655,7 +6404,91 @@ export interface operations {
             };
         };
     };
-    retrieve_frames_dicom_web_studies__study__series__series__instances__instance__frames__frames__get: {
+    rendered_frames_dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    frames_thumbnail_dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_frames_dicom_web_studies__study__series__series__instances__instance__frames__numbers__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -4663,7 +6496,7 @@ export interface operations {
                 study: string;
                 series: string;
                 instance: string;
-                frames: string;
+                numbers: string;
             };
             cookie?: never;
         };
@@ -4718,6 +6551,119 @@ export interface operations {
             };
         };
     };
+    instance_pixel_data_dicom_web_studies__study__series__series__instances__instance__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_instance_dicom_web_studies__study__series__series__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_thumbnail_dicom_web_studies__study__series__series__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     series_metadata_dicom_web_studies__study__series__series__metadata_get: {
         parameters: {
             query?: never;
@@ -4725,6 +6671,421 @@ export interface operations {
             path: {
                 study: string;
                 series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_pixel_data_dicom_web_studies__study__series__series__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_series_dicom_web_studies__study__series__series__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_thumbnail_dicom_web_studies__study__series__series__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_thumbnail_dicom_web_studies__study__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upgrade_required_dicom_web_subscribers__ae_title__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_workitems_dicom_web_workitems_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    create_workitem_dicom_web_workitems_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    retrieve_workitem_dicom_web_workitems__workitem__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_workitem_dicom_web_workitems__workitem__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    request_cancel_dicom_web_workitems__workitem__cancelrequest_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_state_dicom_web_workitems__workitem__state_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    subscribe_dicom_web_workitems__workitem__subscribers__ae_title__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    unsubscribe_dicom_web_workitems__workitem__subscribers__ae_title__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    suspend_dicom_web_workitems__workitem__subscribers__ae_title__suspend_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
             };
             cookie?: never;
         };
@@ -4940,6 +7301,64 @@ export interface operations {
             };
         };
     };
+    remove_study_sources__key__dicom_web_studies__study__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_bulkdata_sources__key__dicom_web_studies__study__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     search_study_instances_sources__key__dicom_web_studies__study__instances_get: {
         parameters: {
             query?: never;
@@ -4969,9 +7388,162 @@ export interface operations {
             };
         };
     };
+    rendered_study_instance_sources__key__dicom_web_studies__study__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_instance_thumbnail_sources__key__dicom_web_studies__study__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     study_metadata_sources__key__dicom_web_studies__study__metadata_get: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_pixel_data_sources__key__dicom_web_studies__study__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_study_sources__key__dicom_web_studies__study__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
             header?: never;
             path: {
                 study: string;
@@ -5028,6 +7600,66 @@ export interface operations {
         };
     };
     retrieve_series_sources__key__dicom_web_studies__study__series__series__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_series_sources__key__dicom_web_studies__study__series__series__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_bulkdata_sources__key__dicom_web_studies__study__series__series__bulkdata_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -5118,6 +7750,68 @@ export interface operations {
             };
         };
     };
+    remove_instance_sources__key__dicom_web_studies__study__series__series__instances__instance__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_bulkdata_sources__key__dicom_web_studies__study__series__series__instances__instance__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     retrieve_bulkdata_sources__key__dicom_web_studies__study__series__series__instances__instance__bulkdata__path__get: {
         parameters: {
             query?: never;
@@ -5150,7 +7844,91 @@ export interface operations {
             };
         };
     };
-    retrieve_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__get: {
+    rendered_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    frames_thumbnail_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_frames_sources__key__dicom_web_studies__study__series__series__instances__instance__frames__numbers__get: {
         parameters: {
             query?: never;
             header?: never;
@@ -5158,7 +7936,7 @@ export interface operations {
                 study: string;
                 series: string;
                 instance: string;
-                frames: string;
+                numbers: string;
             };
             cookie?: never;
         };
@@ -5213,6 +7991,119 @@ export interface operations {
             };
         };
     };
+    instance_pixel_data_sources__key__dicom_web_studies__study__series__series__instances__instance__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_instance_sources__key__dicom_web_studies__study__series__series__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_thumbnail_sources__key__dicom_web_studies__study__series__series__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     series_metadata_sources__key__dicom_web_studies__study__series__series__metadata_get: {
         parameters: {
             query?: never;
@@ -5221,6 +8112,482 @@ export interface operations {
                 study: string;
                 series: string;
             };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_pixel_data_sources__key__dicom_web_studies__study__series__series__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_series_sources__key__dicom_web_studies__study__series__series__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_thumbnail_sources__key__dicom_web_studies__study__series__series__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_thumbnail_sources__key__dicom_web_studies__study__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    upgrade_required_sources__key__dicom_web_subscribers__ae_title__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_workitems_sources__key__dicom_web_workitems_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    create_workitem_sources__key__dicom_web_workitems_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    retrieve_workitem_sources__key__dicom_web_workitems__workitem__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    update_workitem_sources__key__dicom_web_workitems__workitem__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    request_cancel_sources__key__dicom_web_workitems__workitem__cancelrequest_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_state_sources__key__dicom_web_workitems__workitem__state_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    subscribe_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    unsubscribe_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    suspend_sources__key__dicom_web_workitems__workitem__subscribers__ae_title__suspend_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                workitem: string;
+                ae_title: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_by_query_wado_get: {
+        parameters: {
+            query?: {
+                /** @description WADO. */
+                requestType?: string | null;
+                studyUID?: string | null;
+                seriesUID?: string | null;
+                objectUID?: string | null;
+                /** @description Media types, with commas between them. */
+                contentType?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description Not done: refused. */
+                anonymize?: string | null;
+                /** @description Of the file; *: as stored. */
+                transferSyntax?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Most rows of the picture. */
+                rows?: string | null;
+                /** @description Most columns of the picture. */
+                columns?: string | null;
+                /** @description left,top,right,bottom from 0.0 to 1.0. */
+                region?: string | null;
+                windowCenter?: string | null;
+                windowWidth?: string | null;
+                /** @description From 1. */
+                frameNumber?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                imageQuality?: string | null;
+                /** @description Not applied: refused. */
+                presentationUID?: string | null;
+                /** @description Not applied: refused. */
+                presentationSeriesUID?: string | null;
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
