@@ -66,13 +66,14 @@ def _routed() -> FastAPI:
         separate_input_output_schemas=False,
     )
     install_problems(app)
+    # First what is asked a thousand times for a picture: routes are tried one after the other.
+    for router in (*dicomweb_routes.routers(worklist_routes.DOORS), *worklist_routes.routers):
+        app.include_router(router)
     app.include_router(core_routes.router)
     app.include_router(archive_routes.router)
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
-    for router in (*dicomweb_routes.routers, *worklist_routes.routers):
-        app.include_router(router)
     _add_service_routes(app)
     _add_page(app)
     return app

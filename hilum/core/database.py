@@ -1,6 +1,7 @@
 """The one PostgreSQL of a Hilum: opened (embedded or by URL), migrated, and used in transactions that carry their own
 events. What the tables mean belongs to the rooms that declare them."""
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,20 +13,28 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy import event
+from sqlalchemy.exc import DataError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid, Unavailable
 from hilum.core.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
     from hilum.core.events import Event
 
 SCHEMA = "hilum"
 OLDEST_SERVER = 16
+_LAST_USED = "hilum.last_used"
+_TRUSTED_SECONDS = 1.0
 _MIGRATION_LOCK = 4_845_114_001
 _EVENT_LOCK = 4_845_114_002
+# Connection exception, shutdown: the server went away.
+_LOST = ("08", "57P")
 # Numeric value out of range, character not in repertoire, untranslatable character; a NUL never reaches the server.
 _UNFIT = ("22003", "22021", "22P05", None)
 _SESSION_OPTIONS = f"-c search_path={SCHEMA},public -c timezone=UTC"
@@ -89,9 +98,10 @@ class Database:
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             connect_args={"options": _SESSION_OPTIONS, "application_name": "hilum", "connect_timeout": 10},
         )
+        event.listen(self.engine, "checkin", _note_time)
+        event.listen(self.engine, "checkout", self._ensure_alive)
         # A question needs no transaction around it, whose begin and end cost two more round trips than it does.
         self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -116,12 +126,6 @@ class Database:
         """Open a connection for reading; each statement sees what is committed when it begins."""
         with self._reachable(), self._reading.connect() as connection:
             yield connection
-
-    @contextmanager
-    def statements(self) -> Generator[sa.Connection]:
-        """Open a connection for reading whose statements are each a transaction: cheaper where one is enough."""
-        with self.connect() as connection:
-            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def tidy(self, *tables: LiteralString) -> None:
         """Vacuum and analyze tables that have just grown much, instead of waiting until the server comes to it."""
@@ -170,6 +174,18 @@ class Database:
         """Close every connection of the pool."""
         self.engine.dispose()
 
+    def _ensure_alive(self, driver: psycopg.Connection, record: ConnectionPoolEntry, _: object) -> None:
+        """Have a connection replaced that is broken, or does not answer after it has been idle: asking each time would
+        cost as much as the question that it is taken for."""
+        if driver.closed:
+            raise InvalidatePoolError
+        used = record.info.get(_LAST_USED)
+        if used is not None and time.monotonic() - used > _TRUSTED_SECONDS:
+            try:
+                self.engine.dialect.do_ping(cast("DBAPIConnection", driver))
+            except psycopg.Error as error:
+                raise InvalidatePoolError from error
+
     @contextmanager
     def _reachable(self) -> Generator[None]:
         try:
@@ -178,10 +194,18 @@ class Database:
             if error.connection_invalidated or error.statement is None:
                 raise Unavailable("The database cannot be reached now; try again in a moment.") from error
             raise
+        except psycopg.OperationalError as error:  # of a statement written by hand
+            if error.sqlstate is None or error.sqlstate.startswith(_LOST):
+                raise Unavailable("The database cannot be reached now; try again in a moment.") from error
+            raise
         except (DataError, psycopg.DataError) as error:
             if getattr(getattr(error, "orig", error), "sqlstate", None) not in _UNFIT:
                 raise
             raise Invalid("A value is none that the catalogue can hold: too large, or with a NUL character.") from error
+
+
+def _note_time(_: object, record: ConnectionPoolEntry) -> None:
+    record.info[_LAST_USED] = time.monotonic()
 
 
 def _is_current(connection: sa.Connection) -> bool:

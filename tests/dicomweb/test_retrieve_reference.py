@@ -8,7 +8,7 @@ from hilum.imaging.dicom.encode import SYNTAXES
 from hilum.imaging.dicom.image import MAX_BYTES
 from hilum.imaging.dicom.uids import uid_name
 from hilum.imaging.dicomweb import accept, retrieve_routes, syntaxes
-from hilum.imaging.dicomweb.frames import MAX_FRAMES
+from hilum.imaging.dicomweb.resources import MAX_FRAMES
 from hilum.imaging.dicomweb.retrieve_routes import METADATA_OFFERS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/dicomweb/retrieve.md").read_text()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
+from hilum.imaging.archive.convert import instance_bytes
 from hilum.imaging.dicom.encode import HTJ2K, JPEG_2000, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS, RLE
-from hilum.imaging.dicomweb.made import instance_bytes
 from hilum.imaging.dicomweb.resources import Target, find_instances
 from tests.dicom.files import wheel_file, written
 from tests.dicom.images import image_of

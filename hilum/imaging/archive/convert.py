@@ -1,18 +1,20 @@
 """An archived instance as a Part 10 file in a transfer syntax: as it lies where it is that already, else converted
 (``imaging.dicom.transcode``)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import BinaryIO
 
 import sqlalchemy as sa
 
 from hilum.core.errors import NotAcceptable
 from hilum.imaging.archive.models import Instance
-from hilum.imaging.archive.objects import opened, opened_instance
+from hilum.imaging.archive.objects import opened_instance, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.explicit import CHUNK
 from hilum.imaging.dicom.frames import frame_offsets
+from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.transcode import transcode
 
@@ -36,7 +38,7 @@ def converted(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[
     NotAcceptable
         It cannot be given so.
     """
-    pieces = _pieces(archive, row, transfer_syntax_uid)
+    pieces = instance_bytes(archive, row, transfer_syntax_uid)
     try:
         first = next(pieces, b"")
     except (Unreadable, NotDicom) as error:
@@ -44,15 +46,29 @@ def converted(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[
     return chain([first], pieces)
 
 
-def _pieces(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[bytes]:
+def instance_bytes(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[bytes]:
+    """Give an instance as `converted` does, but make nothing before it is asked for.
+
+    Raises
+    ------
+    Gone, NotFound
+        Its bytes are not there.
+    Unreadable, NotDicom
+        It cannot be given so.
+    """
     if transfer_syntax_uid == row["transfer_syntax_uid"]:
-        with opened(archive.blobs, row) as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+        read, size = reader(archive.blobs, row), row["size"]
+        for offset in range(0, size, CHUNK):
+            yield read(offset, min(CHUNK, size - offset))
         return
+    with opened_instance(archive.blobs, row) as (file, header):
+        yield from transcode(file, header, _offsets(archive, row, file, header), transfer_syntax_uid)
+
+
+def _offsets(archive: Archive, row: Row, file: BinaryIO, header: Header) -> Sequence[int]:
+    """Where compressed frames lie, from the catalogue where it knows; empty for native ones."""
+    if header.pixel_data is None or not header.pixel_data.encapsulated:
+        return ()
     with archive.database.connect() as connection:
         kept = connection.scalar(sa.select(Instance.frame_offsets).where(Instance.id == row["id"]))
-    with opened_instance(archive.blobs, row) as (file, header):
-        compressed = header.pixel_data is not None and header.pixel_data.encapsulated
-        offsets = (kept or frame_offsets(file, header)) if compressed else ()
-        yield from transcode(file, header, offsets, transfer_syntax_uid)
+    return kept or frame_offsets(file, header)

@@ -11,33 +11,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from fastapi.responses import Response
 
-from hilum.imaging.dicomweb.accept import DICOM, DICOM_JSON, OCTETS, Offer, choose_or_refuse, describe
+from hilum.imaging.dicomweb.accept import Offer, choose_or_refuse, describe
 from hilum.imaging.dicomweb.answers import PRIVATE
 from hilum.imaging.dicomweb.doors import Door, Ranges, root_of
-from hilum.imaging.dicomweb.renditions import DOCUMENTS, HTML, JPEG, PICTURES, PNG, TEXT
 
 WADL: Final = "application/vnd.sun.wadl+xml"
 JSON: Final = "application/json"
 OFFERS: Final = (Offer(WADL), Offer("application/wadl+xml"), Offer("application/xml"), Offer(JSON))
 NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
-
-# The forms of answers to GET by how the address ends, the first that fits; without one it is a search.
-_ANSWERS: Final[dict[str, Sequence[Offer]]] = {
-    "/metadata": (Offer(DICOM_JSON), Offer(JSON)),
-    "/frames/{frames}/rendered": tuple(map(Offer, PICTURES)),
-    "/rendered": (*map(Offer, PICTURES), *map(Offer, (HTML, TEXT, *DOCUMENTS.values(), "video/mp4", "video/mpeg"))),
-    "/thumbnail": (Offer(JPEG), Offer(PNG)),
-    "/frames/{frames}": (Offer(OCTETS, multipart=True), Offer(OCTETS)),
-    "/bulkdata/{path:path}": (Offer(OCTETS, multipart=True), Offer(OCTETS)),
-    "/instances/{instance}": (Offer(DICOM, multipart=True), Offer(DICOM)),
-    "/series/{series}": (Offer(DICOM, multipart=True),),
-    "/studies/{study}": (Offer(DICOM, multipart=True),),
-    "/studies": (Offer(DICOM_JSON), Offer(JSON)),
-    "/series": (Offer(DICOM_JSON), Offer(JSON)),
-    "/instances": (Offer(DICOM_JSON), Offer(JSON)),
-}
-_SEARCHED: Final = ("/studies", "/series", "/instances")
-_SEARCH: Final = ("limit", "offset", "fuzzymatching", "includefield")
 
 Node: TypeAlias = "Mapping[str, str | Node | Sequence[Node]]"
 
@@ -92,21 +73,13 @@ def _methods(door: Door) -> Sequence[str]:
 
 def _method(door: Door) -> Node:
     parameters = list(_query(get_dependant(path=door.path, call=door.endpoint)))
-    answers: Sequence[Offer] = ()
-    if door.method == "GET":
-        ending = next((ending for ending in _ANSWERS if door.path.endswith(ending)), None)
-        answers = _ANSWERS.get(ending or "", ())
-        if ending in _SEARCHED:
-            parameters.extend({"name": name, "style": "query", "doc": ""} for name in _SEARCH)
-    takes: Sequence[Offer] = ()
-    if door.method == "POST" and door.path.startswith("/studies"):
-        takes, answers = (Offer(DICOM, multipart=True),), (Offer(DICOM_JSON),)
+    parameters.extend({"name": name, "style": "query", "doc": ""} for name in door.query)
     return {
         "name": door.method,
         "id": door.endpoint.__name__,
         "doc": " ".join((door.endpoint.__doc__ or "").split()),
-        "request": {"param": parameters, "representation": [{"mediaType": describe(offer)} for offer in takes]},
-        "response": {"representation": [{"mediaType": describe(offer)} for offer in answers]},
+        "request": {"param": parameters, "representation": [{"mediaType": describe(offer)} for offer in door.takes]},
+        "response": {"representation": [{"mediaType": describe(offer)} for offer in door.answers]},
     }
 
 

@@ -12,6 +12,8 @@ from fastapi.responses import Response
 from hilum.core.http import base_url
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
 
+BASES: Final = ("/dicom-web", "/sources/{key}/dicom-web")
+"""Base URLs of the service: of the source ``default``, and of any."""
 SERIES: Final = "/studies/{study}/series/{series}"
 INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
 JSON_OFFERS: Final = (Offer(DICOM_JSON), Offer("application/json"))
@@ -21,11 +23,26 @@ _REFUSED: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A method of an address below the base URL of the service, and the endpoint behind it. GET brings HEAD with it."""
+    """A method of an address below the base URL of the service, and the endpoint behind it. GET brings HEAD with it.
+
+    Attributes
+    ----------
+    method, path, endpoint
+        What is asked, and who answers.
+    answers
+        The forms of its answers, the usual one first.
+    takes
+        The forms of what may be sent to it.
+    query
+        Names of the query parameters that the endpoint reads by itself.
+    """
 
     method: str
     path: str
     endpoint: Callable[..., Any]
+    answers: Sequence[Offer] = ()
+    takes: Sequence[Offer] = ()
+    query: Sequence[str] = ()
 
 
 async def the_ranges(request: Request) -> list[MediaRange]:

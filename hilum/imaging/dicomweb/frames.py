@@ -1,7 +1,6 @@
 """Frames by their numbers, and the pixel data of whole instances (PS3.18 sections 10.4.1.2 and 10.4.1.6): as they are
 stored, decoded, or encoded anew without loss, as the client accepts."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,15 +21,20 @@ from hilum.imaging.dicomweb.accept import EXPLICIT_LITTLE, MediaRange, Offer, ch
 from hilum.imaging.dicomweb.answers import PRIVATE, Part, in_parts, in_ranges
 from hilum.imaging.dicomweb.corrections import is_misread
 from hilum.imaging.dicomweb.made import frame_bytes
-from hilum.imaging.dicomweb.problems import BadRequest
-from hilum.imaging.dicomweb.resources import Place, Target, find_frames, find_instances, frame_places, instance_url
+from hilum.imaging.dicomweb.resources import (
+    Place,
+    Target,
+    find_frames,
+    find_instances,
+    frame_places,
+    instance_url,
+    parse_frames,
+)
 from hilum.imaging.dicomweb.syntaxes import frame_offers
 
-MAX_FRAMES: Final = 10_000
 """How many frames one request may list."""
 _VERSION: Final = 3
 """Of the way frames are made: one more whenever they come out otherwise, so that nobody keeps an older one."""
-_FRAMES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*")
 _AT_ONCE: Final = 1000
 
 
@@ -65,7 +69,7 @@ def frames(
     NotAcceptable
         The frames cannot be given in an accepted form.
     """
-    numbers = _frame_numbers(listed)
+    numbers = parse_frames(listed)
     with archive.database.connect() as connection:
         row, places = find_frames(connection, target, numbers)
     count = row["num_frames"]
@@ -159,12 +163,3 @@ def _offers(file: BinaryIO, header: Header, *, single: bool) -> list[Offer]:
 
 def _target_of(target: Target, row: Row) -> Target:
     return Target(target.source, row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"])
-
-
-def _frame_numbers(listed: str) -> list[int]:
-    if not _FRAMES.fullmatch(listed):
-        raise BadRequest("Frames are listed as whole numbers from 1, with commas between them.")
-    numbers = [int(number) for number in listed.split(",")]
-    if len(numbers) > MAX_FRAMES or min(numbers) < 1:
-        raise BadRequest(f"Frames are counted from 1, and at most {MAX_FRAMES} are given at once.")
-    return numbers

@@ -14,7 +14,6 @@ from hilum.imaging.dicom.viewport import Region, Viewport
 from hilum.imaging.dicom.voi import MAX_WINDOW
 from hilum.imaging.dicomweb.problems import BadRequest
 
-MAX_FRAMES: Final = 10_000
 PARAMETERS: Final = ("accept", "annotation", "charset", "iccprofile", "quality", "viewport", "window")
 FUNCTIONS: Final = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
 ANNOTATIONS: Final = frozenset(("patient", "technique"))
@@ -23,7 +22,6 @@ _OTHER_PROFILES: Final = frozenset(("adobergb", "rommrgb", "displayp3"))
 
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?")
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
-_FRAMES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*")
 
 
 def parse_look(parameters: QueryParams) -> Look:
@@ -55,16 +53,6 @@ def parse_thumbnail_size(parameters: QueryParams) -> Viewport | None:
     if value is not None and value.count(",") > 1:
         raise BadRequest("The viewport of a thumbnail is width,height.")
     return _viewport(value)
-
-
-def parse_frames(listed: str) -> list[int]:
-    """Frame numbers of a path, 1-based; raises ``BadRequest`` when they are none."""
-    if not _FRAMES.fullmatch(listed):
-        raise BadRequest("Frames are listed as whole numbers from 1, with commas between them.")
-    numbers = [int(number) for number in listed.split(",")]
-    if len(numbers) > MAX_FRAMES or min(numbers) < 1:
-        raise BadRequest(f"Frames are counted from 1, and at most {MAX_FRAMES} are given at once.")
-    return numbers
 
 
 def once(parameters: QueryParams, name: str) -> str | None:

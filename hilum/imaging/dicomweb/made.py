@@ -1,21 +1,20 @@
-"""The bytes of instances and frames as they are given: as they lie where that will do, else converted, decoded or
-encoded anew (``imaging.dicom``). In what form they are wanted is for ``wado`` and ``zipped`` to find out."""
+"""What instances can be transcoded to, and the bytes of frames as they are given: as they lie where that will do, else
+decoded or encoded anew (``imaging.dicom``). In what form they are wanted is for ``wado`` and ``frames`` to find out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
-from hilum.imaging.archive.objects import opened_instance, reader
+from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.dicom.explicit import CHUNK
-from hilum.imaging.dicom.frames import frame_offsets, read_frame
+from hilum.imaging.dicom.frames import read_frame
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.image import describe_samples
 from hilum.imaging.dicom.problems import Unreadable
-from hilum.imaging.dicom.transcode import instance_forms, native_form, transcode, transcode_frame
+from hilum.imaging.dicom.transcode import instance_forms, native_form, transcode_frame
 from hilum.imaging.dicomweb.accept import EXPLICIT_LITTLE
 from hilum.imaging.dicomweb.corrections import needs_making
-from hilum.imaging.dicomweb.resources import Place, kept_frame_offsets
+from hilum.imaging.dicomweb.resources import Place
 
 
 def instance_syntaxes(archive: Archive, row: Row) -> tuple[str, ...]:
@@ -31,25 +30,6 @@ def instance_syntaxes(archive: Archive, row: Row) -> tuple[str, ...]:
             return instance_forms(file, header)
     except Unreadable:
         return ()
-
-
-def instance_bytes(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[bytes]:
-    """An instance as a Part 10 file in a transfer syntax, in pieces of bounded size.
-
-    Raises
-    ------
-    Gone, NotFound
-        Its bytes are not there.
-    Unreadable, NotAcceptable
-        It cannot be given so.
-    """
-    if transfer_syntax_uid == row["transfer_syntax_uid"]:
-        read, size = reader(archive.blobs, row), row["size"]
-        for offset in range(0, size, CHUNK):
-            yield read(offset, min(CHUNK, size - offset))
-        return
-    with opened_instance(archive.blobs, row) as (file, header):
-        yield from transcode(file, header, _offsets(archive, row, file, header), transfer_syntax_uid)
 
 
 def frame_bytes(
@@ -92,12 +72,3 @@ def _is_made(header: Header) -> bool:
         return needs_making(header, describe_samples(header))
     except Unreadable:
         return False  # of a kind that nothing here knows: as it lies, then
-
-
-def _offsets(archive: Archive, row: Row, file: BinaryIO, header: Header) -> Sequence[int]:
-    """Where compressed frames lie, from the catalogue where it knows; empty for native ones."""
-    if header.pixel_data is None or not header.pixel_data.encapsulated:
-        return ()
-    with archive.database.connect() as connection:
-        kept = kept_frame_offsets(connection, row["id"])
-    return kept or frame_offsets(file, header)

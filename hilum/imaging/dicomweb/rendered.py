@@ -19,9 +19,8 @@ from hilum.imaging.archive.thumbnails import VERSION
 from hilum.imaging.dicomweb import renditions
 from hilum.imaging.dicomweb.accept import MediaRange, Offer, choose, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE, Part, in_parts
-from hilum.imaging.dicomweb.looks import parse_frames
 from hilum.imaging.dicomweb.renditions import GIF, HTML, TEXT
-from hilum.imaging.dicomweb.resources import Target, find_instances, instance_url
+from hilum.imaging.dicomweb.resources import Target, find_instances, instance_url, parse_frames
 
 MAX_PICTURES: Final = 2000
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"

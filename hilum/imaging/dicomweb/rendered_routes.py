@@ -9,9 +9,11 @@ from fastapi.responses import Response
 from hilum.imaging.archive.render import Look
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicom.viewport import Viewport
+from hilum.imaging.dicomweb.accept import Offer
 from hilum.imaging.dicomweb.doors import INSTANCE, SERIES, Door, Ranges, Root, Source
 from hilum.imaging.dicomweb.looks import parse_look, parse_thumbnail_size
 from hilum.imaging.dicomweb.rendered import rendered
+from hilum.imaging.dicomweb.renditions import DOCUMENTS, HTML, JPEG, PICTURES, PNG, TEXT
 from hilum.imaging.dicomweb.resources import Target
 from hilum.imaging.dicomweb.thumbnails import thumbnail
 
@@ -138,15 +140,19 @@ def study_instance_thumbnail(
     return thumbnail(request, archive, target, ranges, size)
 
 
+_PICTURES: Final = tuple(map(Offer, PICTURES))
+_RENDERED: Final = (*_PICTURES, *map(Offer, (HTML, TEXT, *DOCUMENTS.values(), "video/mp4", "video/mpeg")))
+_THUMBNAILS: Final = (Offer(JPEG), Offer(PNG))
+
 DOORS: Final = (
-    Door("GET", "/studies/{study}/rendered", rendered_study),
-    Door("GET", f"{SERIES}/rendered", rendered_series),
-    Door("GET", f"{INSTANCE}/rendered", rendered_instance),
-    Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames),
-    Door("GET", f"{STUDY_INSTANCE}/rendered", rendered_study_instance),
-    Door("GET", "/studies/{study}/thumbnail", study_thumbnail),
-    Door("GET", f"{SERIES}/thumbnail", series_thumbnail),
-    Door("GET", f"{INSTANCE}/thumbnail", instance_thumbnail),
-    Door("GET", f"{INSTANCE}/frames/{{frames}}/thumbnail", frames_thumbnail),
-    Door("GET", f"{STUDY_INSTANCE}/thumbnail", study_instance_thumbnail),
+    Door("GET", "/studies/{study}/rendered", rendered_study, _RENDERED),
+    Door("GET", f"{SERIES}/rendered", rendered_series, _RENDERED),
+    Door("GET", f"{INSTANCE}/rendered", rendered_instance, _RENDERED),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames, _PICTURES),
+    Door("GET", f"{STUDY_INSTANCE}/rendered", rendered_study_instance, _RENDERED),
+    Door("GET", "/studies/{study}/thumbnail", study_thumbnail, _THUMBNAILS),
+    Door("GET", f"{SERIES}/thumbnail", series_thumbnail, _THUMBNAILS),
+    Door("GET", f"{INSTANCE}/thumbnail", instance_thumbnail, _THUMBNAILS),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}/thumbnail", frames_thumbnail, _THUMBNAILS),
+    Door("GET", f"{STUDY_INSTANCE}/thumbnail", study_instance_thumbnail, _THUMBNAILS),
 )

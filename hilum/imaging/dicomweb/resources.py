@@ -1,6 +1,7 @@
 """The things that a WADO-RS path names, found in the catalogue: the instances of a study or series, with what is needed
 to read their bytes, and the plain Part 10 file behind each."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,10 @@ from psycopg.rows import dict_row
 from hilum.core.errors import NotFound
 from hilum.imaging.archive.query import Row, refuse_deleted
 from hilum.imaging.dicomweb.matching import check_path_uid
+from hilum.imaging.dicomweb.problems import BadRequest
+
+MAX_FRAMES: Final = 10_000
+_FRAMES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*")
 
 _ABOVE: Final[LiteralString] = """
   hilum.study st join hilum.series se on se.study_id = st.id
@@ -29,7 +34,6 @@ _INSTANCE_COLUMNS: Final[LiteralString] = """
 _PLACES: Final[LiteralString] = """
   select frame_offsets[%(first)s:%(last)s + 1] as offsets from hilum.instance where id = %(id)s
 """
-_ALL_PLACES: Final[LiteralString] = "select frame_offsets as offsets from hilum.instance where id = %s"
 
 Place: TypeAlias = tuple[int, int]
 """Where a compressed frame begins and ends, in bytes from the start of the file."""
@@ -138,9 +142,14 @@ def frame_places(connection: sa.Connection, instance_id: int, first: int, last: 
     return dict(enumerate(pairwise(offsets), first))
 
 
-def kept_frame_offsets(connection: sa.Connection, instance_id: int) -> Sequence[int]:
-    """Where all compressed frames lie (see `imaging.dicom.frames.frame_offsets`); empty for native ones."""
-    return next((row["offsets"] or () for row in _rows(connection, _ALL_PLACES, (instance_id,))), ())
+def parse_frames(listed: str) -> list[int]:
+    """Frame numbers of a path, 1-based; raises ``BadRequest`` when they are none."""
+    if not _FRAMES.fullmatch(listed):
+        raise BadRequest("Frames are listed as whole numbers from 1, with commas between them.")
+    numbers = [int(number) for number in listed.split(",")]
+    if len(numbers) > MAX_FRAMES or min(numbers) < 1:
+        raise BadRequest(f"Frames are counted from 1, and at most {MAX_FRAMES} are given at once.")
+    return numbers
 
 
 def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -> Sequence[Row]:

@@ -8,7 +8,16 @@ from fastapi.responses import Response
 from hilum.core.http import matches
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicomweb import bulk, frames, metadata, wado
-from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, accepts_gzip, choose_or_refuse
+from hilum.imaging.dicomweb.accept import (
+    DICOM,
+    DICOM_XML,
+    OCTETS,
+    ZIP,
+    MediaRange,
+    Offer,
+    accepts_gzip,
+    choose_or_refuse,
+)
 from hilum.imaging.dicomweb.answers import PRIVATE
 from hilum.imaging.dicomweb.doors import INSTANCE, JSON_OFFERS, SERIES, Door, Ranges, Root, Source
 from hilum.imaging.dicomweb.metadata_xml import metadata_xml
@@ -179,19 +188,23 @@ def instance_pixel_data(
     return frames.pixel_data(request, archive, Target(source, study, series, instance), ranges, root)
 
 
+_OCTETS: Final = (Offer(OCTETS, multipart=True), Offer(OCTETS))
+_SEVERAL: Final = (Offer(DICOM, multipart=True), Offer(ZIP))
+_ONE: Final = (*_SEVERAL, Offer(DICOM))
+
 DOORS: Final = (
-    Door("GET", "/studies/{study}/metadata", study_metadata),
-    Door("GET", f"{SERIES}/metadata", series_metadata),
-    Door("GET", f"{INSTANCE}/metadata", instance_metadata),
-    Door("GET", "/studies/{study}", retrieve_study),
-    Door("GET", SERIES, retrieve_series),
-    Door("GET", INSTANCE, retrieve_instance),
-    Door("GET", f"{INSTANCE}/frames/{{numbers}}", retrieve_frames),
-    Door("GET", "/studies/{study}/bulkdata", study_bulkdata),
-    Door("GET", f"{SERIES}/bulkdata", series_bulkdata),
-    Door("GET", f"{INSTANCE}/bulkdata", instance_bulkdata),
-    Door("GET", f"{INSTANCE}/bulkdata/{{path:path}}", retrieve_bulkdata),
-    Door("GET", "/studies/{study}/pixeldata", study_pixel_data),
-    Door("GET", f"{SERIES}/pixeldata", series_pixel_data),
-    Door("GET", f"{INSTANCE}/pixeldata", instance_pixel_data),
+    Door("GET", f"{INSTANCE}/frames/{{numbers}}", retrieve_frames, _OCTETS),
+    Door("GET", f"{SERIES}/metadata", series_metadata, METADATA_OFFERS),
+    Door("GET", "/studies/{study}/metadata", study_metadata, METADATA_OFFERS),
+    Door("GET", f"{INSTANCE}/metadata", instance_metadata, METADATA_OFFERS),
+    Door("GET", INSTANCE, retrieve_instance, _ONE),
+    Door("GET", SERIES, retrieve_series, _SEVERAL),
+    Door("GET", "/studies/{study}", retrieve_study, _SEVERAL),
+    Door("GET", f"{INSTANCE}/bulkdata/{{path:path}}", retrieve_bulkdata, _OCTETS),
+    Door("GET", "/studies/{study}/bulkdata", study_bulkdata, _OCTETS[:1]),
+    Door("GET", f"{SERIES}/bulkdata", series_bulkdata, _OCTETS[:1]),
+    Door("GET", f"{INSTANCE}/bulkdata", instance_bulkdata, _OCTETS[:1]),
+    Door("GET", "/studies/{study}/pixeldata", study_pixel_data, _OCTETS[:1]),
+    Door("GET", f"{SERIES}/pixeldata", series_pixel_data, _OCTETS[:1]),
+    Door("GET", f"{INSTANCE}/pixeldata", instance_pixel_data, _OCTETS[:1]),
 )

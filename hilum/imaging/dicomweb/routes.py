@@ -1,7 +1,10 @@
 """The addresses of DICOMweb, below ``/dicom-web`` for the source ``default`` and ``/sources/{key}/dicom-web`` for any.
 Endpoints read the request, call one function of this room and hand on its answer."""
 
+from collections.abc import Sequence
 from typing import Final
+
+from fastapi import APIRouter
 
 from hilum.imaging.dicomweb import (
     delete_routes,
@@ -12,19 +15,22 @@ from hilum.imaging.dicomweb import (
     wado_uri_routes,
 )
 from hilum.imaging.dicomweb.capabilities import capability_doors
-from hilum.imaging.dicomweb.doors import router
+from hilum.imaging.dicomweb.doors import BASES, Door, router
 
 _DOORS: Final = (
-    *search_routes.DOORS,
     *retrieve_routes.DOORS,
     *rendered_routes.DOORS,
+    *search_routes.DOORS,
     *store_routes.DOORS,
     *delete_routes.DOORS,
 )
-_ALL: Final = (*_DOORS, *capability_doors(_DOORS))
 
-routers: Final = [
-    router("/dicom-web", _ALL),
-    router("/sources/{key}/dicom-web", _ALL),
-    router("", wado_uri_routes.DOORS),
-]
+
+def routers(further: Sequence[Door] = ()) -> list[APIRouter]:
+    """Make the routers of DICOMweb, with the doors of further services below the same base URLs.
+
+    Routes are tried one after the other: what is asked most stands first.
+    """
+    doors = (*_DOORS, *further)
+    every = (*doors, *capability_doors(doors))
+    return [router(BASES[0], every), router("", wado_uri_routes.DOORS), router(BASES[1], every)]

@@ -1,5 +1,6 @@
 """The addresses of QIDO-RS (PS3.18 section 10.6)."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from hilum.imaging.dicomweb.answers import json_answer
 from hilum.imaging.dicomweb.attributes import Level, vocabulary
 from hilum.imaging.dicomweb.doors import JSON_OFFERS, SERIES, Door, Ranges, Root, Source
 from hilum.imaging.dicomweb.multipart import closing, content_type, new_boundary, part_start
-from hilum.imaging.dicomweb.searching import Search, parse_search
+from hilum.imaging.dicomweb.searching import PARAMETERS, Search, parse_search
 
 _OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML, multipart=True))
 
@@ -34,7 +35,7 @@ def _search(
 ) -> Response:
     wanted = parse_search(level, request.query_params.multi_items(), vocabulary(archive.choice), study, series)
     offer = choose_or_refuse(ranges, _OFFERS)
-    with archive.database.statements() as connection:
+    with archive.database.connect() as connection:
         page = qido.search(connection, source, wanted, root)
         if study and not page.objects:
             refuse_deleted(connection, study, source, series)
@@ -109,11 +110,15 @@ def search_series_instances(
     return _search(request, archive, ranges, source, root, Level.INSTANCE, study, series)
 
 
+def _door(path: str, endpoint: Callable[..., Response]) -> Door:
+    return Door("GET", path, endpoint, _OFFERS, query=PARAMETERS)
+
+
 DOORS: Final = (
-    Door("GET", "/studies", search_studies),
-    Door("GET", "/series", search_series),
-    Door("GET", "/instances", search_instances),
-    Door("GET", "/studies/{study}/series", search_study_series),
-    Door("GET", "/studies/{study}/instances", search_study_instances),
-    Door("GET", f"{SERIES}/instances", search_series_instances),
+    _door("/studies", search_studies),
+    _door("/series", search_series),
+    _door("/instances", search_instances),
+    _door("/studies/{study}/series", search_study_series),
+    _door("/studies/{study}/instances", search_study_instances),
+    _door(f"{SERIES}/instances", search_series_instances),
 )

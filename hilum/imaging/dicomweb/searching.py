@@ -18,7 +18,9 @@ MAX_RESULTS_IN_STUDY: Final = 100_000
 """How many results one answer holds at most: few searches are unbounded by intent, but a study may be large."""
 
 _FLAGS: Final = {"fuzzymatching": "fuzzy", "emptyvaluematching": "empty", "multiplevaluematching": "multiple"}
-_UNMATCHED: Final = frozenset(("accept", "includefield", "limit", "offset", *_FLAGS))
+PARAMETERS: Final = ("limit", "offset", "includefield", *_FLAGS)
+"""What a search takes beside the attributes to match."""
+_UNMATCHED: Final = frozenset(("accept", *PARAMETERS))
 _PAIRS: Final = (
     ("StudyDate", "StudyTime"),
     ("SeriesDate", "SeriesTime"),

@@ -7,10 +7,16 @@ from fastapi.responses import Response
 
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicomweb import stow
-from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, choose_or_refuse
+from hilum.imaging.dicomweb.accept import DICOM, DICOM_JSON, DICOM_XML, MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.doors import JSON_OFFERS, Door, Ranges, Root, Source
 
 _OFFERS: Final = (*JSON_OFFERS, Offer(DICOM_XML))
+_TAKEN: Final = (
+    Offer(DICOM, multipart=True),
+    Offer(DICOM),
+    Offer(DICOM_JSON, multipart=True),
+    Offer(DICOM_XML, multipart=True),
+)
 
 
 async def store_instances(
@@ -36,6 +42,6 @@ async def _store(
 
 
 DOORS: Final = (
-    Door("POST", "/studies", store_instances),
-    Door("POST", "/studies/{study}", store_in_study),
+    Door("POST", "/studies", store_instances, _OFFERS, _TAKEN),
+    Door("POST", "/studies/{study}", store_in_study, _OFFERS, _TAKEN),
 )

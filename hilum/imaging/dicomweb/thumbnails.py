@@ -18,9 +18,8 @@ from hilum.imaging.dicom.viewport import Viewport
 from hilum.imaging.dicomweb import renditions
 from hilum.imaging.dicomweb.accept import MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.answers import PRIVATE
-from hilum.imaging.dicomweb.looks import parse_frames
 from hilum.imaging.dicomweb.renditions import JPEG, PNG
-from hilum.imaging.dicomweb.resources import Target, find_instances
+from hilum.imaging.dicomweb.resources import Target, find_instances, parse_frames
 
 _OFFERS: Final = (Offer(JPEG), Offer(PNG))
 _KINDS: Final[dict[str, Literal["jpeg", "png"]]] = {JPEG: "jpeg", PNG: "png"}

@@ -10,13 +10,14 @@ from fastapi.responses import Response
 
 from hilum.core.blobs import Blobs
 from hilum.core.errors import Gone, NotAcceptable
+from hilum.imaging.archive.convert import instance_bytes
 from hilum.imaging.archive.objects import opened, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.encode import SYNTAXES
 from hilum.imaging.dicomweb.accept import DICOM, EXPLICIT_LITTLE, ZIP, MediaRange, Offer, choose, refusal
 from hilum.imaging.dicomweb.answers import Part, in_parts, in_ranges, streamed
-from hilum.imaging.dicomweb.made import instance_bytes, instance_syntaxes
+from hilum.imaging.dicomweb.made import instance_syntaxes
 from hilum.imaging.dicomweb.resources import Target, find_instances, instance_url
 from hilum.imaging.dicomweb.syntaxes import dicom_offers, is_convertible
 from hilum.imaging.dicomweb.zipped import zipped

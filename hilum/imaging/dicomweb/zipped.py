@@ -11,13 +11,13 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import Response
 
+from hilum.imaging.archive.convert import instance_bytes
 from hilum.imaging.archive.objects import reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.explicit import CHUNK
 from hilum.imaging.dicomweb.accept import ZIP
 from hilum.imaging.dicomweb.answers import in_ranges, streamed
-from hilum.imaging.dicomweb.made import instance_bytes
 from hilum.imaging.dicomweb.resources import Target
 from hilum.imaging.dicomweb.zip_archive import Directory, Layout, Member
 

@@ -17,7 +17,7 @@ from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.uids import check_uid
-from hilum.imaging.dicomweb.doors import Door, Ranges, Root, Source, router
+from hilum.imaging.dicomweb.doors import BASES, Door, Ranges, Root, Source
 from hilum.imaging.worklist import payload, search, subscriptions, workitems
 from hilum.imaging.worklist.courier import Courier
 from hilum.imaging.worklist.dataset import check_ae_title, text_of
@@ -275,12 +275,12 @@ def get_workitem_counts(archive: TheArchive, source: str | None = None) -> Worki
 
 
 DOORS: Final = (
-    Door("GET", "/workitems", search_workitems),
-    Door("POST", "/workitems", create_workitem),
-    Door("GET", ITEM, retrieve_workitem),
-    Door("POST", ITEM, update_workitem),
-    Door("PUT", ITEM + "/state", change_state),
-    Door("POST", ITEM + "/cancelrequest", request_cancel),
+    Door("GET", "/workitems", search_workitems, payload.OFFERS, query=search.PARAMETERS),
+    Door("POST", "/workitems", create_workitem, takes=payload.OFFERS, query=_UID_NAMES[1:]),
+    Door("GET", ITEM, retrieve_workitem, payload.OFFERS),
+    Door("POST", ITEM, update_workitem, takes=payload.OFFERS, query=_TRANSACTION_NAMES),
+    Door("PUT", ITEM + "/state", change_state, takes=payload.OFFERS),
+    Door("POST", ITEM + "/cancelrequest", request_cancel, takes=payload.OFFERS),
     Door("POST", SUBSCRIBER, subscribe),
     Door("DELETE", SUBSCRIBER, unsubscribe),
     Door("POST", SUBSCRIBER + "/suspend", suspend),
@@ -289,12 +289,11 @@ DOORS: Final = (
 
 
 def _routers() -> list[APIRouter]:
-    made = [api]
-    for prefix in ("/dicom-web", "/sources/{key}/dicom-web"):
-        one = router(prefix, DOORS)
-        one.add_api_websocket_route(NOTIFICATIONS, notify)
-        made.append(one)
-    return made
+    sockets = APIRouter()
+    for base in BASES:
+        sockets.add_api_websocket_route(base + NOTIFICATIONS, notify)
+    return [api, sockets]
 
 
 routers: Final = _routers()
+"""Beside the doors, which lie below the base URLs of DICOMweb: the counts, and the addresses of WebSockets."""

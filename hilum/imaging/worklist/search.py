@@ -30,6 +30,8 @@ NOT_DONE: Final = {
     "multiplevaluematching": "The multiplevaluematching parameter is not supported. Multiple Value Matching has not "
     "been performed.",
 }
+PARAMETERS: Final = ("limit", "offset", "includefield", *NOT_DONE)
+"""What a search takes beside the attributes to match."""
 _ELSEWHERE: Final = ("accept", "charset")
 _NUMBERS: Final = frozenset(("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV"))
 _FREE: Final = frozenset(("LT", "ST", "UC", "UR", "UT"))
