@@ -278,7 +278,7 @@ def test_a_broken_connection_stores_nothing_and_leaves_nothing(web: Web) -> None
 
 
 def test_s20_another_method_is_405_and_names_the_right_ones(web: Web) -> None:
-    for path, allowed in (("/studies", "GET, HEAD, POST"), ("/series", "GET, HEAD")):
+    for path, allowed in (("/studies", "GET, HEAD, POST, OPTIONS"), ("/series", "GET, HEAD, OPTIONS")):
         answer = httpx.put(web.root + path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 

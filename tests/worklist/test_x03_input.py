@@ -169,11 +169,11 @@ def test_x03_bad_uids_elsewhere_are_400(worklist: Worklist) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/workitems", "GET, HEAD, POST"),
-        ("PUT", "/workitems/1.2", "GET, HEAD, POST"),
-        ("POST", "/workitems/1.2/state", "PUT"),
-        ("GET", "/workitems/1.2/cancelrequest", "POST"),
-        ("GET", "/workitems/1.2/subscribers/A", "POST, DELETE"),
+        ("DELETE", "/workitems", "GET, HEAD, POST, OPTIONS"),
+        ("PUT", "/workitems/1.2", "GET, HEAD, POST, OPTIONS"),
+        ("POST", "/workitems/1.2/state", "PUT, OPTIONS"),
+        ("GET", "/workitems/1.2/cancelrequest", "POST, OPTIONS"),
+        ("GET", "/workitems/1.2/subscribers/A", "POST, DELETE, OPTIONS"),
     ],
 )
 def test_x03_other_methods_are_405_with_those_that_there_are(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias, cast
 
 from hilum.imaging.dicom.dataset import (
+    AVAILABLE_TRANSFER_SYNTAX,
     BINARY,
     CHARACTER_SET,
     DECODED,
@@ -27,7 +28,6 @@ Model: TypeAlias = Mapping[str, object]
 MAX_DEPTH: Final = 32
 MAX_ELEMENTS: Final = 1_500_000
 UTF_8: Final = Element(CHARACTER_SET, "CS", b"ISO_IR 192", None)
-AVAILABLE_TRANSFER_SYNTAX: Final = 0x00083002
 
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _TEXT: Final = DECODED | UNSPLIT | TRIMMED | {"AS", "DA", "DT", "PN", "TM", "UC", "UI"}
@@ -99,10 +99,9 @@ class JsonReader:
         if not isinstance(vr, str) or (vr not in _TEXT | BINARY and vr not in NUMBERS and vr not in ("SQ", "AT")):
             raise _problem(f"({tag:08X}) has no value representation that DICOM knows.")
         if (
-            (self._of_file and tag >> 16 <= 0x0002)
+            (self._of_file and (tag >> 16 <= 0x0002 or tag == AVAILABLE_TRANSFER_SYNTAX))
             or tag & 0xFFFF == 0
             or tag in LEFT_OUT
-            or tag == AVAILABLE_TRANSFER_SYNTAX
         ):
             self._discard(tag, attribute)
             return None
