@@ -98,12 +98,13 @@ class Database:
             self.url,
             pool_size=pool_size,
             max_overflow=pool_size,
+            # A question needs no transaction around it, whose begin and end cost two more round trips than it does.
+            isolation_level="AUTOCOMMIT",
             connect_args={"options": _SESSION_OPTIONS, "application_name": "hilum", "connect_timeout": 10},
         )
         event.listen(self.engine, "checkin", _note_time)
         event.listen(self.engine, "checkout", self._ensure_alive)
-        # A question needs no transaction around it, whose begin and end cost two more round trips than it does.
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writing = self.engine.execution_options(isolation_level="READ COMMITTED")
 
     @property
     def conninfo(self) -> str:
@@ -116,7 +117,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
         """Open a transaction: committed with its events at the end of the block, rolled back at an exception."""
-        with self._reachable(), self.engine.begin() as connection:
+        with self._reachable(), self._writing.begin() as connection:
             transaction = Transaction(connection)
             yield transaction
             transaction.write_events()
@@ -124,15 +125,14 @@ class Database:
     @contextmanager
     def connect(self) -> Generator[sa.Connection]:
         """Open a connection for reading; each statement sees what is committed when it begins."""
-        with self._reachable(), self._reading.connect() as connection:
+        with self._reachable(), self.engine.connect() as connection:
             yield connection
 
     def tidy(self, *tables: LiteralString) -> None:
         """Vacuum and analyze tables that have just grown much, instead of waiting until the server comes to it."""
         with self._reachable(), self.engine.connect() as connection:
             names = ", ".join(f"{SCHEMA}.{table}" for table in tables)
-            with connection.execution_options(isolation_level="AUTOCOMMIT"):
-                connection.execute(sa.text(f"vacuum (analyze, skip_locked) {names}"))
+            connection.execute(sa.text(f"vacuum (analyze, skip_locked) {names}"))
 
     def check(self) -> None:
         """Ask the server for a sign of life.
@@ -155,7 +155,7 @@ class Database:
         Unavailable
             The server cannot be reached.
         """
-        with self._reachable(), self.engine.connect() as connection:
+        with self._reachable(), self._writing.connect() as connection:
             if _is_current(connection):
                 return
             major = cast("psycopg.Connection", connection.connection.driver_connection).info.server_version // 10_000
