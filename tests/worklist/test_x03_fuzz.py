@@ -6,14 +6,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hilum.core.errors import HilumError
+from hilum.imaging.dicom.dicom_xml import model_xml
 from hilum.imaging.worklist.dataset import DataSet, check_data_set, read_json
-from hilum.imaging.worklist.native_model import read_xml, write_xml
+from hilum.imaging.worklist.payload import read_xml
 from hilum.imaging.worklist.search import parse_filter, parse_search
 from tests.worklist.conftest import workitem
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 JSON = json.dumps(workitem()).encode()
-XML = write_xml(check_data_set(workitem()))
+XML = model_xml(check_data_set(workitem()))
 TAGS = st.sampled_from(["00100010", "00404018", "00741004", "00404005", "00091001", "00420011", "00280010", "0"])
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
@@ -33,7 +34,7 @@ ELEMENTS = st.fixed_dictionaries(
 def stays(data: DataSet) -> None:
     """Reading again what was read changes nothing."""
     assert read_json(json.dumps(data).encode()) == data
-    write_xml(data)
+    model_xml(data)
 
 
 @PATIENT

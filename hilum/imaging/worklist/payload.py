@@ -10,14 +10,23 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from hilum.core.errors import TooLarge, Unsupported
+from hilum.imaging.dicom.dicom_xml import model_xml
+from hilum.imaging.dicom.from_xml import read_native_model
+from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.dicomweb import multipart
-from hilum.imaging.dicomweb.accept import DICOM_JSON, RELATED, MediaRange, Offer, choose_or_refuse, parse_media_type
+from hilum.imaging.dicomweb.accept import (
+    DICOM_JSON,
+    DICOM_XML,
+    RELATED,
+    MediaRange,
+    Offer,
+    choose_or_refuse,
+    parse_media_type,
+)
 from hilum.imaging.dicomweb.answers import json_answer
-from hilum.imaging.worklist.dataset import DataSet, read_json
-from hilum.imaging.worklist.native_model import read_xml, write_xml
+from hilum.imaging.worklist.dataset import DataSet, check_data_set, read_json
 from hilum.imaging.worklist.problems import bad
 
-DICOM_XML: Final = "application/dicom+xml"
 MAX_BODY: Final = 1 << 20
 OFFERS: Final = (
     Offer(DICOM_JSON),
@@ -72,7 +81,7 @@ def give_data_set(request: Request, ranges: Sequence[MediaRange], data: DataSet)
     """Answer with one data set."""
     offer = choose_or_refuse(ranges, OFFERS)
     if offer.media_type == DICOM_XML and not offer.multipart:
-        return Response(write_xml(data), 200, {"Cache-Control": "no-store"}, DICOM_XML)
+        return Response(model_xml(data), 200, {"Cache-Control": "no-store"}, DICOM_XML)
     return _give(request, offer, [data])
 
 
@@ -99,9 +108,17 @@ def _give(request: Request, offer: Offer, found: Sequence[DataSet]) -> Response:
     boundary = multipart.new_boundary()
     pieces: list[bytes] = []
     for place, data in enumerate(found):
-        pieces += [multipart.part_start(boundary, DICOM_XML, first=not place), write_xml(data)]
+        pieces += [multipart.part_start(boundary, DICOM_XML, first=not place), model_xml(data)]
     body = b"".join([*pieces, multipart.closing(boundary)])
     return Response(body, 200, fresh, multipart.content_type(DICOM_XML, boundary))
+
+
+def read_xml(body: bytes) -> DataSet:
+    """Read one data set of the Native DICOM Model; raises ``Refusal`` when it is none, as `dataset.read_json`."""
+    try:
+        return check_data_set(read_native_model(body))
+    except Unreadable as error:
+        raise bad(str(error)) from error
 
 
 async def _body(request: Request) -> bytes:
