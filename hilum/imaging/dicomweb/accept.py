@@ -5,6 +5,7 @@ can be offered is for the resources to say."""
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from hilum.core.errors import NotAcceptable
@@ -112,8 +113,12 @@ def parse_accept(header: str | None, parameter: Sequence[str] = ()) -> list[Medi
     text = ",".join(re.sub(r"(?<=/dicom) (?=json|xml)", "+", one) for one in parameter) or header or "*/*"
     if len(text) > MAX_LENGTH:
         raise BadRequest(f"An Accept field has at most {MAX_LENGTH} characters here.")
-    ranges = [_range(element) for element in _split(text, ",") if element.strip()]
-    return ranges or [_range("*/*")]
+    return list(_parsed(text))
+
+
+@lru_cache(256)
+def _parsed(text: str) -> tuple[MediaRange, ...]:
+    return tuple(_range(element) for element in _split(text, ",") if element.strip()) or (_range("*/*"),)
 
 
 def choose(ranges: Sequence[MediaRange], offers: Iterable[Offer]) -> Offer | None:
