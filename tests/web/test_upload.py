@@ -207,6 +207,7 @@ def test_jobs_tell_what_they_did(page: Page, filled: str, tmp_path: Path) -> Non
     finished(page)
     page.get_by_test_id("upload-tray").get_by_role("link", name="Jobs").click()
     job = page.get_by_test_id("job").first
+    expect(job).to_contain_text("Upload of 1 file")  # the list of before is shown until the new one is there
     expect(job).to_have_attribute("data-state", "succeeded")
     job.get_by_role("button").first.click()
     expect(job).to_contain_text("New studies")
