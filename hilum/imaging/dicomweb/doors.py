@@ -2,15 +2,12 @@
 how the services' endpoints become a router that answers every method of every address. The dependencies are coroutines
 though they wait for nothing: a plain function costs a turn of the thread pool."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import iscoroutinefunction, signature
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
-from starlette.routing import Route
 
 from hilum.core.http import base_url
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
@@ -48,14 +45,19 @@ class Door:
     query: Sequence[str] = ()
 
 
-def ranges_of(request: Request) -> list[MediaRange]:
-    """What the client accepts."""
+async def the_ranges(request: Request) -> list[MediaRange]:
+    """Dependency: what the client accepts."""
     return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
 
 
-def source_of(request: Request) -> str:
-    """The key of the source that the path names."""
+async def the_source(request: Request) -> str:
+    """Dependency: the key of the source that the path names."""
     return request.path_params.get("key", "default")
+
+
+async def the_root(request: Request) -> str:
+    """Dependency: the base URL of the service, as it stands in the URLs of answers."""
+    return root_of(request)
 
 
 def root_of(request: Request) -> str:
@@ -65,32 +67,9 @@ def root_of(request: Request) -> str:
     return f"{base}/sources/{key}/dicom-web" if key else f"{base}/dicom-web"
 
 
-async def the_ranges(request: Request) -> list[MediaRange]:
-    """Dependency: what the client accepts."""
-    return ranges_of(request)
-
-
-async def the_source(request: Request) -> str:
-    """Dependency: the key of the source that the path names."""
-    return source_of(request)
-
-
-async def the_root(request: Request) -> str:
-    """Dependency: the base URL of the service."""
-    return root_of(request)
-
-
 Ranges = Annotated[list[MediaRange], Depends(the_ranges)]
 Source = Annotated[str, Depends(the_source)]
 Root = Annotated[str, Depends(the_root)]
-
-_KNOWN: Final[Mapping[str, Callable[[Request], object]]] = {
-    "request": lambda request: request,
-    "archive": lambda request: request.app.state.archive,
-    "ranges": ranges_of,
-    "source": source_of,
-    "root": root_of,
-}
 
 
 def router(prefix: str, doors: Sequence[Door]) -> APIRouter:
@@ -98,8 +77,6 @@ def router(prefix: str, doors: Sequence[Door]) -> APIRouter:
     made = APIRouter(prefix=prefix, tags=["DICOMweb"])
     allowed: dict[str, list[str]] = {}
     for door in doors:
-        if door.method == "GET" and _is_simple(door):
-            made.routes.append(_straight(prefix, door))
         made.add_api_route(
             door.path,
             door.endpoint,
@@ -115,28 +92,6 @@ def router(prefix: str, doors: Sequence[Door]) -> APIRouter:
         others = [method for method in _REFUSED if method not in methods]
         made.add_api_route(path, _refusal(methods), methods=others, include_in_schema=False)
     return made
-
-
-def _is_simple(door: Door) -> bool:
-    in_path = {part[1:-1].partition(":")[0] for part in door.path.split("/") if part.startswith("{")}
-    return signature(door.endpoint).parameters.keys() <= _KNOWN.keys() | in_path
-
-
-def _straight(prefix: str, door: Door) -> Route:
-    """A route that calls an endpoint as the framework would, without its search for dependencies, which costs as much
-    as a small answer; the framework's own route of the same address describes it."""
-    names = signature(door.endpoint).parameters.keys()
-    is_coroutine = iscoroutinefunction(door.endpoint)
-
-    async def answer(request: Request) -> Response:
-        request.scope["route"] = route
-        given = {name: _KNOWN[name](request) if name in _KNOWN else request.path_params[name] for name in names}
-        if is_coroutine:
-            return await door.endpoint(**given)
-        return await run_in_threadpool(door.endpoint, **given)
-
-    route = Route(prefix + door.path, answer, methods=["GET"], include_in_schema=False)
-    return route
 
 
 def _refusal(allowed: list[str]) -> Callable[[], Response]:
