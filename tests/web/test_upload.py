@@ -200,20 +200,22 @@ def test_a_zip_brings_its_other_files(page: Page, filled: str, tmp_path: Path) -
 
 
 def test_jobs_tell_what_they_did(page: Page, filled: str, tmp_path: Path) -> None:
-    (tmp_path / "b.dcm").write_bytes(ct(61, 1, 1))
+    files = [tmp_path / f"{n}.dcm" for n in range(5)]
+    for n, path in enumerate(files):
+        path.write_bytes(ct(61, 1, n + 1))
     page.goto(f"{filled}/jobs")
     page.get_by_role("link", name="Imaging", exact=True).click()
-    page.get_by_test_id("upload-files").set_input_files(tmp_path / "b.dcm")
+    page.get_by_test_id("upload-files").set_input_files(files)
     finished(page)
     page.get_by_test_id("upload-tray").get_by_role("link", name="Jobs").click()
-    job = page.get_by_test_id("job").first
-    expect(job).to_contain_text("Upload of 1 file")  # the list of before is shown until the new one is there
+    # By its title: the list of before, with other jobs in the same places, is shown until the new one is there.
+    job = page.get_by_test_id("job").filter(has_text="Upload of 5 files")
     expect(job).to_have_attribute("data-state", "succeeded")
     job.get_by_role("button").first.click()
     expect(job).to_contain_text("New studies")
     page.reload()
     # The job that was open is in the address.
-    expect(page.get_by_test_id("job").first).to_contain_text("New studies")
+    expect(job).to_contain_text("New studies")
 
 
 def test_a_server_that_is_gone_is_a_sentence_and_another_try(
