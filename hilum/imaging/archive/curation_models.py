@@ -6,23 +6,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
+from hilum.core import tables
 from hilum.core.database import Table
-
-BIG = sa.BigInteger
-TEXT = sa.Text
-MOMENT = sa.DateTime(timezone=True)
-
-
-def _key() -> Mapped[int]:
-    return mapped_column(BIG, sa.Identity(), primary_key=True)
-
-
-def _now() -> Mapped[datetime]:
-    return mapped_column(MOMENT, server_default=sa.func.now())
-
-
-def _owner(table: str, *, index: bool = False) -> Mapped[int]:
-    return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="CASCADE"), index=index)
+from hilum.core.tables import BIG, MOMENT, TEXT
 
 
 class Physician(Table):
@@ -31,8 +17,8 @@ class Physician(Table):
     __tablename__ = "physician"
     __table_args__ = (sa.UniqueConstraint("source_id", "key"),)
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     key: Mapped[str] = mapped_column(TEXT)
     name: Mapped[str] = mapped_column(TEXT)
     renamed: Mapped[bool] = mapped_column(server_default="false")
@@ -47,8 +33,8 @@ class Facility(Table):
     __tablename__ = "facility"
     __table_args__ = (sa.UniqueConstraint("source_id", "key"),)
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     key: Mapped[str] = mapped_column(TEXT)
     name: Mapped[str] = mapped_column(TEXT)
     renamed: Mapped[bool] = mapped_column(server_default="false")
@@ -63,15 +49,15 @@ class NameChange(Table):
     __tablename__ = "name_change"
     __table_args__ = (sa.Index("name_change_of", "kind", "named_id"),)
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     kind: Mapped[str] = mapped_column(TEXT)
     named_id: Mapped[int] = mapped_column(BIG)
     field: Mapped[str] = mapped_column(TEXT)
     old: Mapped[str] = mapped_column(TEXT)
     new: Mapped[str] = mapped_column(TEXT)
     made_by: Mapped[str] = mapped_column(TEXT)
-    made_at: Mapped[datetime] = _now()
+    made_at: Mapped[datetime] = tables.now()
 
 
 class Correction(Table):
@@ -79,15 +65,15 @@ class Correction(Table):
 
     __tablename__ = "correction"
 
-    id: Mapped[int] = _key()
-    study_id: Mapped[int] = _owner("study", index=True)
+    id: Mapped[int] = tables.key()
+    study_id: Mapped[int] = tables.owner("study", index=True)
     field: Mapped[str] = mapped_column(TEXT)
     old: Mapped[str] = mapped_column(TEXT)
     new: Mapped[str] = mapped_column(TEXT)
     of_file: Mapped[str] = mapped_column(TEXT)
     undoes: Mapped[int | None] = mapped_column(BIG)
     made_by: Mapped[str] = mapped_column(TEXT)
-    made_at: Mapped[datetime] = _now()
+    made_at: Mapped[datetime] = tables.now()
 
 
 class Deletion(Table):
@@ -96,14 +82,14 @@ class Deletion(Table):
 
     __tablename__ = "deletion"
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     study_id: Mapped[int] = mapped_column(BIG, index=True)
     study_instance_uid: Mapped[str] = mapped_column(TEXT, index=True)
     series_instance_uid: Mapped[str] = mapped_column(TEXT, server_default="")
     sop_instance_uid: Mapped[str] = mapped_column(TEXT, server_default="")
     made_by: Mapped[str] = mapped_column(TEXT)
-    made_at: Mapped[datetime] = _now()
+    made_at: Mapped[datetime] = tables.now()
     restored_at: Mapped[datetime | None] = mapped_column(MOMENT)
     purged_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
@@ -127,4 +113,4 @@ class UnrecordedStudy(Table):
         BIG, sa.ForeignKey("hilum.study.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     marks: Mapped[int] = mapped_column(BIG, server_default="1")
-    since: Mapped[datetime] = _now()
+    since: Mapped[datetime] = tables.now()

@@ -8,11 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from hilum.core import tables
 from hilum.core.database import Table
-
-BIG = sa.BigInteger
-TEXT = sa.Text
-MOMENT = sa.DateTime(timezone=True)
+from hilum.core.tables import BIG, MOMENT, TEXT
 
 _SEARCHED = (
     "study_description",
@@ -27,30 +25,6 @@ _SEARCHED = (
     "patient_name_dicom",
     "referring_physician_dicom",
 )
-
-
-def _key() -> Mapped[int]:
-    return mapped_column(BIG, sa.Identity(), primary_key=True)
-
-
-def _text() -> Mapped[str]:
-    return mapped_column(TEXT, server_default="")
-
-
-def _count() -> Mapped[int]:
-    return mapped_column(BIG, server_default="0")
-
-
-def _no() -> Mapped[bool]:
-    return mapped_column(server_default=sa.false())
-
-
-def _now() -> Mapped[datetime]:
-    return mapped_column(MOMENT, server_default=sa.func.now())
-
-
-def _owner(table: str) -> Mapped[int]:
-    return mapped_column(BIG, sa.ForeignKey(f"hilum.{table}.id", ondelete="CASCADE"))
 
 
 def _named(table: str) -> Mapped[int | None]:
@@ -81,10 +55,10 @@ class Source(Table):
 
     __tablename__ = "source"
 
-    id: Mapped[int] = _key()
+    id: Mapped[int] = tables.key()
     key: Mapped[str] = mapped_column(TEXT, unique=True)
-    name: Mapped[str] = _text()
-    created_at: Mapped[datetime] = _now()
+    name: Mapped[str] = tables.text()
+    created_at: Mapped[datetime] = tables.now()
     recorded: Mapped[bool] = mapped_column(server_default="false")
 
 
@@ -94,14 +68,14 @@ class Patient(Table):
     __tablename__ = "patient"
     __table_args__ = (sa.UniqueConstraint("source_id", "key"),)
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     key: Mapped[str] = mapped_column(TEXT)
-    patient_id: Mapped[str] = _text()
-    issuer_of_patient_id: Mapped[str] = _text()
-    patient_name_dicom: Mapped[str] = _text()
+    patient_id: Mapped[str] = tables.text()
+    issuer_of_patient_id: Mapped[str] = tables.text()
+    patient_name_dicom: Mapped[str] = tables.text()
     birth_date: Mapped[date | None]
-    sex: Mapped[str] = _text()
+    sex: Mapped[str] = tables.text()
 
 
 class Study(Table):
@@ -149,55 +123,55 @@ class Study(Table):
         sa.Index("study_physician_codes", "physician_codes", postgresql_using="gin"),
     )
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
-    patient_pk: Mapped[int] = _owner("patient")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
+    patient_pk: Mapped[int] = tables.owner("patient")
     study_instance_uid: Mapped[str] = mapped_column(TEXT)
     study_date: Mapped[date | None]
     study_time: Mapped[time | None]
-    timezone_offset: Mapped[str] = _text()
-    study_id: Mapped[str] = _text()
-    accession_number: Mapped[str] = _text()
-    study_description: Mapped[str] = _text()
-    modality: Mapped[str] = _text()
+    timezone_offset: Mapped[str] = tables.text()
+    study_id: Mapped[str] = tables.text()
+    accession_number: Mapped[str] = tables.text()
+    study_description: Mapped[str] = tables.text()
+    modality: Mapped[str] = tables.text()
     modalities: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
-    body_part: Mapped[str] = _text()
+    body_part: Mapped[str] = tables.text()
     body_parts: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
-    patient_id: Mapped[str] = _text()
-    patient_name: Mapped[str] = _text()
-    patient_name_dicom: Mapped[str] = _text()
+    patient_id: Mapped[str] = tables.text()
+    patient_name: Mapped[str] = tables.text()
+    patient_name_dicom: Mapped[str] = tables.text()
     patient_birth_date: Mapped[date | None]
-    patient_sex: Mapped[str] = _text()
-    physician: Mapped[str] = _text()
-    referring_physician_dicom: Mapped[str] = _text()
-    facility: Mapped[str] = _text()
-    manufacturer: Mapped[str] = _text()
-    model: Mapped[str] = _text()
+    patient_sex: Mapped[str] = tables.text()
+    physician: Mapped[str] = tables.text()
+    referring_physician_dicom: Mapped[str] = tables.text()
+    facility: Mapped[str] = tables.text()
+    manufacturer: Mapped[str] = tables.text()
+    model: Mapped[str] = tables.text()
     magnetic_field_strength: Mapped[float | None]
-    radiopharmaceutical: Mapped[str] = _text()
-    contrast_bolus_agent: Mapped[str] = _text()
-    contrast_bolus_route: Mapped[str] = _text()
-    num_series: Mapped[int] = _count()
-    num_instances: Mapped[int] = _count()
-    num_images: Mapped[int] = _count()
-    bytes: Mapped[int] = _count()
-    revision: Mapped[int] = _count()
+    radiopharmaceutical: Mapped[str] = tables.text()
+    contrast_bolus_agent: Mapped[str] = tables.text()
+    contrast_bolus_route: Mapped[str] = tables.text()
+    num_series: Mapped[int] = tables.count()
+    num_instances: Mapped[int] = tables.count()
+    num_images: Mapped[int] = tables.count()
+    bytes: Mapped[int] = tables.count()
+    revision: Mapped[int] = tables.count()
     status: Mapped[str] = mapped_column(TEXT, server_default="indexed")
-    status_reason: Mapped[str] = _text()
+    status_reason: Mapped[str] = tables.text()
     availability: Mapped[str] = mapped_column(TEXT, server_default="local")
-    derived: Mapped[bool] = _no()
-    quarantine: Mapped[str] = _text()
+    derived: Mapped[bool] = tables.no()
+    quarantine: Mapped[str] = tables.text()
     person_id: Mapped[int | None] = mapped_column(BIG, index=True)
     report_status: Mapped[str] = mapped_column(TEXT, server_default="placeholder")
     document_id: Mapped[int | None] = mapped_column(BIG)
-    received_at: Mapped[datetime] = _now()
-    updated_at: Mapped[datetime] = _now()
+    received_at: Mapped[datetime] = tables.now()
+    updated_at: Mapped[datetime] = tables.now()
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
     corrected: Mapped[dict[str, dict[str, str]]] = mapped_column(JSONB, server_default="{}")
     physician_id: Mapped[int | None] = _named("physician")
     facility_id: Mapped[int | None] = _named("facility")
     further: Mapped[dict[str, object] | None] = _further()
-    indexed_for: Mapped[str] = _text()
+    indexed_for: Mapped[str] = tables.text()
     patient_codes: Mapped[list[str]] = _codes("patient_name_dicom")
     physician_codes: Mapped[list[str]] = _codes("referring_physician_dicom")
     search: Mapped[str] = mapped_column(
@@ -226,44 +200,44 @@ class Series(Table):
         _further_index("series"),
     )
 
-    id: Mapped[int] = _key()
-    study_id: Mapped[int] = _owner("study")
+    id: Mapped[int] = tables.key()
+    study_id: Mapped[int] = tables.owner("study")
     series_instance_uid: Mapped[str] = mapped_column(TEXT)
     series_number: Mapped[int | None]
-    series_description: Mapped[str] = _text()
+    series_description: Mapped[str] = tables.text()
     series_date: Mapped[date | None]
     series_time: Mapped[time | None]
-    modality: Mapped[str] = _text()
-    body_part: Mapped[str] = _text()
-    laterality: Mapped[str] = _text()
-    view_position: Mapped[str] = _text()
-    protocol_name: Mapped[str] = _text()
-    manufacturer: Mapped[str] = _text()
-    model: Mapped[str] = _text()
-    station_name: Mapped[str] = _text()
+    modality: Mapped[str] = tables.text()
+    body_part: Mapped[str] = tables.text()
+    laterality: Mapped[str] = tables.text()
+    view_position: Mapped[str] = tables.text()
+    protocol_name: Mapped[str] = tables.text()
+    manufacturer: Mapped[str] = tables.text()
+    model: Mapped[str] = tables.text()
+    station_name: Mapped[str] = tables.text()
     slice_thickness: Mapped[float | None]
     spacing_between_slices: Mapped[float | None]
     images_in_acquisition: Mapped[int | None]
-    transducer_type: Mapped[str] = _text()
-    transducer_frequency: Mapped[str] = _text()
+    transducer_type: Mapped[str] = tables.text()
+    transducer_frequency: Mapped[str] = tables.text()
     kvp: Mapped[float | None]
-    convolution_kernel: Mapped[str] = _text()
-    scanning_sequence: Mapped[str] = _text()
+    convolution_kernel: Mapped[str] = tables.text()
+    scanning_sequence: Mapped[str] = tables.text()
     repetition_time: Mapped[float | None]
     echo_time: Mapped[float | None]
     procedure_step_date: Mapped[date | None]
     procedure_step_time: Mapped[time | None]
-    frame_of_reference_uid: Mapped[str] = _text()
+    frame_of_reference_uid: Mapped[str] = tables.text()
     rows: Mapped[int | None]
     columns: Mapped[int | None]
-    folder_path: Mapped[str] = _text()
-    num_instances: Mapped[int] = _count()
-    num_images: Mapped[int] = _count()
-    bytes: Mapped[int] = _count()
-    version: Mapped[int] = _count()
+    folder_path: Mapped[str] = tables.text()
+    num_instances: Mapped[int] = tables.count()
+    num_images: Mapped[int] = tables.count()
+    bytes: Mapped[int] = tables.count()
+    version: Mapped[int] = tables.count()
     metadata_version: Mapped[int | None] = mapped_column(BIG, server_default="-1")
-    derived: Mapped[bool] = _no()
-    received_at: Mapped[datetime] = _now()
+    derived: Mapped[bool] = tables.no()
+    received_at: Mapped[datetime] = tables.now()
     further: Mapped[dict[str, object] | None] = _further()
 
 
@@ -275,7 +249,7 @@ class SeriesMetadata(Table):
 
     series_id: Mapped[int] = mapped_column(sa.ForeignKey("hilum.series.id", ondelete="CASCADE"), primary_key=True)
     version: Mapped[int] = mapped_column(BIG)
-    base_url: Mapped[str] = _text()
+    base_url: Mapped[str] = tables.text()
     body: Mapped[bytes]
 
 
@@ -295,13 +269,13 @@ class Instance(Table):
         _further_index("instance"),
     )
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
-    study_id: Mapped[int] = _owner("study")
-    series_id: Mapped[int] = _owner("series")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
+    study_id: Mapped[int] = tables.owner("study")
+    series_id: Mapped[int] = tables.owner("series")
     sop_instance_uid: Mapped[str] = mapped_column(TEXT)
-    sop_class_uid: Mapped[str] = _text()
-    transfer_syntax_uid: Mapped[str] = _text()
+    sop_class_uid: Mapped[str] = tables.text()
+    transfer_syntax_uid: Mapped[str] = tables.text()
     instance_number: Mapped[int | None]
     num_frames: Mapped[int] = mapped_column(server_default="1")
     rows: Mapped[int | None]
@@ -321,10 +295,10 @@ class Instance(Table):
     pixel_offset: Mapped[int | None] = mapped_column(BIG)
     pixel_length: Mapped[int | None] = mapped_column(BIG)
     frame_offsets: Mapped[list[int] | None] = mapped_column(ARRAY(BIG))
-    derived: Mapped[bool] = _no()
+    derived: Mapped[bool] = tables.no()
     fingerprint: Mapped[UUID | None]
-    origin: Mapped[str] = _text()
-    received_at: Mapped[datetime] = _now()
+    origin: Mapped[str] = tables.text()
+    received_at: Mapped[datetime] = tables.now()
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
     further: Mapped[dict[str, object] | None] = _further()
 
@@ -334,15 +308,15 @@ class ReplacedInstance(Table):
 
     __tablename__ = "replaced_instance"
 
-    id: Mapped[int] = _key()
+    id: Mapped[int] = tables.key()
     instance_id: Mapped[int] = mapped_column(BIG, sa.ForeignKey("hilum.instance.id", ondelete="CASCADE"), index=True)
     size: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str | None] = mapped_column(TEXT)
     path: Mapped[str | None] = mapped_column(TEXT)
-    origin: Mapped[str] = _text()
-    received_at: Mapped[datetime] = _now()
-    replaced_at: Mapped[datetime] = _now()
+    origin: Mapped[str] = tables.text()
+    received_at: Mapped[datetime] = tables.now()
+    replaced_at: Mapped[datetime] = tables.now()
 
 
 class SetAside(Table):
@@ -356,21 +330,21 @@ class SetAside(Table):
         sa.Index("set_aside_blob_key", "blob_key"),
     )
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
-    name: Mapped[str] = _text()
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
+    name: Mapped[str] = tables.text()
     code: Mapped[str] = mapped_column(TEXT)
     reason: Mapped[str] = mapped_column(TEXT)
-    study_instance_uid: Mapped[str] = _text()
-    patient_id: Mapped[str] = _text()
-    issuer_of_patient_id: Mapped[str] = _text()
-    patient_name_dicom: Mapped[str] = _text()
+    study_instance_uid: Mapped[str] = tables.text()
+    patient_id: Mapped[str] = tables.text()
+    issuer_of_patient_id: Mapped[str] = tables.text()
+    patient_name_dicom: Mapped[str] = tables.text()
     size: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str | None] = mapped_column(TEXT)
     path: Mapped[str | None] = mapped_column(TEXT)
-    origin: Mapped[str] = _text()
-    received_at: Mapped[datetime] = _now()
+    origin: Mapped[str] = tables.text()
+    received_at: Mapped[datetime] = tables.now()
     recorded: Mapped[bool] = mapped_column(server_default="false")
 
 
@@ -383,14 +357,14 @@ class BundleFile(Table):
         sa.Index("bundle_file_blob_key", "blob_key"),
     )
 
-    id: Mapped[int] = _key()
-    study_id: Mapped[int] = _owner("study")
+    id: Mapped[int] = tables.key()
+    study_id: Mapped[int] = tables.owner("study")
     name: Mapped[str] = mapped_column(TEXT)
     kind: Mapped[str] = mapped_column(TEXT)
     size: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str] = mapped_column(TEXT)
-    received_at: Mapped[datetime] = _now()
+    received_at: Mapped[datetime] = tables.now()
 
 
 class PatientDecision(Table):
@@ -402,12 +376,12 @@ class PatientDecision(Table):
         sa.UniqueConstraint("source_id", "study_instance_uid", "given_patient_id", "given_issuer_of_patient_id"),
     )
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     study_instance_uid: Mapped[str] = mapped_column(TEXT)
-    given_patient_id: Mapped[str] = _text()
-    given_issuer_of_patient_id: Mapped[str] = _text()
+    given_patient_id: Mapped[str] = tables.text()
+    given_issuer_of_patient_id: Mapped[str] = tables.text()
     patient_id: Mapped[str] = mapped_column(TEXT)
-    issuer_of_patient_id: Mapped[str] = _text()
-    origin: Mapped[str] = _text()
-    decided_at: Mapped[datetime] = _now()
+    issuer_of_patient_id: Mapped[str] = tables.text()
+    origin: Mapped[str] = tables.text()
+    decided_at: Mapped[datetime] = tables.now()

@@ -10,23 +10,23 @@ from hilum.imaging.archive.delete import Part, delete_part, delete_study
 from hilum.imaging.archive.query import live_study
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.dicomweb.doors import INSTANCE, SERIES, Door, Source
+from hilum.imaging.dicomweb.doors import INSTANCE, SERIES, STUDY, Door, TheInstance, TheSeries, TheStudy
 from hilum.imaging.dicomweb.resources import Target, find_instances, find_series
 
 
-def remove_study(archive: TheArchive, source: Source, study: str) -> Response:
+def remove_study(archive: TheArchive, target: TheStudy) -> Response:
     """Delete a study with all that belongs to it."""
-    return _delete(archive, Target(source, study))
+    return _delete(archive, target)
 
 
-def remove_series(archive: TheArchive, source: Source, study: str, series: str) -> Response:
+def remove_series(archive: TheArchive, target: TheSeries) -> Response:
     """Delete a series; with its last series a study goes."""
-    return _delete(archive, Target(source, study, series))
+    return _delete(archive, target)
 
 
-def remove_instance(archive: TheArchive, source: Source, study: str, series: str, instance: str) -> Response:
+def remove_instance(archive: TheArchive, target: TheInstance) -> Response:
     """Delete an instance; with its last instance a series goes."""
-    return _delete(archive, Target(source, study, series, instance))
+    return _delete(archive, target)
 
 
 def _delete(archive: Archive, target: Target) -> Response:
@@ -41,7 +41,7 @@ def _delete(archive: Archive, target: Target) -> Response:
 
 
 DOORS: Final = (
-    Door("DELETE", "/studies/{study}", remove_study),
+    Door("DELETE", STUDY, remove_study),
     Door("DELETE", SERIES, remove_series),
     Door("DELETE", INSTANCE, remove_instance),
 )

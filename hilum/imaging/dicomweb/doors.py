@@ -11,11 +11,14 @@ from fastapi.responses import Response
 
 from hilum.core.http import base_url
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
+from hilum.imaging.dicomweb.resources import Target
 
 BASES: Final = ("/dicom-web", "/sources/{key}/dicom-web")
 """Base URLs of the service: of the source ``default``, and of any."""
-SERIES: Final = "/studies/{study}/series/{series}"
-INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
+STUDY: Final = "/studies/{study}"
+SERIES: Final = f"{STUDY}/series/{{series}}"
+INSTANCE: Final = f"{SERIES}/instances/{{instance}}"
+STUDY_INSTANCE: Final = f"{STUDY}/instances/{{instance}}"
 JSON_OFFERS: Final = (Offer(DICOM_JSON), Offer("application/json"))
 
 _REFUSED: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -70,6 +73,32 @@ def root_of(request: Request) -> str:
 Ranges = Annotated[list[MediaRange], Depends(the_ranges)]
 Source = Annotated[str, Depends(the_source)]
 Root = Annotated[str, Depends(the_root)]
+
+
+async def the_study(source: Source, study: str) -> Target:
+    """Dependency: the study that the path names."""
+    return Target(source, study)
+
+
+async def the_series(source: Source, study: str, series: str) -> Target:
+    """Dependency: the series that the path names."""
+    return Target(source, study, series)
+
+
+async def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
+    """Dependency: the instance that the path names."""
+    return Target(source, study, series, instance)
+
+
+async def the_study_instance(source: Source, study: str, instance: str) -> Target:
+    """Dependency: the instance that the path names without its series."""
+    return Target(source, study, None, instance)
+
+
+TheStudy = Annotated[Target, Depends(the_study)]
+TheSeries = Annotated[Target, Depends(the_series)]
+TheInstance = Annotated[Target, Depends(the_instance)]
+TheStudyInstance = Annotated[Target, Depends(the_study_instance)]
 
 
 def router(prefix: str, doors: Sequence[Door]) -> APIRouter:

@@ -10,14 +10,23 @@ from hilum.imaging.archive.render import Look
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.dicom.viewport import Viewport
 from hilum.imaging.dicomweb.accept import Offer
-from hilum.imaging.dicomweb.doors import INSTANCE, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.doors import (
+    INSTANCE,
+    SERIES,
+    STUDY,
+    STUDY_INSTANCE,
+    Door,
+    Ranges,
+    Root,
+    TheInstance,
+    TheSeries,
+    TheStudy,
+    TheStudyInstance,
+)
 from hilum.imaging.dicomweb.looks import parse_look, parse_thumbnail_size
 from hilum.imaging.dicomweb.rendered import rendered
 from hilum.imaging.dicomweb.renditions import DOCUMENTS, HTML, JPEG, PICTURES, PNG, TEXT
-from hilum.imaging.dicomweb.resources import Target
 from hilum.imaging.dicomweb.thumbnails import thumbnail
-
-STUDY_INSTANCE: Final = "/studies/{study}/instances/{instance}"
 
 _Accept = Annotated[str | None, Query(description="Media types, in the place of the Accept field.")]
 _Viewport = Annotated[str | None, Query(description="width,height[,left,top,width,height]; less than 0 turns over.")]
@@ -46,95 +55,73 @@ async def the_size(request: Request, accept: _Accept = None, viewport: _Size = N
     return parse_thumbnail_size(request.query_params)
 
 
-async def the_study(source: Source, study: str) -> Target:
-    """Dependency: the study that the path names."""
-    return Target(source, study)
-
-
-async def the_series(source: Source, study: str, series: str) -> Target:
-    """Dependency: the series that the path names."""
-    return Target(source, study, series)
-
-
-async def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
-    """Dependency: the instance that the path names."""
-    return Target(source, study, series, instance)
-
-
-async def the_study_instance(source: Source, study: str, instance: str) -> Target:
-    """Dependency: the instance that the path names without its series."""
-    return Target(source, study, None, instance)
-
-
 TheLook = Annotated[Look, Depends(the_look)]
 TheSize = Annotated[Viewport | None, Depends(the_size)]
-Study = Annotated[Target, Depends(the_study)]
-Series = Annotated[Target, Depends(the_series)]
-Instance = Annotated[Target, Depends(the_instance)]
-StudyInstance = Annotated[Target, Depends(the_study_instance)]
 
 
 def rendered_study(
-    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Study, look: TheLook
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: TheStudy, look: TheLook
 ) -> Response:
     """All instances of a study as people can see them, a part each."""
     return rendered(request, archive, target, ranges, root, look)
 
 
 def rendered_series(
-    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Series, look: TheLook
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: TheSeries, look: TheLook
 ) -> Response:
     """All instances of a series as people can see them, a part each."""
     return rendered(request, archive, target, ranges, root, look)
 
 
 def rendered_instance(
-    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Instance, look: TheLook
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: TheInstance, look: TheLook
 ) -> Response:
     """An instance as people can see it: a picture, a film, a document, a report."""
     return rendered(request, archive, target, ranges, root, look)
 
 
 def rendered_frames(
-    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: Instance, look: TheLook, frames: str
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: TheInstance, look: TheLook, frames: str
 ) -> Response:
     """Frames of an instance as pictures, by their numbers, counted from 1."""
     return rendered(request, archive, target, ranges, root, look, frames)
 
 
 def rendered_study_instance(
-    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: StudyInstance, look: TheLook
+    request: Request, archive: TheArchive, ranges: Ranges, root: Root, target: TheStudyInstance, look: TheLook
 ) -> Response:
     """An instance, named without its series, as people can see it."""
     return rendered(request, archive, target, ranges, root, look)
 
 
-def study_thumbnail(request: Request, archive: TheArchive, ranges: Ranges, target: Study, size: TheSize) -> Response:
+def study_thumbnail(request: Request, archive: TheArchive, ranges: Ranges, target: TheStudy, size: TheSize) -> Response:
     """A small picture of a study."""
     return thumbnail(request, archive, target, ranges, size)
 
 
-def series_thumbnail(request: Request, archive: TheArchive, ranges: Ranges, target: Series, size: TheSize) -> Response:
+def series_thumbnail(
+    request: Request, archive: TheArchive, ranges: Ranges, target: TheSeries, size: TheSize
+) -> Response:
     """A small picture of a series."""
     return thumbnail(request, archive, target, ranges, size)
 
 
 def instance_thumbnail(
-    request: Request, archive: TheArchive, ranges: Ranges, target: Instance, size: TheSize
+    request: Request, archive: TheArchive, ranges: Ranges, target: TheInstance, size: TheSize
 ) -> Response:
     """A small picture of an instance."""
     return thumbnail(request, archive, target, ranges, size)
 
 
 def frames_thumbnail(
-    request: Request, archive: TheArchive, ranges: Ranges, target: Instance, size: TheSize, frames: str
+    request: Request, archive: TheArchive, ranges: Ranges, target: TheInstance, size: TheSize, frames: str
 ) -> Response:
     """A small picture of the first of some frames."""
     return thumbnail(request, archive, target, ranges, size, frames)
 
 
 def study_instance_thumbnail(
-    request: Request, archive: TheArchive, ranges: Ranges, target: StudyInstance, size: TheSize
+    request: Request, archive: TheArchive, ranges: Ranges, target: TheStudyInstance, size: TheSize
 ) -> Response:
     """A small picture of an instance that is named without its series."""
     return thumbnail(request, archive, target, ranges, size)
@@ -145,12 +132,12 @@ _RENDERED: Final = (*_PICTURES, *map(Offer, (HTML, TEXT, *DOCUMENTS.values(), "v
 _THUMBNAILS: Final = (Offer(JPEG), Offer(PNG))
 
 DOORS: Final = (
-    Door("GET", "/studies/{study}/rendered", rendered_study, _RENDERED),
+    Door("GET", f"{STUDY}/rendered", rendered_study, _RENDERED),
     Door("GET", f"{SERIES}/rendered", rendered_series, _RENDERED),
     Door("GET", f"{INSTANCE}/rendered", rendered_instance, _RENDERED),
     Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames, _PICTURES),
     Door("GET", f"{STUDY_INSTANCE}/rendered", rendered_study_instance, _RENDERED),
-    Door("GET", "/studies/{study}/thumbnail", study_thumbnail, _THUMBNAILS),
+    Door("GET", f"{STUDY}/thumbnail", study_thumbnail, _THUMBNAILS),
     Door("GET", f"{SERIES}/thumbnail", series_thumbnail, _THUMBNAILS),
     Door("GET", f"{INSTANCE}/thumbnail", instance_thumbnail, _THUMBNAILS),
     Door("GET", f"{INSTANCE}/frames/{{frames}}/thumbnail", frames_thumbnail, _THUMBNAILS),

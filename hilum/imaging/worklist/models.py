@@ -8,24 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from hilum.core import tables
 from hilum.core.database import Table
-
-BIG = sa.BigInteger
-TEXT = sa.Text
-MOMENT = sa.DateTime(timezone=True)
-
-
-def _key() -> Mapped[int]:
-    return mapped_column(BIG, sa.Identity(), primary_key=True)
-
-
-def _now() -> Mapped[datetime]:
-    return mapped_column(MOMENT, server_default=sa.func.now())
-
-
-def _owner(table: str, *, index: bool = False, primary_key: bool = False) -> Mapped[int]:
-    reference = sa.ForeignKey(f"hilum.{table}.id", ondelete="CASCADE")
-    return mapped_column(BIG, reference, index=index, primary_key=primary_key, autoincrement=False)
+from hilum.core.tables import BIG, MOMENT, TEXT
 
 
 class Workitem(Table):
@@ -42,15 +27,15 @@ class Workitem(Table):
         ),
     )
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     uid: Mapped[str] = mapped_column(TEXT)
     state: Mapped[str] = mapped_column(TEXT)
     rank: Mapped[int] = mapped_column(sa.SmallInteger)
     transaction_uid: Mapped[str | None] = mapped_column(TEXT)
     attributes: Mapped[dict[str, object]] = mapped_column(JSONB)
-    created_at: Mapped[datetime] = _now()
-    changed_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = tables.now()
+    changed_at: Mapped[datetime] = tables.now()
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
 
@@ -59,13 +44,13 @@ class WorkitemChange(Table):
 
     __tablename__ = "workitem_change"
 
-    id: Mapped[int] = _key()
-    workitem_id: Mapped[int] = _owner("workitem", index=True)
+    id: Mapped[int] = tables.key()
+    workitem_id: Mapped[int] = tables.owner("workitem", index=True)
     action: Mapped[str] = mapped_column(TEXT)
     old: Mapped[str] = mapped_column(TEXT)
     new: Mapped[str] = mapped_column(TEXT)
     made_by: Mapped[str] = mapped_column(TEXT)
-    made_at: Mapped[datetime] = _now()
+    made_at: Mapped[datetime] = tables.now()
 
 
 class WorklistSubscriber(Table):
@@ -74,8 +59,8 @@ class WorklistSubscriber(Table):
     __tablename__ = "worklist_subscriber"
     __table_args__ = (sa.UniqueConstraint("source_id", "ae_title"),)
 
-    id: Mapped[int] = _key()
-    source_id: Mapped[int] = _owner("source")
+    id: Mapped[int] = tables.key()
+    source_id: Mapped[int] = tables.owner("source")
     ae_title: Mapped[str] = mapped_column(TEXT)
     scope: Mapped[str] = mapped_column(TEXT, server_default="none")
     filter: Mapped[list[list[str]]] = mapped_column(JSONB, server_default="[]")
@@ -89,8 +74,8 @@ class WorklistSubscription(Table):
 
     __tablename__ = "worklist_subscription"
 
-    workitem_id: Mapped[int] = _owner("workitem", primary_key=True)
-    subscriber_id: Mapped[int] = _owner("worklist_subscriber", primary_key=True, index=True)
+    workitem_id: Mapped[int] = tables.owner("workitem", primary_key=True)
+    subscriber_id: Mapped[int] = tables.owner("worklist_subscriber", primary_key=True, index=True)
     deletion_lock: Mapped[bool] = mapped_column()
 
 
@@ -103,7 +88,7 @@ class WorklistReport(Table):
         sa.Index("worklist_report_sent", "sent_at", postgresql_where=sa.text("sent_at is not null")),
     )
 
-    subscriber_id: Mapped[int] = _owner("worklist_subscriber", primary_key=True)
+    subscriber_id: Mapped[int] = tables.owner("worklist_subscriber", primary_key=True)
     number: Mapped[int] = mapped_column(BIG, primary_key=True, autoincrement=False)
     body: Mapped[str] = mapped_column(TEXT)
     sent_at: Mapped[datetime | None] = mapped_column(MOMENT)

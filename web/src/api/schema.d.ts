@@ -6377,10 +6377,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                path: string;
                 study: string;
                 series: string;
                 instance: string;
-                path: string;
             };
             cookie?: never;
         };
@@ -6493,10 +6493,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                numbers: string;
                 study: string;
                 series: string;
                 instance: string;
-                numbers: string;
             };
             cookie?: never;
         };
@@ -7817,10 +7817,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                path: string;
                 study: string;
                 series: string;
                 instance: string;
-                path: string;
             };
             cookie?: never;
         };
@@ -7933,10 +7933,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                numbers: string;
                 study: string;
                 series: string;
                 instance: string;
-                numbers: string;
             };
             cookie?: never;
         };
