@@ -7,11 +7,15 @@ from typing import BinaryIO, Final
 
 from hilum.core.blobs import Blobs
 from hilum.core.errors import Gone
+from hilum.core.recent import Recent
 from hilum.imaging.archive.query import Row
 from hilum.imaging.dicom.header import Header, scan_file
 from hilum.imaging.dicom.source import inflated_file
 
 MAX_INFLATED: Final = 512 << 20
+_MOST_KEPT: Final = 32 << 10
+_HEADERS: Final = Recent[str, Header](1000)
+"""By digest: a viewer asks for frame after frame of an instance, and its header says the same each time."""
 
 
 @contextmanager
@@ -52,8 +56,17 @@ def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]
         It inflates to more than is reasonable.
     """
     with opened(blobs, row) as file:
-        header = scan_file(file)
+        header = _header(file, row["digest"])
         yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
+
+
+def _header(file: BinaryIO, digest: str) -> Header:
+    header = _HEADERS.get(digest)
+    if header is None:
+        header = scan_file(file)
+        if header.header_length <= _MOST_KEPT:
+            _HEADERS.add(digest, header)
+    return header
 
 
 def is_unchanged(path: str, row: Mapping[str, object]) -> bool:

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from hilum.core.errors import Gone, NotAcceptable, NotFound
 from hilum.core.http import matches
+from hilum.core.recent import Recent
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
@@ -32,10 +33,11 @@ from hilum.imaging.dicomweb.resources import (
 )
 from hilum.imaging.dicomweb.syntaxes import frame_offers
 
-"""How many frames one request may list."""
 _VERSION: Final = 3
 """Of the way frames are made: one more whenever they come out otherwise, so that nobody keeps an older one."""
 _AT_ONCE: Final = 1000
+_OFFERS: Final = Recent[tuple[str, bool], list[Offer]](1000)
+"""By digest of an instance, and whether one frame is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def frames(
     if max(numbers) > count:
         raise NotFound(f"The last frame is {count}." if count else "The instance has no pixel data.")
     with opened_instance(archive.blobs, row) as (file, header):
-        chosen = _Chosen(row, choose_or_refuse(ranges, _offers(file, header, single=len(numbers) == 1)))
+        offers = _offers(file, header, row["digest"], single=len(numbers) == 1)
+        chosen = _Chosen(row, choose_or_refuse(ranges, offers))
         # What cannot be read at all is an error, not an answer that breaks off.
         first = next(frame_bytes(file, header, numbers[:1], places, chosen.offer.transfer_syntax))
     etag = blake2b(f"{_VERSION} {row['digest']} {listed} {chosen.offer}".encode(), digest_size=16).hexdigest()
@@ -113,7 +116,7 @@ def pixel_data(request: Request, archive: Archive, target: Target, ranges: Seque
     for row in rows:
         try:
             with opened_instance(archive.blobs, row) as (file, header):
-                offers = _offers(file, header, single=alone)
+                offers = _offers(file, header, row["digest"], single=alone)
         except Gone:
             gone += 1
             continue
@@ -155,10 +158,14 @@ def _read(
         yield from frame_bytes(file, header, numbers, places, syntax)
 
 
-def _offers(file: BinaryIO, header: Header, *, single: bool) -> list[Offer]:
-    rather_decoded = is_misread(file, header)
-    made = frame_forms(file, header) or ((EXPLICIT_LITTLE,) if rather_decoded else ())
-    return frame_offers(header.transfer_syntax_uid, single=single, made=made, rather_decoded=rather_decoded)
+def _offers(file: BinaryIO, header: Header, digest: str, *, single: bool) -> list[Offer]:
+    offers = _OFFERS.get((digest, single))
+    if offers is None:
+        rather_decoded = is_misread(file, header)
+        made = frame_forms(file, header) or ((EXPLICIT_LITTLE,) if rather_decoded else ())
+        offers = frame_offers(header.transfer_syntax_uid, single=single, made=made, rather_decoded=rather_decoded)
+        _OFFERS.add((digest, single), offers)
+    return offers
 
 
 def _target_of(target: Target, row: Row) -> Target:
