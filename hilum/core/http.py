@@ -6,11 +6,13 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 import anyio.to_thread
 import structlog
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from hilum.core.errors import HilumError, Unavailable
 from hilum.core.forwarded import forwarded_prefix
@@ -23,6 +25,17 @@ CHUNK: Final = 1 << 20
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Offset = Annotated[int, Query(ge=0, le=2**31, description="How many to pass over.")]
+
+
+class Router(APIRouter):
+    """Routes below a prefix, passed over at once by what is asked elsewhere: the framework would try each of them."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether one of the routes is meant."""
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not path.startswith(self.prefix.partition("{")[0]):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class Model(BaseModel):

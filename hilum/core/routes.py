@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import Field
 
 from hilum.core.events import read_events
-from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, base_url, refuse_unknown_parameters
+from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, Router, base_url, refuse_unknown_parameters
 from hilum.core.jobs import Jobs
 
-router = APIRouter(
+router = Router(
     prefix="/api/v1/imaging", tags=["jobs"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
 )
 

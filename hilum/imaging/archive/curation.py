@@ -6,19 +6,19 @@ from datetime import datetime
 from typing import Annotated, Final, TypeAlias, cast
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, Field
 
 from hilum.core.errors import Invalid
-from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
+from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, Router, refuse_unknown_parameters
 from hilum.imaging.archive import delete, edit, people, query, schemas
 from hilum.imaging.archive.delete import Part
 from hilum.imaging.archive.people import Kind
 from hilum.imaging.archive.routes import Of, TheArchive, show_study
 from hilum.imaging.archive.store import Archive
 
-router = APIRouter(
+router = Router(
     prefix=schemas.API, tags=["curation"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
 )
 

@@ -4,11 +4,11 @@ from datetime import date
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from hilum.core.errors import NotFound
-from hilum.core.http import PROBLEMS, Limit, Offset, Page, matches, refuse_unknown_parameters, stored
+from hilum.core.http import PROBLEMS, Limit, Offset, Page, Router, matches, refuse_unknown_parameters, stored
 from hilum.imaging.archive import query, schemas, views
 from hilum.imaging.archive.convert import converted
 from hilum.imaging.archive.edit import version_of
@@ -19,7 +19,7 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.dicom_json import read_data_set, tags
 from hilum.imaging.dicom.picture import MAX_SCALE
 
-router = APIRouter(
+router = Router(
     prefix=schemas.API, tags=["archive"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
 )
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from hilum.core.http import base_url
+from hilum.core.http import Router, base_url
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
 from hilum.imaging.dicomweb.resources import Target
 
@@ -101,9 +101,9 @@ TheInstance = Annotated[Target, Depends(the_instance)]
 TheStudyInstance = Annotated[Target, Depends(the_study_instance)]
 
 
-def router(prefix: str, doors: Sequence[Door]) -> APIRouter:
+def router(prefix: str, doors: Sequence[Door]) -> Router:
     """Make the router of some doors; a method that an address has not is refused with those that it has."""
-    made = APIRouter(prefix=prefix, tags=["DICOMweb"])
+    made = Router(prefix=prefix, tags=["DICOMweb"])
     allowed: dict[str, list[str]] = {}
     for door in doors:
         made.add_api_route(

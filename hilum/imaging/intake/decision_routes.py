@@ -4,10 +4,10 @@ their study does."""
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import Field
 
-from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
+from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, Router, refuse_unknown_parameters
 from hilum.core.routes import Job, TheJobs, show
 from hilum.imaging.archive import patients, query, schemas, views
 from hilum.imaging.archive.patients import check_patient
@@ -15,7 +15,7 @@ from hilum.imaging.archive.routes import Of, TheArchive
 from hilum.imaging.dicom.names import person_name
 from hilum.imaging.intake import conflicts
 
-router = APIRouter(
+router = Router(
     prefix=schemas.API, tags=["intake"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
 )
 

@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from pydantic import Field
 
-from hilum.core.http import PROBLEMS, Model, refuse_unknown_parameters
+from hilum.core.http import PROBLEMS, Model, Router, refuse_unknown_parameters
 from hilum.core.routes import Job, TheJobs, show
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.intake import local, uploads
 
-router = APIRouter(
+router = Router(
     prefix="/api/v1/imaging", tags=["intake"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
 )
 

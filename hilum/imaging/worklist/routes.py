@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hilum.core.errors import HilumError
-from hilum.core.http import PROBLEMS, Model, problem, refuse_unknown_parameters
+from hilum.core.http import PROBLEMS, Model, Router, problem, refuse_unknown_parameters
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
@@ -264,7 +264,7 @@ class WorkitemCounts(Model):
     canceled: int
 
 
-api = APIRouter(prefix=API, tags=["worklist"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS)
+api = Router(prefix=API, tags=["worklist"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS)
 
 
 @api.get("/workitems/counts")
