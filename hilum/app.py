@@ -20,6 +20,7 @@ from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
 from hilum.imaging.archive import curation as curation_routes
+from hilum.imaging.archive import revision_routes
 from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
@@ -71,6 +72,7 @@ def _routed() -> FastAPI:
         app.include_router(router)
     app.include_router(core_routes.router)
     app.include_router(archive_routes.router)
+    app.include_router(revision_routes.router)
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
