@@ -16,6 +16,7 @@ from hilum.core import routes as core_routes
 from hilum.core.config import Settings
 from hilum.core.cors import CrossOrigin, Fields, is_preflight
 from hilum.core.errors import HilumError
+from hilum.core.feed import Feed
 from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
@@ -50,6 +51,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.archive = services.archive
     app.state.jobs = services.jobs
     app.state.courier = Courier(services.database)
+    app.state.feed = Feed(services.database)
     app.add_middleware(Guard, settings=services.settings)
     return app
 

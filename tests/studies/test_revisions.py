@@ -101,7 +101,7 @@ def test_the_first_revision_holds_the_whole_study_and_is_told_of(archive: Archiv
             assert instance.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
             assert instance.transfer_syntax_uid == "1.2.840.10008.1.2.1"
     assert len(revision.changes.added) == 6
-    assert not (revision.changes.removed or revision.changes.replaced)
+    assert (revision.changes.removed, revision.changes.replaced) == ((), ())
     (data,) = told(archive)
     assert (data["study_instance_uid"], data["revision"], data["reason"]) == (uid(1), 1, "quiet")
     assert (data["num_series"], data["num_instances"], data["num_images"]) == (2, 6, 6)

@@ -11,7 +11,7 @@ from typing import Final, Literal, LiteralString, TypeAlias, cast
 import sqlalchemy as sa
 import structlog
 
-from hilum.core.database import Database, Row, Transaction
+from hilum.core.database import SCHEMA, Database, Row, Transaction
 from hilum.core.errors import NotFound
 from hilum.core.events import Event
 from hilum.imaging.studies.clock import Clock, expect, hold, hold_due
@@ -27,6 +27,7 @@ from hilum.imaging.studies.manifest import (
     series_document,
     unpack,
 )
+from hilum.imaging.studies.models import StudyRevision
 
 Reason: TypeAlias = Literal["quiet", "expected", "manual", "deleted"]
 Mark: TypeAlias = Callable[[Transaction, Sequence[int]], None]
@@ -35,6 +36,8 @@ REVISED: Final = "hilum.study.revised.v1"
 # An event that lists more than this would be a burden to all who read the feed: it names the manifest instead.
 LISTED: Final = 20_000
 _AT_ONCE: Final = 50
+# The archive's table, of which this room reads and writes a few columns.
+_STUDY: Final = sa.table("study", *map(sa.column, ("id", "source_id", "study_instance_uid")), schema=SCHEMA)
 
 log = structlog.get_logger()
 
@@ -135,10 +138,14 @@ def list_revisions(
     connection: sa.Connection, study_pk: int, *, limit: int = 100, offset: int = 0
 ) -> tuple[list[Summary], int]:
     """List the revisions of a study, latest first, and how many there are in all."""
-    values = {"study": study_pk, "limit": limit, "offset": offset}
-    rows = connection.exec_driver_sql(_LIST, values).all()
-    total = connection.exec_driver_sql(f"select count(*) {_OF_STUDY}", values).scalar_one()
-    return [Summary(*row) for row in rows], total
+    query = sa.select(*(StudyRevision.__table__.columns[name] for name in Summary.__slots__)).where(
+        StudyRevision.source_id == _STUDY.c.source_id,
+        StudyRevision.study_instance_uid == _STUDY.c.study_instance_uid,
+        _STUDY.c.id == study_pk,
+    )
+    total = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
+    page = query.order_by(StudyRevision.number.desc()).limit(limit).offset(offset)
+    return [Summary(*row) for row in connection.execute(page)], total or 0
 
 
 def complete(sql: Transaction, study_id: int) -> None:
@@ -300,20 +307,13 @@ def _write(
 
 
 _BY_UID: Final[LiteralString] = "where source_id = %s and study_instance_uid = %s"
-_OF_STUDY: Final[LiteralString] = """
-  from hilum.study s join hilum.study_revision r
-    on r.source_id = s.source_id and r.study_instance_uid = s.study_instance_uid
-  where s.id = %(study)s
-"""
-_LIST: Final[LiteralString] = f"""
-  select r.number, r.reason, r.made_at, r.num_series, r.num_instances, r.num_images, r.num_added, r.num_removed,
-    r.num_replaced {_OF_STUDY} order by r.number desc limit %(limit)s offset %(offset)s
-"""
-_REVISION: Final[LiteralString] = f"""
+_REVISION: Final[LiteralString] = """
   select r.*, (select key from hilum.source where id = r.source_id) as source,
     (select manifest from hilum.study_revision b where b.source_id = r.source_id
       and b.study_instance_uid = r.study_instance_uid and b.number = r.number - 1) as before
-  {_OF_STUDY} and r.number = coalesce(%(number)s::bigint, r.number) order by r.number desc limit 1
+  from hilum.study s join hilum.study_revision r
+    on r.source_id = s.source_id and r.study_instance_uid = s.study_instance_uid
+  where s.id = %(study)s and r.number = coalesce(%(number)s::bigint, r.number) order by r.number desc limit 1
 """
 _DUE: Final[LiteralString] = """
   select due_at, source_id, study_instance_uid from hilum.study_clock
