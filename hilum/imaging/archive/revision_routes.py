@@ -200,6 +200,8 @@ def _place(archive: Archive, study_uid: str, source: str | None) -> tuple[Source
         with archive.database.connect() as connection:
             row = query.find_study(connection, study_uid, source)
     except (NotFound, Gone):
+        if study_uid.isdecimal():
+            raise
         if not check_uid(study_uid):
             text = "A study is expected by its Study Instance UID, which this is not (PS3.5 section 9)."
             raise Invalid(text) from None
