@@ -129,7 +129,7 @@ def get_events(
 class _Stream(Response):
     """An answer that the feed gives."""
 
-    media_type = "text/event-stream"
+    media_type: str = "text/event-stream"
 
     def __init__(self, feed: Feed, wish: Wish) -> None:
         super().__init__()
@@ -142,7 +142,9 @@ class _Stream(Response):
         await self._feed.serve(self._wish, receive, send)
 
 
-@router.get("/events/stream", response_class=_Stream)
+@router.get(
+    "/events/stream", response_class=Response, responses={200: {"content": {_Stream.media_type: {"schema": {}}}}}
+)
 async def stream_events(
     request: Request,
     after: Annotated[
