@@ -14,7 +14,8 @@ from hilum.imaging.archive import delete
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.delete import Part
 from hilum.imaging.archive.query import find_study
-from hilum.imaging.archive.sidecar import mark_studies
+from hilum.imaging.archive.repair import repair
+from hilum.imaging.archive.sidecar import mark_studies, record_changes
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.studies import revisions
 from hilum.imaging.studies.revisions import Revision, get_revision, list_revisions
@@ -395,6 +396,21 @@ def test_an_event_of_a_huge_study_names_its_manifest_instead_of_listing_it(
     for event in (first, second):
         assert [(s["num_instances"], "instances" in s) for s in event["series"]] == [(2, False), (1, False)]
         assert event["manifest_url"].endswith(f"/studies/{uid(1)}/revisions/{event['revision']}?source=default")
+
+
+def test_numbers_go_on_after_a_repair_from_the_objects_alone(archive: Archive) -> None:
+    store(archive, ct())
+    work(archive)
+    store(archive, ct(instance=2))
+    work(archive)
+    record_changes(archive.database, archive.blobs, quiet_seconds=0)
+    with archive.database.transaction() as sql:
+        sql.rows("truncate hilum.source, hilum.deletion, hilum.event restart identity cascade")
+        sql.rows("insert into hilum.source (key, name) values ('default', 'Default')")
+    repair(archive)
+    work(archive)
+    assert gist(archive) == [(3, "quiet", 2, 0, 0)]
+    assert latest(archive).number == 3
 
 
 def test_a_migrated_archive_gets_first_revisions(archive: Archive, source: SourceRef) -> None:
