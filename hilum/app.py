@@ -16,10 +16,12 @@ from hilum.core import routes as core_routes
 from hilum.core.config import Settings
 from hilum.core.cors import CrossOrigin, Fields, is_preflight
 from hilum.core.errors import HilumError
+from hilum.core.feed import Feed
 from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
 from hilum.imaging.archive import curation as curation_routes
+from hilum.imaging.archive import revision_routes
 from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
@@ -49,6 +51,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.archive = services.archive
     app.state.jobs = services.jobs
     app.state.courier = Courier(services.database)
+    app.state.feed = Feed(services.database)
     app.add_middleware(Guard, settings=services.settings)
     return app
 
@@ -71,6 +74,7 @@ def _routed() -> FastAPI:
         app.include_router(router)
     app.include_router(core_routes.router)
     app.include_router(archive_routes.router)
+    app.include_router(revision_routes.router)
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)

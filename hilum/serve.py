@@ -72,6 +72,7 @@ def serve_http(settings: Settings, listener: int | None) -> None:
 
     from hilum.app import create_app
     from hilum.core.database import open_database
+    from hilum.core.feed import Feed
     from hilum.core.jobs import open_jobs
     from hilum.services import assemble
 
@@ -97,7 +98,14 @@ def serve_http(settings: Settings, listener: int | None) -> None:
             ws_ping_interval=_PING_SECONDS,
             ws_ping_timeout=_PING_SECONDS,
         )
-        uvicorn.Server(options).run(sockets=[own])
+        feed: Feed = app.state.feed
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket] | None = None) -> None:
+                feed.close()  # streams never end by themselves, and would keep the process
+                await super().shutdown(sockets)
+
+        Server(options).run(sockets=[own])
 
 
 def work(settings: Settings, *, supervised: bool) -> None:

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         "study:, series: or instance: before it. Then run hilum reindex.",
     )
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
+    study_quiet_seconds: float = Field(
+        30, ge=0, le=86400, description="A study is complete when no instance has come for as long, in seconds."
+    )
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")
     worklist_keep_days: float = Field(
         30, ge=0, description="How long ended workitems are kept that no subscriber has locked, in days."

@@ -4,7 +4,7 @@ change that it tells of. An event names things by UID and holds no other patient
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -12,6 +12,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hilum.core.database import Table
+
+# PostgreSQL's notice that the feed has grown.
+CHANNEL: Final = "hilum_event"
 
 Data: TypeAlias = Mapping[str, object]
 
@@ -54,8 +57,19 @@ class EventRow(Table):
     data: Mapped[dict[str, object]] = mapped_column(JSONB)
 
 
+def last_event(connection: sa.Connection) -> int:
+    """The ``sequence`` of the latest event; 0 when there is none."""
+    return connection.scalar(sa.select(sa.func.max(EventRow.id))) or 0
+
+
 def read_events(
-    connection: sa.Connection, base_url: str, *, after: int = 0, limit: int = 100, types: Sequence[str] = ()
+    connection: sa.Connection,
+    base_url: str,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    types: Sequence[str] = (),
+    most_bytes: int = 16 << 20,
 ) -> list[dict[str, object]]:
     """Read the feed from behind a cursor, as CloudEvents.
 
@@ -71,10 +85,17 @@ def read_events(
         How many events at most.
     types
         Only these types; empty for all.
+    most_bytes
+        Stop before the data of the events, as they are stored, are more than this; but one is always given.
     """
-    query = sa.select(EventRow.__table__).where(EventRow.id > after).order_by(EventRow.id).limit(limit)
+    ids = sa.select(EventRow.id, sa.func.pg_column_size(EventRow.data).label("size")).where(EventRow.id > after)
     if types:
-        query = query.where(EventRow.type.in_(types))
+        ids = ids.where(EventRow.type.in_(types))
+    some = ids.order_by(EventRow.id).limit(limit).subquery()
+    before = (sa.func.sum(some.c.size).over(order_by=some.c.id) - some.c.size).label("before")
+    sized = sa.select(some.c.id, before).subquery()
+    query = sa.select(EventRow.__table__).join(sized, sized.c.id == EventRow.id).order_by(EventRow.id)
+    query = query.where((sized.c.before == 0) | (sized.c.before <= most_bytes))
     return [
         {
             "specversion": "1.0",

@@ -4,7 +4,7 @@ same result."""
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import procrastinate
 import sqlalchemy as sa
 import structlog
 from procrastinate import RetryStrategy
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 from procrastinate.job_context import AbortReason
 from psycopg_pool import PoolTimeout
 
@@ -50,7 +50,7 @@ class Jobs:
         """Teach this process a kind of job."""
         self._kinds[kind] = run
 
-    def every(self, cron: str, name: str, run: Callable[[], object]) -> None:
+    def every(self, cron: str, name: str, run: Callable[[], object]) -> Callable[[datetime], None]:
         """Run something every so often in one of the workers, whichever is free; it shows no job.
 
         Parameters
@@ -61,6 +61,11 @@ class Jobs:
             What it is called in the queue.
         run
             Does it; what it raises is logged, and the next time comes all the same.
+
+        Returns
+        -------
+        callable
+            Has it run once more at a moment, unless such a moment is already waited for.
         """
 
         def task(timestamp: int) -> None:
@@ -70,7 +75,14 @@ class Jobs:
             except Exception:
                 log.exception("jobs.every.failed", name=name)
 
-        self.queue.periodic(cron=cron)(self.queue.task(name=name, queueing_lock=name)(task))
+        queued = self.queue.task(name=name, queueing_lock=name)(task)
+        self.queue.periodic(cron=cron)(queued)
+
+        def once_more(when: datetime) -> None:
+            with suppress(AlreadyEnqueued):
+                queued.configure(queueing_lock=f"{name}.once_more", schedule_at=when).defer(timestamp=0)
+
+        return once_more
 
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.

@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
+from fastapi.responses import Response
 from pydantic import Field
+from starlette.types import Receive, Scope, Send
 
 from hilum.core.events import read_events
+from hilum.core.feed import Feed, Wish
 from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, Router, base_url, refuse_unknown_parameters
 from hilum.core.jobs import Jobs
 
@@ -65,6 +68,8 @@ def the_jobs(request: Request) -> Jobs:
 
 
 TheJobs = Annotated[Jobs, Depends(the_jobs)]
+Types = Annotated[list[str] | None, Query(description="Only these types.")]
+Sequence = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def show(jobs: Jobs, job_id: int) -> Job:
@@ -112,10 +117,45 @@ def get_events(
     jobs: TheJobs,
     after: Annotated[int, Query(ge=0, description="The `next` of the last answer.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    type: Annotated[list[str] | None, Query(description="Only these types.")] = None,  # noqa: A002 - its name in the contract
+    type: Types = None,  # noqa: A002 - its name in the contract
 ) -> Events:
     """What changed, in order."""
     url = base_url(request, request.app.state.settings.public_url)
     with jobs.database.connect() as connection:
         items = read_events(connection, url, after=after, limit=limit, types=type or ())
     return Events(items=items, next=int(str(items[-1]["sequence"])) if items else after)
+
+
+class _Stream(Response):
+    """An answer that the feed gives."""
+
+    media_type: str = "text/event-stream"
+
+    def __init__(self, feed: Feed, wish: Wish) -> None:
+        super().__init__()
+        self._feed = feed
+        self._wish = wish
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell until either side ends it."""
+        del scope
+        await self._feed.serve(self._wish, receive, send)
+
+
+@router.get(
+    "/events/stream", response_class=Response, responses={200: {"content": {_Stream.media_type: {"schema": {}}}}}
+)
+async def stream_events(
+    request: Request,
+    after: Annotated[
+        Sequence | Literal["now"], Query(description="Events behind this `sequence`; now: only what comes.")
+    ] = 0,
+    type: Types = None,  # noqa: A002 - its name in the contract
+    last_event_id: Annotated[
+        Sequence | None, Header(description="Where a client that comes back was; it goes before `after`.")
+    ] = None,
+) -> Response:
+    """The same as server-sent events: what there is, then what comes, each under its `sequence` as id."""
+    url = base_url(request, request.app.state.settings.public_url)
+    cursor = last_event_id if last_event_id is not None else None if after == "now" else after
+    return _Stream(request.app.state.feed, Wish(cursor, tuple(sorted(type or ())), url))

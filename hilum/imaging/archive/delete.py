@@ -17,6 +17,7 @@ from hilum.core.events import Event
 from hilum.imaging.archive.parts import put_back, take_out
 from hilum.imaging.archive.sidecar import RECORDS, mark_studies, stop_recording
 from hilum.imaging.archive.thumbnails import thumbnails_of
+from hilum.imaging.studies.revisions import note_change
 
 _OBJECTS_LOCK: Final = 4_845_114_003
 _AT_ONCE: Final = 500
@@ -75,6 +76,7 @@ def delete_study(database: Database, study_id: int, who: str) -> None:
         _hide(sql, study_id)
         _note(sql, row, study_id, WHOLE, who)
         _tell(sql, "deleted", row)
+        _revise(sql, "deleted", row)
 
 
 def delete_part(database: Database, study_id: int, part: Part, who: str) -> None:
@@ -101,6 +103,7 @@ def delete_part(database: Database, study_id: int, part: Part, who: str) -> None
         _tell(sql, "deleted", row, whole)
         if hidden == study_id:
             _tell(sql, "deleted", row)
+        _revise(sql, "deleted", row)
 
 
 def hide_instances(sql: Transaction, study_id: int, instance_ids: Sequence[int], moment: str | None = None) -> int:
@@ -141,6 +144,7 @@ def restore_study(database: Database, reference: str, source: str | None = None,
             _tell(sql, "restored", row | {"id": study_id}, restored)
             if restored != WHOLE and study_id == row["id"]:
                 _tell(sql, "restored", row)
+            _revise(sql, "manual", row)
     except UniqueViolation as error:
         raise Conflict(
             f"The {part.noun} has been stored again since; delete that one first to have the old one back."
@@ -302,6 +306,10 @@ def _tell(sql: Transaction, what: Literal["deleted", "restored"], row: Row, part
         data["sop_instance_uid"] = part.sop_instance_uid
     subject = part.sop_instance_uid or part.series_instance_uid or str(row["study_instance_uid"])
     sql.emit(Event(f"hilum.{part.noun}.{what}.v1", str(row["source_key"]), subject, data))
+
+
+def _revise(sql: Transaction, reason: Literal["deleted", "manual"], row: Row) -> None:
+    note_change(sql, cast("int", row["source_id"]), str(row["study_instance_uid"]), reason)
 
 
 _INSTANCES: Final[LiteralString] = """

@@ -20,6 +20,7 @@ from hilum.imaging.archive.people import KINDS, bring_back_people
 from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
 from hilum.imaging.archive.store import Archive, Batch, Damaged
 from hilum.imaging.dicom.header import NotDicom, Unreadable
+from hilum.imaging.studies.clock import go_on_from
 
 Step = Callable[[int, int | None, str], None]
 
@@ -396,6 +397,7 @@ class _Study:
         moments = [a.received_at for a in before], [a.replaced_at for a in before]
         sql.rows(_REPLACED, ([a.digest for a in before], *moments, study_id))
         sql.rows(_KEPT, {"id": study_id} | {name: record.get(name) for name in _KEPT_COLUMNS})
+        go_on_from(sql, self.source.id, self.study, cast("int", record["revision"]))
         corrected = cast("Mapping[str, Mapping[str, str]]", record["corrected"])
         corrections = cast("Sequence[dict[str, object]]", record["corrections"])
         if corrected or corrections:

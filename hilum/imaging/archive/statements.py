@@ -80,7 +80,7 @@ STUDY_UPDATE: Final = cast(
     f"""
     update hilum.study r set {_GROW}, updated_at = now(), {_fill(Study, _FILLED_IN_STUDY)},
       num_series = level.num_series, modality = level.modality, modalities = level.modalities,
-      body_parts = level.body_parts
+      body_parts = level.body_parts, status = case r.status when 'processed' then 'indexed' else r.status end
     from json_populate_recordset(null::hilum.study, %(rows)s) given
     cross join lateral (
       select count(*) as num_series,

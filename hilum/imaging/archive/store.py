@@ -32,6 +32,8 @@ from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
 from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan, scan_file
 from hilum.imaging.dicom.source import inflated_file
+from hilum.imaging.studies.clock import wind
+from hilum.imaging.studies.revisions import reach
 
 HEAD: Final = 1 << 16
 CHUNK: Final = 1 << 20
@@ -338,8 +340,17 @@ class Batch:
             doom(transaction, self.source.id, written.unneeded)
             if also:
                 also(transaction)
+            self._wind(transaction, written)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
+
+    def _wind(self, transaction: Transaction, written: Written) -> None:
+        """Wait for what may still come of the studies that changed; one that has all that was expected is complete."""
+        changed = {each.study_instance_uid for each in written.outcomes if each.state in ("added", "replaced")}
+        if changed:
+            quiet = self.archive.settings.study_quiet_seconds
+            for uid in wind(transaction, self.source.id, changed, quiet):
+                reach(transaction, self.source.id, uid)
 
 
 class _Taken:

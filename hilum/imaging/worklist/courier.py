@@ -17,12 +17,12 @@ from uuid import UUID, uuid4
 
 import anyio
 import anyio.to_thread
-import psycopg
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hilum.core.database import Database
 from hilum.core.errors import HilumError, Unavailable
+from hilum.core.notices import listen
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.worklist.reports import CHANNEL, MESSAGE_IDS, message, message_id
 from hilum.imaging.worklist.subscriptions import find_subscriber
@@ -94,7 +94,7 @@ class Courier:
         bell = asyncio.Event()
         self._bells[socket.subscriber].add(bell)
         if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
+            self._listening = asyncio.create_task(listen(self._database, CHANNEL, self._ring))
         try:
             async with anyio.create_task_group() as group:
 
@@ -133,21 +133,8 @@ class Courier:
         except HilumError:
             await websocket.close(_TRY_AGAIN, "The worklist cannot be reached now.")
 
-    async def _listen(self) -> None:
-        """Ring the bells of those for whom reports have come. While the connection is lost, they poll."""
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._database.conninfo, autocommit=True
-                ) as connection:
-                    await connection.execute(f"listen {CHANNEL}")
-                    self._ring("")  # for what came before
-                    async for notice in connection.notifies():
-                        self._ring(notice.payload)
-            except psycopg.Error:
-                await asyncio.sleep(POLL_SECONDS)
-
     def _ring(self, payload: str) -> None:
+        """Ring the bells of those for whom reports have come, or all."""
         whose = map(int, payload.split(",")) if payload else list(self._bells)
         for subscriber in whose:
             for bell in self._bells.get(subscriber, ()):

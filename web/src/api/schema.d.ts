@@ -104,6 +104,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Events
+         * @description The same as server-sent events: what there is, then what comes, each under its `sequence` as id.
+         */
+        get: operations["stream_events_api_v1_imaging_events_stream_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/facilities": {
         parameters: {
             query?: never;
@@ -472,6 +492,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study_uid}/expected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Expect Instances
+         * @description Say how many instances a study will have, perhaps before the first has come; once they are there, its revision is
+         *     made at once.
+         */
+        put: operations["expect_instances_api_v1_imaging_studies__study_uid__expected_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}": {
         parameters: {
             query?: never;
@@ -534,6 +575,26 @@ export interface paths {
         get: operations["get_bundle_file_api_v1_imaging_studies__study__bundle_files__name__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete Study
+         * @description Say that a study is complete: if anything has changed, its revision is made at once.
+         */
+        post: operations["complete_study_api_v1_imaging_studies__study__complete_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -714,6 +775,66 @@ export interface paths {
          * @description Bring a deleted study back within the grace.
          */
         post: operations["restore_study_api_v1_imaging_studies__study__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Revisions
+         * @description The revisions of a study, latest first; also those from before it was deleted and stored again.
+         */
+        get: operations["get_revisions_api_v1_imaging_studies__study__revisions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/revisions/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Manifest
+         * @description One revision: every series and instance, and what had changed against the revision before.
+         */
+        get: operations["get_manifest_api_v1_imaging_studies__study__revisions__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/revisions/{number}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Changes
+         * @description How much of each series differs from the revision before; series without a change are left out.
+         */
+        get: operations["get_changes_api_v1_imaging_studies__study__revisions__number__changes_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2568,6 +2689,18 @@ export interface components {
             url: string;
         };
         /**
+         * Changes
+         * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
+         */
+        Changes: {
+            /** Added */
+            added: string[];
+            /** Removed */
+            removed: string[];
+            /** Replaced */
+            replaced: string[];
+        };
+        /**
          * Conflict
          * @description Files of one study that name another patient than the archived study does; they are set aside.
          */
@@ -2688,6 +2821,33 @@ export interface components {
              * @description Give it as `after` to go on from here.
              */
             next: number;
+        };
+        /**
+         * Expectation
+         * @description How many instances a study will have.
+         */
+        Expectation: {
+            /** Instances */
+            instances: number;
+        };
+        /**
+         * Expected
+         * @description What is expected of a study, and what of it has come.
+         */
+        Expected: {
+            /** Instances */
+            instances: number;
+            /** Num Instances */
+            num_instances: number;
+            /**
+             * Revision
+             * @description Of the latest revision; 0 when there is none yet.
+             */
+            revision: number;
+            /** Source */
+            source: string;
+            /** Study Instance Uid */
+            study_instance_uid: string;
         };
         /**
          * FieldError
@@ -2825,6 +2985,45 @@ export interface components {
             time: string;
         };
         /**
+         * ManifestInstance
+         * @description A SOP instance of a revision.
+         */
+        ManifestInstance: {
+            /**
+             * Digest
+             * @description blake3:<hex> of the stored bytes.
+             */
+            digest: string;
+            /** Instance Number */
+            instance_number: number | null;
+            /** Num Frames */
+            num_frames: number;
+            /** Size */
+            size: number;
+            /** Sop Class Uid */
+            sop_class_uid: string;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /** Transfer Syntax Uid */
+            transfer_syntax_uid: string;
+        };
+        /**
+         * ManifestSeries
+         * @description A series of a revision.
+         */
+        ManifestSeries: {
+            /** Instances */
+            instances: components["schemas"]["ManifestInstance"][];
+            /** Modality */
+            modality: string;
+            /** Num Instances */
+            num_instances: number;
+            /** Series Instance Uid */
+            series_instance_uid: string;
+            /** Series Number */
+            series_number: number | null;
+        };
+        /**
          * Modality
          * @description A modality of a study.
          */
@@ -2914,6 +3113,17 @@ export interface components {
         Page_Replaced_: {
             /** Items */
             items: components["schemas"]["Replaced"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[RevisionCounts] */
+        Page_RevisionCounts_: {
+            /** Items */
+            items: components["schemas"]["RevisionCounts"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -3054,6 +3264,81 @@ export interface components {
             sop_instance_uid: string;
         };
         /**
+         * RevisionCounts
+         * @description A revision of a study: what it consisted of when it was complete.
+         */
+        RevisionCounts: {
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Num Added */
+            num_added: number;
+            /** Num Images */
+            num_images: number;
+            /** Num Instances */
+            num_instances: number;
+            /** Num Removed */
+            num_removed: number;
+            /** Num Replaced */
+            num_replaced: number;
+            /** Num Series */
+            num_series: number;
+            /**
+             * Number
+             * @description From 1, without gaps.
+             */
+            number: number;
+            /**
+             * Reason
+             * @description No instance came for a while; all came that were expected; a person completed or restored it; something was deleted.
+             * @enum {string}
+             */
+            reason: "quiet" | "expected" | "manual" | "deleted";
+        };
+        /**
+         * RevisionDetail
+         * @description A revision with its whole manifest.
+         */
+        RevisionDetail: {
+            changes: components["schemas"]["Changes"];
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Num Added */
+            num_added: number;
+            /** Num Images */
+            num_images: number;
+            /** Num Instances */
+            num_instances: number;
+            /** Num Removed */
+            num_removed: number;
+            /** Num Replaced */
+            num_replaced: number;
+            /** Num Series */
+            num_series: number;
+            /**
+             * Number
+             * @description From 1, without gaps.
+             */
+            number: number;
+            /**
+             * Reason
+             * @description No instance came for a while; all came that were expected; a person completed or restored it; something was deleted.
+             * @enum {string}
+             */
+            reason: "quiet" | "expected" | "manual" | "deleted";
+            /** Series */
+            series: components["schemas"]["ManifestSeries"][];
+            /** Source */
+            source: string;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+        };
+        /**
          * Series
          * @description A DICOM series.
          */
@@ -3128,6 +3413,24 @@ export interface components {
             transducer_type: string;
             /** View Position */
             view_position: string;
+        };
+        /**
+         * SeriesChanges
+         * @description How much of a series differs from the revision before.
+         */
+        SeriesChanges: {
+            /** Added */
+            added: number;
+            /** Modality */
+            modality: string;
+            /** Removed */
+            removed: number;
+            /** Replaced */
+            replaced: number;
+            /** Series Instance Uid */
+            series_instance_uid: string;
+            /** Series Number */
+            series_number: number | null;
         };
         /**
          * SetAside
@@ -3763,6 +4066,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Events"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream_events_api_v1_imaging_events_stream_get: {
+        parameters: {
+            query?: {
+                /** @description Events behind this `sequence`; now: only what comes. */
+                after?: number | "now";
+                /** @description Only these types. */
+                type?: string[] | null;
+            };
+            header?: {
+                /** @description Where a client that comes back was; it goes before `after`. */
+                "last-event-id"?: number | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
                 };
             };
             /** @description There is no such thing. */
@@ -4641,6 +4990,53 @@ export interface operations {
             };
         };
     };
+    expect_instances_api_v1_imaging_studies__study_uid__expected_put: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study_uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Expectation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Expected"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_study_api_v1_imaging_studies__study__get: {
         parameters: {
             query?: {
@@ -4839,6 +5235,49 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    complete_study_api_v1_imaging_studies__study__complete_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyDetail"];
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -5239,6 +5678,143 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_revisions_api_v1_imaging_studies__study__revisions_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RevisionCounts_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_manifest_api_v1_imaging_studies__study__revisions__number__get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                /** @description Of the revision, from 1. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_changes_api_v1_imaging_studies__study__revisions__number__changes_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+                /** @description Of the revision, from 1. */
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesChanges"][];
                 };
             };
             /** @description There is no such thing. */

@@ -10,12 +10,16 @@ import { useKeys } from '../common/useKeys'
 import { BundleFiles } from './BundleFiles'
 import { EarlierVersions, useEarlierVersions } from './EarlierVersions'
 import { InstanceTable } from './InstanceTable'
+import { Revisions } from './Revisions'
 import { SeriesList } from './SeriesList'
 import { StudyHeader } from './StudyHeader'
 import { TagPanel } from './TagPanel'
 import { firstToLookAt } from './seriesText'
 import { TABS, type StudySearch } from './search'
 import classes from './study.module.css'
+
+// How often a study is looked at of which more may come.
+const COMING_MS = 5000
 
 const route = getRouteApi('/imaging/$studyId')
 
@@ -25,9 +29,12 @@ export function StudyPage() {
   const navigate = route.useNavigate()
   const router = useRouter()
   const canGoBack = useCanGoBack()
-  const { data: study, error, refetch } = api.useQuery('get', '/api/v1/imaging/studies/{study}', {
-    params: { path: { study: studyId }, query: search.source ? { source: search.source } : {} },
-  })
+  const { data: study, error, refetch } = api.useQuery(
+    'get',
+    '/api/v1/imaging/studies/{study}',
+    { params: { path: { study: studyId }, query: search.source ? { source: search.source } : {} } },
+    { refetchInterval: (query) => (query.state.data?.status === 'indexed' ? COMING_MS : false) },
+  )
   const series = study?.series.find((one) => String(one.id) === search.series || one.series_instance_uid === search.series) ?? (study && firstToLookAt(study.series))
   const change = (part: Partial<StudySearch>) => void navigate({ search: (before) => ({ ...before, ...part }), replace: true, resetScroll: false })
   const choose = (id: string) => change({ series: id, page: undefined, nth: undefined })
@@ -91,6 +98,9 @@ export function StudyPage() {
                     Instances <span className="dim">{count(series?.num_instances)}</span>
                   </Tabs.Tab>
                   <Tabs.Tab value="tags">Tags</Tabs.Tab>
+                  <Tabs.Tab value="revisions">
+                    Revisions <span className="dim">{count(study.revision)}</span>
+                  </Tabs.Tab>
                   {(study.bundle_files.length > 0 || tab === 'files') && (
                     <Tabs.Tab value="files">
                       Files of the bundle <span className="dim">{count(study.bundle_files.length)}</span>
@@ -106,6 +116,9 @@ export function StudyPage() {
                   {series && <InstanceTable key={series.id} study={study} series={series} search={search} onChange={change} />}
                 </Tabs.Panel>
                 <Tabs.Panel value="tags">{series && <TagPanel key={series.id} study={study} series={series} search={search} onChange={change} />}</Tabs.Panel>
+                <Tabs.Panel value="revisions">
+                  <Revisions key={study.revision} study={study} page={search.page ?? 1} onPage={(to) => change({ page: to === 1 ? undefined : to })} />
+                </Tabs.Panel>
                 <Tabs.Panel value="files">
                   <BundleFiles files={study.bundle_files} />
                 </Tabs.Panel>
