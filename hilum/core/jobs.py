@@ -3,8 +3,9 @@
 same result."""
 
 import asyncio
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import procrastinate
 import sqlalchemy as sa
 import structlog
 from procrastinate import RetryStrategy
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import AlreadyEnqueued, JobAborted
 from procrastinate.job_context import AbortReason
 from psycopg_pool import PoolTimeout
 
@@ -71,6 +72,11 @@ class Jobs:
                 log.exception("jobs.every.failed", name=name)
 
         self.queue.periodic(cron=cron)(self.queue.task(name=name, queueing_lock=name)(task))
+
+    def wake(self, name: str) -> None:
+        """Have what runs every so often run now, unless it is about to."""
+        with suppress(AlreadyEnqueued):
+            self.queue.configure_task(name, queueing_lock=name).defer(timestamp=int(time.time()))
 
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.
