@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, NotFound
+from hilum.imaging.routing import models
 from hilum.imaging.routing.destinations import COLUMNS, Destination, read_destination
 
 State: TypeAlias = Literal["waiting", "sending", "sent", "dead", "skipped"]
@@ -354,14 +355,15 @@ def _refuse_item(sql: Transaction, rule: int, item: int) -> None:
 
 def forget(database: Database, sent: timedelta, deleted: timedelta) -> None:
     """Remove what was sent, and what was deleted, longer ago than this."""
+    item, rule, destination = models.RoutingItem, models.RoutingRule, models.RoutingDestination
+    ended = sa.func.coalesce(item.sent_at, item.queued_at)
     with database.transaction() as sql:
-        sql.rows(
-            "delete from hilum.routing_item where state in ('sent', 'skipped') "
-            "and coalesce(sent_at, queued_at) < now() - %s",
-            (sent,),
-        )
-        sql.rows("delete from hilum.routing_rule where deleted_at < now() - %s", (deleted,))
-        sql.rows("delete from hilum.routing_destination where deleted_at < now() - %s", (deleted,))
+        for statement in (
+            sa.delete(item).where(item.state.in_(("sent", "skipped")), ended < sa.func.now() - sent),
+            sa.delete(rule).where(rule.deleted_at < sa.func.now() - deleted),
+            sa.delete(destination).where(destination.deleted_at < sa.func.now() - deleted),
+        ):
+            sql.connection.execute(statement)
 
 
 _IS_DUE: Final[LiteralString] = (

@@ -32,7 +32,8 @@ def get_destinations(archive: TheArchive) -> list[schemas.Destination]:
 def add_destination(archive: TheArchive, given: schemas.DestinationIn) -> schemas.Destination:
     """Add a destination."""
     address = destinations.Address(**given.address.model_dump())
-    number = destinations.add_destination(archive.database, given.name, given.kind, address, given.credentials.plain())
+    credentials = given.credentials.plain() if given.credentials else {}
+    number = destinations.add_destination(archive.database, given.name, given.kind, address, credentials)
     return get_destination(archive, number)
 
 
