@@ -1,5 +1,6 @@
-"""An archive that forwards, what it is told to do, and targets: a second Hilum, and DICOM nodes that are not Hilum's."""
+"""An archive that forwards, what it is told to do, and targets: a second Hilum, and nodes that are not Hilum's."""
 
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from threading import Thread
 
 import httpx
 import pytest
+from pydicom.filereader import _read_file_meta_info, read_preamble  # pyright: ignore
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
@@ -107,7 +109,8 @@ class Forwarder:
     def items(self) -> list[Json]:
         with self.database.transaction() as sql:
             return sql.rows(
-                "select i.*, n.sop_instance_uid from hilum.routing_item i join hilum.instance n on n.id = i.instance_id "
+                "select i.*, n.sop_instance_uid "
+                "from hilum.routing_item i join hilum.instance n on n.id = i.instance_id "
                 "order by i.id"
             )
 
@@ -215,7 +218,10 @@ EVERYTHING = [
 
 def data_set_of(file: bytes) -> bytes:
     """The bytes of a Part 10 file behind its File Meta Information."""
-    return file[144 + int.from_bytes(file[140:144], "little") :]
+    reader = io.BytesIO(file)
+    read_preamble(reader, force=False)
+    _read_file_meta_info(reader)
+    return file[reader.tell() :]
 
 
 Answer = tuple[int, Mapping[str, str], bytes]

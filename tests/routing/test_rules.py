@@ -4,6 +4,7 @@ import time
 
 import httpx
 import pytest
+from pydicom.dataset import Dataset
 
 from hilum.core.errors import Conflict, Invalid, NotFound
 from hilum.imaging.archive import delete
@@ -16,28 +17,23 @@ from tests.routing.conftest import Forwarder
 NOBODY = {"host": "127.0.0.1", "port": 9, "called_ae_title": "NOBODY"}
 
 
-@pytest.mark.parametrize(
-    ("conditions", "taken"),
-    [
-        ({}, {1, 2, 3}),
-        ({"sources": ["other"]}, {3}),
-        ({"modalities": ["MR", "US"]}, {2}),
-        ({"senders": ["SCANNER1"]}, {1}),
-        ({"station_names": ["ROOM7"]}, {2}),
-        ({"patterns": [Pattern("StudyDescription", "(?i)^ct .*chest$")]}, {1, 3}),
-        ({"patterns": [Pattern("StudyDescription", "CT"), Pattern("PatientID", "^P1$")]}, {1}),
-        ({"patterns": [Pattern("InstanceNumber", "^2$")]}, set()),
-        ({"patterns": [Pattern("RequestAttributesSequence.RequestedProcedureID", "^RP-[0-9]+$")]}, {2}),
-        ({"modalities": ["CT"], "senders": ["10.1.2.3"]}, {3}),
-    ],
-)
-def test_a_rule_takes_what_meets_all_its_conditions(
-    forwarder: Forwarder, conditions: dict[str, object], taken: set[int]
-) -> None:
-    from pydicom.dataset import Dataset
+CASES: list[tuple[dict[str, object], set[int]]] = [
+    ({}, {1, 2, 3}),
+    ({"sources": ["other"]}, {3}),
+    ({"modalities": ["MR", "US"]}, {2}),
+    ({"senders": ["SCANNER1"]}, {1}),
+    ({"station_names": ["ROOM7"]}, {2}),
+    ({"patterns": [Pattern("StudyDescription", "(?i)^ct .*chest$")]}, {1, 3}),
+    ({"patterns": [Pattern("StudyDescription", "CT"), Pattern("PatientID", "^P1$")]}, {1}),
+    ({"patterns": [Pattern("InstanceNumber", "^2$")]}, set()),
+    ({"patterns": [Pattern("RequestAttributesSequence.RequestedProcedureID", "^RP-[0-9]+$")]}, {2}),
+    ({"modalities": ["CT"], "senders": ["10.1.2.3"]}, {3}),
+]
 
+
+def test_a_rule_takes_what_meets_all_its_conditions(forwarder: Forwarder) -> None:
     add_source(forwarder.database, "other", "Other")
-    forwarder.rule(forwarder.destination(**NOBODY), **conditions)
+    made = [forwarder.rule(forwarder.destination(**NOBODY), **conditions) for conditions, _ in CASES]
     request = Dataset()
     request.RequestedProcedureID = "RP-12"
     forwarder.keep(ct(1), sender="SCANNER1")
@@ -45,8 +41,11 @@ def test_a_rule_takes_what_meets_all_its_conditions(
         ct(2, Modality="MR", StationName="ROOM7", StudyDescription="Head", RequestAttributesSequence=[request])
     )
     forwarder.keep(ct(3), source="other", sender="10.1.2.3")
-    assert forwarder.hear() == len(taken)
-    assert set(forwarder.states()) == {uid(n, 1, 1) for n in taken}
+    forwarder.hear()
+    found = forwarder.items()
+    for rule, (conditions, taken) in zip(made, CASES, strict=True):
+        queued = {item["sop_instance_uid"] for item in found if item["rule_id"] == rule}
+        assert queued == {uid(n, 1, 1) for n in taken}, conditions
 
 
 def test_a_hostile_expression_neither_hangs_nor_is_taken(forwarder: Forwarder) -> None:
@@ -199,27 +198,28 @@ def test_credentials_are_kept_and_never_shown(api: httpx.Client, forwarder: Forw
     assert "a secret" not in repr(kept)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"address": {"url": "file:///etc/passwd"}},
-        {"address": {"url": "https://user:word@pacs.example/"}},
-        {"address": {"url": "https://pacs.example/?a=b"}},
-        {"address": {}},
-        {"kind": "cstore", "address": {"host": "pacs", "called_ae_title": "A\\B"}},
-        {"kind": "cstore", "address": {"host": "pa cs", "called_ae_title": "A"}},
-        {"kind": "cstore", "address": {"host": "pacs", "called_ae_title": "A"}, "credentials": {"token": "t"}},
-        {"credentials": {"username": "only"}},
-        {"address": {"url": "http://pacs/", "transfer_syntax_uid": "1.2.3"}},
-        {"address": {"url": "https://pacs/", "tls_ca": "no certificate"}},
-        {"name": ""},
-        {"surprise": 1},
-    ],
-)
-def test_a_destination_that_cannot_be_sent_to_is_refused(api: httpx.Client, changes: dict[str, object]) -> None:
-    answer = api.post("/destinations", json=destination(**changes))
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["detail"]
+REFUSED: list[dict[str, object]] = [
+    {"address": {"url": "file:///etc/passwd"}},
+    {"address": {"url": "https://user:word@pacs.example/"}},
+    {"address": {"url": "https://pacs.example/?a=b"}},
+    {"address": {}},
+    {"kind": "cstore", "address": {"host": "pacs", "called_ae_title": "A\\B"}},
+    {"kind": "cstore", "address": {"host": "pa cs", "called_ae_title": "A"}},
+    {"kind": "cstore", "address": {"host": "pacs", "called_ae_title": "A"}, "credentials": {"token": "t"}},
+    {"credentials": {"username": "only"}},
+    {"address": {"url": "http://pacs/", "transfer_syntax_uid": "1.2.3"}},
+    {"address": {"url": "https://pacs/", "tls_ca": "no certificate"}},
+    {"name": ""},
+    {"surprise": 1},
+]
+
+
+def test_a_destination_that_cannot_be_sent_to_is_refused(api: httpx.Client) -> None:
+    for changes in REFUSED:
+        answer = api.post("/destinations", json=destination(**changes))
+        assert answer.status_code == 422, (changes, answer.text)
+        assert answer.json()["detail"]
+    assert api.get("/destinations").json() == []
 
 
 def test_rules_are_added_changed_deleted_and_brought_back(api: httpx.Client, forwarder: Forwarder) -> None:

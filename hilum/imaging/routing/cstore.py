@@ -5,7 +5,7 @@ import io
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
-from typing import Final
+from typing import BinaryIO, Final
 
 from hilum.core.errors import HilumError, NotAcceptable, Unavailable
 from hilum.imaging.archive.convert import instance_bytes
@@ -13,7 +13,7 @@ from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.attributes import EXPLICIT_LITTLE
 from hilum.imaging.dicom.explicit import CHUNK
-from hilum.imaging.dicom.header import scan_file
+from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.routing.association import (
     IMPLICIT_LITTLE,
     MAX_CONTEXTS,
@@ -29,6 +29,7 @@ from hilum.imaging.routing.trouble import Unreachable
 from hilum.imaging.routing.verdicts import by_status
 
 _MAX_REWRITTEN: Final = 512 << 20
+_LONG: Final = (b"OB", b"UN", b"UT", b"SQ")
 _NOT_TAKEN: Final = "It takes this SOP class in no transfer syntax that the instance can be given in."
 
 
@@ -102,13 +103,28 @@ def _data_set(archive: Archive, item: Item, transfer_syntax_uid: str) -> Generat
     row = item.instance
     if transfer_syntax_uid == item.transfer_syntax_uid:
         with opened(archive.blobs, row) as file:
-            file.seek(scan_file(file).data_set_offset)
+            file.seek(_data_set_offset(file))
             while piece := file.read(CHUNK):
                 yield piece
     elif transfer_syntax_uid == IMPLICIT_LITTLE:
         yield _implicit(instance_bytes(archive, row, EXPLICIT_LITTLE), item.size)
     else:
         yield from _without_meta(instance_bytes(archive, row, transfer_syntax_uid))
+
+
+def _data_set_offset(file: BinaryIO) -> int:
+    """Where the data set of a file begins: behind its preamble and group 0002, if it has them (PS3.10 section 7.1)."""
+    offset = 132 if file.read(132)[128:] == b"DICM" else 0
+    while True:
+        file.seek(offset)
+        start = file.read(12)
+        if len(start) < 8 or start[:2] != b"\2\0":
+            return offset
+        vr = start[4:6]
+        if not vr.isalpha() or (vr in _LONG and len(start) < 12):
+            raise Unreadable("unreadable", "The file's meta information cannot be read.")
+        length = int.from_bytes(start[8:12] if vr in _LONG else start[6:8], "little")
+        offset += (12 if vr in _LONG else 8) + length
 
 
 def _without_meta(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -126,16 +142,16 @@ def _without_meta(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _implicit(pieces: Iterator[bytes], size: int) -> bytes:
     """An explicit little endian file as an implicit little endian data set, for those who take nothing else."""
     from pydicom import dcmread  # pyright: ignore[reportUnknownVariableType]
+    from pydicom.dataset import Dataset
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
     if size > _MAX_REWRITTEN:
         raise NotAcceptable("It takes Implicit VR Little Endian only, and the instance is too large to be rewritten.")
-    data_set = dcmread(io.BytesIO(b"".join(pieces)))
+    plain = Dataset(dcmread(io.BytesIO(b"".join(pieces))))
     file = DicomBytesIO()
     file.is_implicit_VR, file.is_little_endian = True, True
-    data_set.is_implicit_VR, data_set.is_little_endian = True, True
-    write_dataset(file, data_set)
+    write_dataset(file, plain)
     return file.getvalue()
 
 
