@@ -124,7 +124,7 @@ def test_each_instance_has_its_own_fate(forwarder: Forwarder) -> None:
     reasons = {item["sop_instance_uid"]: item for item in forwarder.items()}
     assert "SOP class" in str(reasons[uid(1, 1, 1)]["error"])
     assert reasons[uid(1, 1, 3)]["attempts"] == 3
-    assert "did not say" in str(reasons[uid(1, 1, 6)]["error"])
+    assert "409" in str(reasons[uid(1, 1, 6)]["error"])
     assert tried.count(uid(1, 1, 1)) == 1
     counts = queue.counts(forwarder.database, [rule])[rule]
     assert (counts.sent, counts.dead, counts.waiting, counts.per_minute) == (3, 3, 0, 3)
