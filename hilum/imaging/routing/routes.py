@@ -72,7 +72,7 @@ def restore_destination(archive: TheArchive, destination: int) -> schemas.Destin
 
 
 @router.post("/destinations/{destination}/test")
-def test_destination(archive: TheArchive, destination: int) -> schemas.Tested:
+def test_destination(archive: TheArchive, destination: int) -> schemas.DestinationTest:
     """Ask a destination for a sign of life: a C-ECHO, or a search by DICOMweb. Nothing is stored there."""
     found = destinations.find_destination(archive.database, destination)
     begun = time.perf_counter()
@@ -80,7 +80,7 @@ def test_destination(archive: TheArchive, destination: int) -> schemas.Tested:
         ok, message = True, (stow.check if found.kind == "stow" else cstore.check)(found)
     except Unreachable as error:
         ok, message = False, str(error)
-    return schemas.Tested(ok=ok, message=message, milliseconds=round((time.perf_counter() - begun) * 1000, 1))
+    return schemas.DestinationTest(ok=ok, message=message, milliseconds=round((time.perf_counter() - begun) * 1000, 1))
 
 
 @router.get("/rules")
@@ -142,25 +142,25 @@ def get_queue(
     state: Annotated[queue.State | None, Query(description="Only these.")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
-) -> Page[schemas.Item]:
+) -> Page[schemas.QueueItem]:
     """What a rule has queued, oldest first, also what it has sent."""
     rules.find_rule(archive.database, rule)
     rows, total = queue.list_items(archive.database, rule, state, limit=limit, offset=offset)
-    items = [schemas.Item.model_validate(row | {"digest": f"blake3:{row['digest']}"}) for row in rows]
+    items = [schemas.QueueItem.model_validate(row | {"digest": f"blake3:{row['digest']}"}) for row in rows]
     return Page(items=items, total=total, limit=limit, offset=offset)
 
 
 @router.post("/rules/{rule}/queue/replay")
-def replay_queue(archive: TheArchive, rule: int) -> schemas.Replayed:
+def replay_queue(archive: TheArchive, rule: int) -> schemas.QueueReplay:
     """Queue all dead letters of a rule anew."""
     rules.find_rule(archive.database, rule)
-    return schemas.Replayed(replayed=queue.replay(archive.database, rule))
+    return schemas.QueueReplay(replayed=queue.replay(archive.database, rule))
 
 
 @router.post("/rules/{rule}/queue/{item}/replay")
-def replay_item(archive: TheArchive, rule: int, item: int) -> schemas.Replayed:
+def replay_item(archive: TheArchive, rule: int, item: int) -> schemas.QueueReplay:
     """Queue one dead letter anew."""
-    return schemas.Replayed(replayed=queue.replay(archive.database, rule, item))
+    return schemas.QueueReplay(replayed=queue.replay(archive.database, rule, item))
 
 
 @router.delete("/rules/{rule}/queue/{item}", status_code=204)
@@ -175,7 +175,7 @@ def _destination(one: Destination) -> schemas.Destination:
         id=one.id,
         name=one.name,
         kind=one.kind,
-        address=schemas.Address(**asdict(one.address)),
+        address=schemas.DestinationAddress(**asdict(one.address)),
         credentials=one.login,
         active=one.active,
         failures=one.failures,
@@ -185,7 +185,7 @@ def _destination(one: Destination) -> schemas.Destination:
     )
 
 
-def _conditions(given: schemas.Conditions) -> Conditions:
+def _conditions(given: schemas.RuleConditions) -> Conditions:
     patterns = [Pattern(each.attribute, each.pattern) for each in given.patterns]
     return Conditions(given.sources, given.modalities, given.senders, given.station_names, patterns)
 

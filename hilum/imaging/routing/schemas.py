@@ -19,7 +19,7 @@ Listed: TypeAlias = Annotated[list[Annotated[str, Field(min_length=1, max_length
 Secret: TypeAlias = Annotated[SecretStr, Field(min_length=1, max_length=_MAX_SECRET)]
 
 
-class Credentials(Model):
+class DestinationCredentials(Model):
     """What a destination asks for: a user name and password, or a token, or (over TLS) a certificate and its private
     key; empty for nothing. They are never returned."""
 
@@ -39,7 +39,7 @@ class Credentials(Model):
         }
 
 
-class Address(Model):
+class DestinationAddress(Model):
     """How a destination is reached; what does not belong to its kind is left out."""
 
     url: str = Field("", max_length=2000, description="stow: root of its DICOMweb service, such as …/dicom-web.")
@@ -67,8 +67,8 @@ class DestinationIn(Model):
 
     name: Name
     kind: Kind = Field(description="stow: STOW-RS; cstore: C-STORE.")
-    address: Address
-    credentials: Credentials | None = None
+    address: DestinationAddress
+    credentials: DestinationCredentials | None = None
 
 
 class DestinationChange(Model):
@@ -76,8 +76,8 @@ class DestinationChange(Model):
     are needed again when it moves to another address."""
 
     name: Name | None = None
-    address: Address | None = None
-    credentials: Credentials | None = None
+    address: DestinationAddress | None = None
+    credentials: DestinationCredentials | None = None
     active: bool | None = Field(None, description="While false nothing is sent there; rules queue all the same.")
 
 
@@ -87,7 +87,7 @@ class Destination(Model):
     id: int
     name: str
     kind: Kind
-    address: Address
+    address: DestinationAddress
     credentials: Login = Field(description="Which kind it has.")
     active: bool
     failures: int = Field(description="Failures in a row; 0 when it answers.")
@@ -96,7 +96,7 @@ class Destination(Model):
     last_sent_at: datetime | None
 
 
-class Tested(Model):
+class DestinationTest(Model):
     """How a destination answered a sign of life."""
 
     ok: bool
@@ -104,21 +104,21 @@ class Tested(Model):
     milliseconds: float
 
 
-class Pattern(Model):
+class RulePattern(Model):
     """A regular expression (RE2) that some part of an attribute's value matches."""
 
     attribute: str = Field(min_length=1, max_length=200, description="Keyword, such as StudyDescription.")
     pattern: str = Field(min_length=1, max_length=MAX_PATTERN)
 
 
-class Conditions(Model):
+class RuleConditions(Model):
     """All must hold; of a list any member; an empty list asks for nothing."""
 
     sources: Listed = Field(default_factory=list[str], description="Keys of sources.")
     modalities: Listed = Field(default_factory=list[str])
     senders: Listed = Field(default_factory=list[str], description="Calling AE titles, or addresses of STOW clients.")
     station_names: Listed = Field(default_factory=list[str])
-    patterns: Annotated[list[Pattern], Field(max_length=MAX_CONDITIONS)] = Field(default_factory=list[Pattern])
+    patterns: Annotated[list[RulePattern], Field(max_length=MAX_CONDITIONS)] = Field(default_factory=list[RulePattern])
 
 
 class RuleIn(Model):
@@ -127,7 +127,7 @@ class RuleIn(Model):
     name: Name
     destination_id: int
     when: When = Field("instance", description="Each instance as it arrives, or a study once a revision is complete.")
-    conditions: Conditions = Field(default_factory=Conditions)
+    conditions: RuleConditions = Field(default_factory=RuleConditions)
     active: bool = True
     priority: int = Field(0, ge=-1000, le=1000, description="Higher goes first, and decides where rules overlap.")
 
@@ -138,12 +138,12 @@ class RuleChange(Model):
     name: Name | None = None
     destination_id: int | None = None
     when: When | None = None
-    conditions: Conditions | None = None
+    conditions: RuleConditions | None = None
     active: bool | None = Field(None, description="While false it queues nothing, and what it has queued waits.")
     priority: int | None = Field(None, ge=-1000, le=1000)
 
 
-class Counts(Model):
+class RuleCounts(Model):
     """How much of a rule is in which state."""
 
     waiting: int
@@ -161,14 +161,14 @@ class Rule(Model):
     name: str
     destination_id: int
     when: When
-    conditions: Conditions
+    conditions: RuleConditions
     active: bool
     priority: int
     created_at: datetime
-    counts: Counts
+    counts: RuleCounts
 
 
-class Item(Model):
+class QueueItem(Model):
     """An instance in the queue of a rule."""
 
     id: int
@@ -186,7 +186,7 @@ class Item(Model):
     sent_at: datetime | None
 
 
-class Replayed(Model):
+class QueueReplay(Model):
     """How many dead letters were queued anew."""
 
     replayed: int

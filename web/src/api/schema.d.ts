@@ -84,6 +84,98 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/destinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Destinations
+         * @description Where instances can be sent to, by name.
+         */
+        get: operations["get_destinations_api_v1_imaging_destinations_get"];
+        put?: never;
+        /**
+         * Add Destination
+         * @description Add a destination.
+         */
+        post: operations["add_destination_api_v1_imaging_destinations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Destination
+         * @description One destination.
+         */
+        get: operations["get_destination_api_v1_imaging_destinations__destination__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Destination
+         * @description Delete a destination to which no rule sends.
+         */
+        delete: operations["delete_destination_api_v1_imaging_destinations__destination__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Destination
+         * @description Change a destination; what waits for it goes by what is new. With ``active`` false everything waits.
+         */
+        patch: operations["patch_destination_api_v1_imaging_destinations__destination__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Destination
+         * @description Bring a deleted destination back.
+         */
+        post: operations["restore_destination_api_v1_imaging_destinations__destination__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Destination
+         * @description Ask a destination for a sign of life: a C-ECHO, or a search by DICOMweb. Nothing is stored there.
+         */
+        post: operations["test_destination_api_v1_imaging_destinations__destination__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/events": {
         parameters: {
             query?: never;
@@ -366,6 +458,158 @@ export interface paths {
          * @description Give a quarantined study its patient. What comes again, or later, without a patient follows.
          */
         post: operations["post_release_api_v1_imaging_quarantine__study__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Rules
+         * @description All rules in the order in which they are tried, with how far each is.
+         */
+        get: operations["get_rules_api_v1_imaging_rules_get"];
+        put?: never;
+        /**
+         * Add Rule
+         * @description Add a rule, for what arrives from now on.
+         */
+        post: operations["add_rule_api_v1_imaging_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Rule
+         * @description One rule, with how far it is.
+         */
+        get: operations["get_rule_api_v1_imaging_rules__rule__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Rule
+         * @description Delete a rule; what it has queued is not sent, unless the rule is brought back.
+         */
+        delete: operations["delete_rule_api_v1_imaging_rules__rule__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Rule
+         * @description Change a rule. What it has queued stays queued: it goes to the new destination, and waits while it is off.
+         */
+        patch: operations["patch_rule_api_v1_imaging_rules__rule__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description What a rule has queued, oldest first, also what it has sent.
+         */
+        get: operations["get_queue_api_v1_imaging_rules__rule__queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Queue
+         * @description Queue all dead letters of a rule anew.
+         */
+        post: operations["replay_queue_api_v1_imaging_rules__rule__queue_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/{item}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Discard Item
+         * @description Take one instance, waiting or given up, out of the queue: it is not sent.
+         */
+        delete: operations["discard_item_api_v1_imaging_rules__rule__queue__item__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/{item}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Item
+         * @description Queue one dead letter anew.
+         */
+        post: operations["replay_item_api_v1_imaging_rules__rule__queue__item__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Rule
+         * @description Bring a deleted rule back, with what it had queued.
+         */
+        post: operations["restore_rule_api_v1_imaging_rules__rule__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2672,6 +2916,192 @@ export interface components {
             who: string;
         };
         /**
+         * Destination
+         * @description A destination, and how it fares.
+         */
+        Destination: {
+            /** Active */
+            active: boolean;
+            address: components["schemas"]["DestinationAddress"];
+            /**
+             * Credentials
+             * @description Which kind it has.
+             * @enum {string}
+             */
+            credentials: "none" | "basic" | "bearer" | "certificate";
+            /**
+             * Error
+             * @description Why it failed last.
+             */
+            error: string;
+            /**
+             * Failures
+             * @description Failures in a row; 0 when it answers.
+             */
+            failures: number;
+            /** Id */
+            id: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "stow" | "cstore";
+            /** Last Sent At */
+            last_sent_at: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Retry At
+             * @description When it is asked again, if it failed.
+             */
+            retry_at: string | null;
+        };
+        /**
+         * DestinationAddress
+         * @description How a destination is reached; what does not belong to its kind is left out.
+         */
+        DestinationAddress: {
+            /**
+             * Base Url
+             * @description stow: where requests go instead, such as a tunnel.
+             * @default
+             */
+            base_url: string;
+            /**
+             * Called Ae Title
+             * @description cstore: its AE title.
+             * @default
+             */
+            called_ae_title: string;
+            /**
+             * Calling Ae Title
+             * @description cstore: our AE title.
+             * @default HILUM
+             */
+            calling_ae_title: string;
+            /**
+             * Host
+             * @description cstore
+             * @default
+             */
+            host: string;
+            /**
+             * Max Attempts
+             * @description Attempts with one instance until it is a dead letter.
+             * @default 8
+             */
+            max_attempts: number;
+            /**
+             * Port
+             * @description cstore
+             * @default 104
+             */
+            port: number;
+            /**
+             * Retry Seconds
+             * @description First wait after a failure; it doubles, to 5 minutes.
+             * @default 5
+             */
+            retry_seconds: number;
+            /**
+             * Timeout Seconds
+             * @description How long an answer may take.
+             * @default 60
+             */
+            timeout_seconds: number;
+            /**
+             * Tls
+             * @description cstore: whether it speaks DICOM over TLS.
+             * @default false
+             */
+            tls: boolean;
+            /**
+             * Tls Ca
+             * @description PEM of who vouches for it; empty: who this host trusts.
+             * @default
+             */
+            tls_ca: string;
+            /**
+             * Transfer Syntax Uid
+             * @description Convert to it; empty: as stored where it is taken.
+             * @default
+             */
+            transfer_syntax_uid: string;
+            /**
+             * Url
+             * @description stow: root of its DICOMweb service, such as …/dicom-web.
+             * @default
+             */
+            url: string;
+        };
+        /**
+         * DestinationChange
+         * @description Parts of a destination to change; one that is left out stays as it is. Credentials are replaced as a whole, and
+         *     are needed again when it moves to another address.
+         */
+        DestinationChange: {
+            /**
+             * Active
+             * @description While false nothing is sent there; rules queue all the same.
+             */
+            active?: boolean | null;
+            address?: components["schemas"]["DestinationAddress"] | null;
+            credentials?: components["schemas"]["DestinationCredentials"] | null;
+            /** Name */
+            name?: string | null;
+        };
+        /**
+         * DestinationCredentials
+         * @description What a destination asks for: a user name and password, or a token, or (over TLS) a certificate and its private
+         *     key; empty for nothing. They are never returned.
+         */
+        DestinationCredentials: {
+            /**
+             * Certificate
+             * @description PEM.
+             */
+            certificate?: string | null;
+            /** Password */
+            password?: string | null;
+            /**
+             * Private Key
+             * @description PEM, not encrypted.
+             */
+            private_key?: string | null;
+            /** Token */
+            token?: string | null;
+            /** Username */
+            username?: string | null;
+        };
+        /**
+         * DestinationIn
+         * @description A destination to be added.
+         */
+        DestinationIn: {
+            address: components["schemas"]["DestinationAddress"];
+            credentials?: components["schemas"]["DestinationCredentials"] | null;
+            /**
+             * Kind
+             * @description stow: STOW-RS; cstore: C-STORE.
+             * @enum {string}
+             */
+            kind: "stow" | "cstore";
+            /** Name */
+            name: string;
+        };
+        /**
+         * DestinationTest
+         * @description How a destination answered a sign of life.
+         */
+        DestinationTest: {
+            /** Message */
+            message: string;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Ok */
+            ok: boolean;
+        };
+        /**
          * Events
          * @description A stretch of the change feed.
          */
@@ -2910,6 +3340,17 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[QueueItem] */
+        Page_QueueItem_: {
+            /** Items */
+            items: components["schemas"]["QueueItem"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[Replaced] */
         Page_Replaced_: {
             /** Items */
@@ -2994,6 +3435,58 @@ export interface components {
             type: string;
         };
         /**
+         * QueueItem
+         * @description An instance in the queue of a rule.
+         */
+        QueueItem: {
+            /** Attempts */
+            attempts: number;
+            /**
+             * Digest
+             * @description blake3:…, of the bytes that are, or were, sent.
+             */
+            digest: string;
+            /** Error */
+            error: string;
+            /** Id */
+            id: number;
+            /**
+             * Queued At
+             * Format: date-time
+             */
+            queued_at: string;
+            /**
+             * Retry At
+             * Format: date-time
+             */
+            retry_at: string;
+            /** Sent At */
+            sent_at: string | null;
+            /** Series Instance Uid */
+            series_instance_uid: string;
+            /** Size */
+            size: number;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "sending" | "sent" | "dead" | "skipped";
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /** Warning */
+            warning: string;
+        };
+        /**
+         * QueueReplay
+         * @description How many dead letters were queued anew.
+         */
+        QueueReplay: {
+            /** Replayed */
+            replayed: number;
+        };
+        /**
          * Reason
          * @description Why some things were left out.
          */
@@ -3052,6 +3545,148 @@ export interface components {
             size: number;
             /** Sop Instance Uid */
             sop_instance_uid: string;
+        };
+        /**
+         * Rule
+         * @description A rule, and how far it is.
+         */
+        Rule: {
+            /** Active */
+            active: boolean;
+            conditions: components["schemas"]["RuleConditions"];
+            counts: components["schemas"]["RuleCounts"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Destination Id */
+            destination_id: number;
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Priority */
+            priority: number;
+            /**
+             * When
+             * @enum {string}
+             */
+            when: "instance" | "study";
+        };
+        /**
+         * RuleChange
+         * @description Parts of a rule to change; one that is left out stays as it is. What the rule has queued stays queued.
+         */
+        RuleChange: {
+            /**
+             * Active
+             * @description While false it queues nothing, and what it has queued waits.
+             */
+            active?: boolean | null;
+            conditions?: components["schemas"]["RuleConditions"] | null;
+            /** Destination Id */
+            destination_id?: number | null;
+            /** Name */
+            name?: string | null;
+            /** Priority */
+            priority?: number | null;
+            /** When */
+            when?: ("instance" | "study") | null;
+        };
+        /**
+         * RuleConditions
+         * @description All must hold; of a list any member; an empty list asks for nothing.
+         */
+        RuleConditions: {
+            /** Modalities */
+            modalities?: string[];
+            /** Patterns */
+            patterns?: components["schemas"]["RulePattern"][];
+            /**
+             * Senders
+             * @description Calling AE titles, or addresses of STOW clients.
+             */
+            senders?: string[];
+            /**
+             * Sources
+             * @description Keys of sources.
+             */
+            sources?: string[];
+            /** Station Names */
+            station_names?: string[];
+        };
+        /**
+         * RuleCounts
+         * @description How much of a rule is in which state.
+         */
+        RuleCounts: {
+            /**
+             * Dead
+             * @description Dead letters: given up until they are replayed.
+             */
+            dead: number;
+            /**
+             * Oldest At
+             * @description Since when the oldest waits that is not sent yet.
+             */
+            oldest_at: string | null;
+            /**
+             * Per Minute
+             * @description Sent within the last minute.
+             */
+            per_minute: number;
+            /** Sending */
+            sending: number;
+            /**
+             * Sent
+             * @description Since the rule was made.
+             */
+            sent: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * RuleIn
+         * @description A rule to be added; it holds for what arrives from now on.
+         */
+        RuleIn: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            conditions?: components["schemas"]["RuleConditions"];
+            /** Destination Id */
+            destination_id: number;
+            /** Name */
+            name: string;
+            /**
+             * Priority
+             * @description Higher goes first, and decides where rules overlap.
+             * @default 0
+             */
+            priority: number;
+            /**
+             * When
+             * @description Each instance as it arrives, or a study once a revision is complete.
+             * @default instance
+             * @enum {string}
+             */
+            when: "instance" | "study";
+        };
+        /**
+         * RulePattern
+         * @description A regular expression (RE2) that some part of an attribute's value matches.
+         */
+        RulePattern: {
+            /**
+             * Attribute
+             * @description Keyword, such as StudyDescription.
+             */
+            attribute: string;
+            /** Pattern */
+            pattern: string;
         };
         /**
          * Series
@@ -3741,6 +4376,288 @@ export interface operations {
             };
         };
     };
+    get_destinations_api_v1_imaging_destinations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_destination_api_v1_imaging_destinations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestinationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_destination_api_v1_imaging_destinations__destination__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_destination_api_v1_imaging_destinations__destination__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_destination_api_v1_imaging_destinations__destination__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestinationChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_destination_api_v1_imaging_destinations__destination__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_destination_api_v1_imaging_destinations__destination__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DestinationTest"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_events_api_v1_imaging_events_get: {
         parameters: {
             query?: {
@@ -4401,6 +5318,415 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Study"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_rules_api_v1_imaging_rules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_rule_api_v1_imaging_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_rule_api_v1_imaging_rules__rule__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_rule_api_v1_imaging_rules__rule__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_rule_api_v1_imaging_rules__rule__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_imaging_rules__rule__queue_get: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                state?: ("waiting" | "sending" | "sent" | "dead" | "skipped") | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_QueueItem_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_queue_api_v1_imaging_rules__rule__queue_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueReplay"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_item_api_v1_imaging_rules__rule__queue__item__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+                item: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_item_api_v1_imaging_rules__rule__queue__item__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+                item: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueReplay"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_rule_api_v1_imaging_rules__rule__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
                 };
             };
             /** @description There is no such thing. */
