@@ -26,6 +26,7 @@ from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
 from hilum.imaging.intake import routes as intake_routes
+from hilum.imaging.routing import routes as routing_routes
 from hilum.imaging.worklist import routes as worklist_routes
 from hilum.imaging.worklist.courier import Courier
 from hilum.services import Services
@@ -78,6 +79,7 @@ def _routed() -> FastAPI:
     app.include_router(intake_routes.router)
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
+    app.include_router(routing_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     worklist_keep_days: float = Field(
         30, ge=0, description="How long ended workitems are kept that no subscriber has locked, in days."
     )
+    forwarded_keep_days: float = Field(
+        30, ge=1, description="How long it is remembered, instance by instance, what was forwarded, in days."
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -3,6 +3,7 @@
 same result."""
 
 import asyncio
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -83,6 +84,11 @@ class Jobs:
                 queued.configure(queueing_lock=f"{name}.once_more", schedule_at=when).defer(timestamp=0)
 
         return once_more
+
+    def wake(self, name: str) -> None:
+        """Have what runs every so often run now, unless it is about to."""
+        with suppress(AlreadyEnqueued):
+            self.queue.configure_task(name, queueing_lock=name).defer(timestamp=int(time.time()))
 
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.

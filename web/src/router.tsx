@@ -5,6 +5,8 @@ import { ErrorNotice } from './common/ErrorNotice'
 import { NotFound } from './common/NotFound'
 import { JobsPage } from './jobs/JobsPage'
 import { jobsSearch } from './jobs/search'
+import { SettingsPage } from './settings/SettingsPage'
+import { settingsSearch } from './settings/search'
 import { Shell } from './shell/Shell'
 import { StudiesPage } from './studies/StudiesPage'
 import { studiesSearch } from './studies/search'
@@ -48,8 +50,10 @@ const viewer = createRoute({
 
 const jobs = createRoute({ getParentRoute: () => root, path: '/jobs', validateSearch: jobsSearch, component: JobsPage })
 
+const settings = createRoute({ getParentRoute: () => root, path: '/settings', validateSearch: settingsSearch, component: SettingsPage })
+
 export const router = createRouter({
-  routeTree: root.addChildren([home, imaging, study, viewer, jobs]),
+  routeTree: root.addChildren([home, imaging, study, viewer, jobs, settings]),
   parseSearch,
   stringifySearch,
   scrollRestoration: true,

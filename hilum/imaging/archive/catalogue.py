@@ -138,6 +138,7 @@ def write(
     on_replace: str,
     chosen: Chosen | None = None,
     choice: str = "",
+    sender: str = "",
 ) -> Written:
     """Catalogue a batch of instances.
 
@@ -157,6 +158,8 @@ def write(
         Whose a person said they are.
     choice
         Name of the choice of further attributes that the arrivals were read for.
+    sender
+        AE title or network address of who sent them, where somebody did.
 
     Returns
     -------
@@ -165,6 +168,8 @@ def write(
     """
     written = Written()
     entries = _entries(transaction, source, arrivals, origin, chosen, choice)
+    for entry in entries:
+        entry.instance["sender"] = sender
     while entries:
         now: dict[str, _Entry] = {}
         later: list[_Entry] = []

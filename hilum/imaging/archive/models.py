@@ -255,7 +255,8 @@ class SeriesMetadata(Table):
 
 class Instance(Table):
     """A SOP instance: where its bytes lie (an object, or a file that was indexed in place) and where its pixels are.
-    ``derived`` says that its UIDs are not all in its bytes; ``fingerprint`` tells which file it was imported from."""
+    ``derived`` says that its UIDs are not all in its bytes; ``fingerprint`` tells which file it was imported from,
+    ``sender`` which AE title or network address sent it."""
 
     __tablename__ = "instance"
     __table_args__ = (
@@ -298,6 +299,7 @@ class Instance(Table):
     derived: Mapped[bool] = tables.no()
     fingerprint: Mapped[UUID | None]
     origin: Mapped[str] = tables.text()
+    sender: Mapped[str] = tables.text()
     received_at: Mapped[datetime] = tables.now()
     deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
     further: Mapped[dict[str, object] | None] = _further()

@@ -81,10 +81,13 @@ class Archive:
         return chosen(tuple(self.settings.qido_attributes))
 
     @contextmanager
-    def batch(self, source: SourceRef, origin: str, chosen: Chosen | None = None) -> Generator["Batch"]:
+    def batch(
+        self, source: SourceRef, origin: str, chosen: Chosen | None = None, sender: str = ""
+    ) -> Generator["Batch"]:
         """Open a batch of instances that become durable and are acknowledged together.
 
-        Leaving the block without ``commit`` keeps nothing. ``chosen`` is whose a person said they are.
+        Leaving the block without ``commit`` keeps nothing. ``chosen`` is whose a person said they are, ``sender`` the
+        AE title or network address that they come from.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class Archive:
         """
         room = self._room()
         with self.blobs.group() as group:
-            yield Batch(self, source, origin, group, chosen, room)
+            yield Batch(self, source, origin, group, chosen, room, sender)
 
     def _room(self) -> int:
         """How many bytes the archive may still take; deleted studies count until their bytes are gone."""
@@ -127,6 +130,7 @@ class Batch:
     group: BlobGroup
     chosen: Chosen | None = None
     room: int = _UNKNOWN_SIZE
+    sender: str = ""
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
     _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
@@ -334,6 +338,7 @@ class Batch:
             written = catalogue.write(
                 transaction, self.source, self._arrivals,
                 origin=self.origin, on_replace=on_replace, chosen=self.chosen, choice=self.archive.choice.name,
+                sender=self.sender,
             )  # fmt: skip
             refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
             _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])

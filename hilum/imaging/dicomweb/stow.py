@@ -78,7 +78,8 @@ async def store(request: Request, archive: Archive, source: str, study: str | No
             yield from pieces
 
     def work() -> Stored:
-        upload = _Upload(archive, archive.source(source), study)
+        sender = request.client.host if request.client else ""
+        upload = _Upload(archive, archive.source(source), study, sender)
         upload.take(form, blocks())
         return answer(upload.told(), root, study)
 
@@ -109,9 +110,10 @@ class _OtherStudy(Exception):
 class _Upload:
     """One request on its way in, and what is known of its instances; they are called by their number."""
 
-    def __init__(self, archive: Archive, source: SourceRef, study: str | None) -> None:
+    def __init__(self, archive: Archive, source: SourceRef, study: str | None, sender: str) -> None:
         self._archive = archive
         self._source = source
+        self._sender = sender
         self._study = study
         self._uids: dict[str, tuple[str, str]] = {}
         self._warnings: dict[str, int] = {}
@@ -154,7 +156,7 @@ class _Upload:
         """Fill and commit one batch; false when no other follows, for the bodies are through or the archive is full."""
         added: list[str] = []
         try:
-            with self._archive.batch(self._source, "stow") as batch:
+            with self._archive.batch(self._source, "stow", sender=self._sender) as batch:
                 more = self._fill(batch, bodies, added)
                 if len(batch):
                     self._outcomes.update((outcome.name, outcome) for outcome in batch.commit().outcomes)

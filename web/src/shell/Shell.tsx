@@ -49,6 +49,9 @@ export function Shell() {
           <Link to="/jobs" activeOptions={{ exact: false, includeSearch: false }} activeProps={{ 'aria-current': 'page' }} search={{}}>
             Jobs
           </Link>
+          <Link to="/settings" activeOptions={{ exact: false, includeSearch: false }} activeProps={{ 'aria-current': 'page' }} search={{}}>
+            Settings
+          </Link>
         </nav>
         <ArchiveFigures />
         <ThemeToggle />
