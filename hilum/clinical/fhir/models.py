@@ -16,7 +16,7 @@ class ImagingStudy(Table):
     """The ImagingStudy of a study (source and UID), also when that was deleted or stored anew. ``id`` is Hilum's id of
     the study for which it was first made. ``started_from`` and ``started_to`` are the span that ``started`` names;
     ``deleted`` says that the study was purged and only this row is left. ``offered`` says that the other server may
-    have seen the study; it has ``published_version``."""
+    have seen the study, ``published_version`` what it has, ``taken_until`` that a worker is sending it."""
 
     __tablename__ = "fhir_imaging_study"
     __table_args__ = (
@@ -56,6 +56,7 @@ class ImagingStudy(Table):
     offered: Mapped[bool] = tables.no()
     attempts: Mapped[int] = tables.count()
     next_at: Mapped[datetime] = tables.now()
+    taken_until: Mapped[datetime | None] = mapped_column(MOMENT)
     problem: Mapped[str] = tables.text()
 
 

@@ -1,7 +1,6 @@
 -- Where the remote archive of a source answers.
 alter table hilum.source add column dicomweb_url TEXT DEFAULT '' NOT NULL, add column fhir_url TEXT DEFAULT '' NOT NULL;
 
-
 create table hilum.fhir_imaging_study (
   id BIGINT NOT NULL,
   source_id BIGINT NOT NULL,
@@ -23,6 +22,7 @@ create table hilum.fhir_imaging_study (
   offered BOOLEAN DEFAULT false NOT NULL,
   attempts BIGINT DEFAULT '0' NOT NULL,
   next_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+  taken_until TIMESTAMP WITH TIME ZONE,
   problem TEXT DEFAULT '' NOT NULL,
   PRIMARY KEY (id),
   UNIQUE (source_id, study_instance_uid),
