@@ -179,7 +179,14 @@ def checked_url(url: str) -> str:
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         usable, parts = False, urlsplit("")
-    if not usable or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
+    if (
+        not usable
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or not re.fullmatch("[!-~]+", url)
+    ):
         raise Invalid(
             "The base URL of a FHIR server is of the form https://fhir.example/r4, without credentials in it: "
             "those have settings of their own."
