@@ -1,5 +1,5 @@
-"""Published to a FHIR server of others, which runs in a process of its own: once each and as it is now, whatever happens
-to either side."""
+"""Published to a FHIR server of others, which runs in a process of its own: once each and as it is now, whatever
+happens to either side."""
 
 import base64
 import json

@@ -194,7 +194,7 @@ def test_hostile_values_find_nothing_and_break_nothing(filled: Fhir) -> None:
         for value in hostile:
             answer = httpx.get(f"{filled.root}/ImagingStudy", params={parameter.name: value})
             assert answer.status_code == 200, (parameter.name, value)
-            assert answer.json()["total"] == 0 or set(value) <= set("|,"), (parameter.name, value)
+            assert answer.json()["total"] == 0 or set(value) <= set("|"), (parameter.name, value)
 
 
 def test_versions_are_told_by_etag_and_date(filled: Fhir) -> None:

@@ -226,13 +226,13 @@ def _condition(reading: _Reading, full: str, value: str) -> bool:
     if parse is None:
         return False
     alternatives: list[LiteralString] = [parse(reading, full, each) for each in _split(value)]
-    reading.conditions.append("(" + ") or (".join(alternatives) + ")")
+    reading.conditions.append("(" + ") or (".join(alternatives or ["false"]) + ")")
     return True
 
 
 def _split(value: str) -> list[str]:
     """Alternatives, parted by commas that no backslash stands before."""
-    return [re.sub(r"\\([\\,$|])", r"\1", each) for each in re.findall(r"(?:[^,\\]|\\.)+", value)] or [""]
+    return [re.sub(r"\\([\\,$|])", r"\1", each) for each in re.findall(r"(?:[^,\\]|\\.)+", value)]
 
 
 def _id(reading: _Reading, _: str, value: str) -> LiteralString:
