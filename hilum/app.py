@@ -12,6 +12,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import hilum
+from hilum.clinical.fhir import publication_routes
+from hilum.clinical.fhir import routes as fhir_routes
 from hilum.core import routes as core_routes
 from hilum.core.config import Settings
 from hilum.core.cors import CrossOrigin, Fields, is_preflight
@@ -80,6 +82,8 @@ def _routed() -> FastAPI:
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
     app.include_router(routing_routes.router)
+    app.include_router(fhir_routes.router)
+    app.include_router(publication_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -3,6 +3,7 @@ the doors; it imports no web framework, so that a worker stays small."""
 
 from dataclasses import dataclass
 
+from hilum.clinical.fhir import tasks as fhir_tasks
 from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -36,4 +37,5 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     dicomweb_tasks.register(jobs, archive)
     worklist_tasks.register(jobs, archive)
     routing_tasks.register(jobs, archive)
+    fhir_tasks.register(jobs, archive)
     return Services(settings, database, archive, jobs)

@@ -231,3 +231,18 @@ make_ohif() {
     rm -- "$archive"
     stamp "$STATE/ohif/stamp" "$(digest <"$ROOT/tests/web/ohif.txt")"
 }
+
+# ---- a FHIR validator of others, by which the tests judge what we write -----------------------------------------------
+
+oracle_digest() { cat -- "$ROOT"/tests/clinical/oracle/{package.json,package-lock.json,.npmrc} | digest; }
+
+ready_oracle() { stamped "$STATE/oracle/stamp" "$(oracle_digest)"; }
+
+make_oracle() {
+    say "installing the FHIR validator of the tests"
+    rm -rf -- "$STATE/oracle"
+    mkdir -- "$STATE/oracle"
+    cp -- "$ROOT"/tests/clinical/oracle/{package.json,package-lock.json,.npmrc} "$STATE/oracle"
+    (cd -- "$STATE/oracle" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >&2)
+    stamp "$STATE/oracle/stamp" "$(oracle_digest)"
+}

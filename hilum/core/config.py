@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.core.cors import CrossOrigin
@@ -87,6 +87,16 @@ class Settings(BaseSettings):
     forwarded_keep_days: float = Field(
         30, ge=1, description="How long it is remembered, instance by instance, what was forwarded, in days."
     )
+    fhir_patient_reference: str = Field(
+        "Patient/{person_id}",
+        description="How the FHIR ImagingStudy of a linked study refers to its patient; empty: by identifier only.",
+    )
+    fhir_publish_url: str = Field(
+        "", description="Base URL of a FHIR R4 server that every ImagingStudy is published to; empty: none."
+    )
+    fhir_publish_token: SecretStr = Field(SecretStr(""), description="Bearer token for that server.")
+    fhir_publish_user: str = Field("", description="User name for that server, with HILUM_FHIR_PUBLISH_PASSWORD.")
+    fhir_publish_password: SecretStr = Field(SecretStr(""), description="Password for that server.")
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -51,7 +51,7 @@ def _further_index(table: str) -> sa.Index:
 
 
 class Source(Table):
-    """One data source, with studies of its own."""
+    """One data source, with studies of its own, and where its remote archive answers, if it has one."""
 
     __tablename__ = "source"
 
@@ -60,6 +60,8 @@ class Source(Table):
     name: Mapped[str] = tables.text()
     created_at: Mapped[datetime] = tables.now()
     recorded: Mapped[bool] = mapped_column(server_default="false")
+    dicomweb_url: Mapped[str] = tables.text()
+    fhir_url: Mapped[str] = tables.text()
 
 
 class Patient(Table):
