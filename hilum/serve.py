@@ -101,7 +101,7 @@ def serve_http(settings: Settings, listener: int | None) -> None:
 
 
 def work(settings: Settings, *, supervised: bool) -> None:
-    """Run one process of job workers."""
+    """Run one process of job workers, which also brings events to those who want to know."""
     from hilum.core.database import open_database
     from hilum.core.jobs import open_jobs
     from hilum.services import assemble
@@ -110,8 +110,9 @@ def work(settings: Settings, *, supervised: bool) -> None:
         die_with_parent()
     configure_logging(settings, "worker")
     with open_database(settings, migrate=not supervised) as database, open_jobs(database) as jobs:
-        assemble(settings, database, jobs)
-        jobs.work()
+        services = assemble(settings, database, jobs)
+        with services.courier.running():
+            jobs.work()
 
 
 def _command(*words: str) -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
+from hilum.core.delivery import Handlers
+from hilum.core.delivery.courier import Courier
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.further import chosen
@@ -17,12 +19,13 @@ from hilum.imaging.worklist import tasks as worklist_tasks
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the database, the archive and the jobs of this process."""
+    """The settings, the database, the archive, the jobs and the courier of events of this process."""
 
     settings: Settings
     database: Database
     archive: Archive
     jobs: Jobs
+    courier: Courier
 
 
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
@@ -34,4 +37,6 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     intake_tasks.register(jobs, archive)
     dicomweb_tasks.register(jobs, archive)
     worklist_tasks.register(jobs, archive)
-    return Services(settings, database, archive, jobs)
+    handlers = Handlers()
+    courier = Courier(database, settings, [handlers.group()])
+    return Services(settings, database, archive, jobs, courier)

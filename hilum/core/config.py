@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.core.cors import CrossOrigin
@@ -76,6 +76,16 @@ class Settings(BaseSettings):
         "paths such as ProcedureCodeSequence.CodeValue, private tags such as 0009xx01(CREATOR), each perhaps with "
         "study:, series: or instance: before it. Then run hilum reindex.",
     )
+    delivery_retry_seconds: Annotated[list[PositiveFloat], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0],
+        min_length=1,
+        max_length=50,
+        description="Seconds between the attempts to deliver an event that its consumer refuses, separated by commas; "
+        "after the last it is a dead letter.",
+    )
+    delivery_patience_hours: float = Field(
+        72, ge=0, description="How long events wait for a consumer that cannot be reached before they are dead letters."
+    )
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")
     worklist_keep_days: float = Field(
@@ -97,6 +107,11 @@ class Settings(BaseSettings):
     def data_path(self) -> Path:
         """The data folder as an absolute path."""
         return self.data.expanduser().absolute()
+
+    @property
+    def base_url(self) -> str:
+        """The address that stands in URLs where no request says which one its client uses."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     def import_root_paths(self) -> list[Path]:
         """The folders that a job may import from, as absolute paths."""

@@ -4,7 +4,7 @@ change that it tells of. An event names things by UID and holds no other patient
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -75,17 +75,19 @@ def read_events(
     query = sa.select(EventRow.__table__).where(EventRow.id > after).order_by(EventRow.id).limit(limit)
     if types:
         query = query.where(EventRow.type.in_(types))
-    return [
-        {
-            "specversion": "1.0",
-            "id": str(row.uuid),
-            "type": row.type,
-            "source": f"{base_url}/sources/{row.source}",
-            "subject": row.subject,
-            "time": row.time.isoformat(),
-            "sequence": str(row.id),
-            "datacontenttype": "application/json",
-            "data": row.data,
-        }
-        for row in connection.execute(query)
-    ]
+    return [cloud_event(row, base_url) for row in connection.execute(query)]
+
+
+def cloud_event(row: sa.Row[Any], base_url: str) -> dict[str, object]:
+    """Shape a row of the feed as a CloudEvent in JSON."""
+    return {
+        "specversion": "1.0",
+        "id": str(row.uuid),
+        "type": row.type,
+        "source": f"{base_url}/sources/{row.source}",
+        "subject": row.subject,
+        "time": row.time.isoformat(),
+        "sequence": str(row.id),
+        "datacontenttype": "application/json",
+        "data": row.data,
+    }
