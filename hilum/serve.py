@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from socket import socket
 from subprocess import run as run_process
 from typing import cast
@@ -130,7 +131,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return os.pathsep.join(str(part) for part in cast("list[object]", value))
+        parts = cast("list[object]", value)
+        return (os.pathsep if any(isinstance(part, Path) for part in parts) else ",").join(map(str, parts))
     return str(value)
 
 

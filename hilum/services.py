@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
-from hilum.core.delivery import Handlers
+from hilum.core.delivery import Handlers, webhooks
+from hilum.core.delivery import tasks as delivery_tasks
 from hilum.core.delivery.courier import Courier
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
@@ -38,5 +39,6 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     dicomweb_tasks.register(jobs, archive)
     worklist_tasks.register(jobs, archive)
     handlers = Handlers()
-    courier = Courier(database, settings, [handlers.group()])
+    delivery_tasks.register(jobs)
+    courier = Courier(database, settings, [handlers.group(), webhooks.group(database, list)])
     return Services(settings, database, archive, jobs, courier)

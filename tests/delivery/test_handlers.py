@@ -11,7 +11,7 @@ import pytest
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery import Handlers
-from hilum.core.delivery.ledger import Ledger
+from hilum.core.delivery.ledger import replay
 from hilum.core.errors import Invalid, Unavailable
 from tests.conftest import wait_until
 from tests.delivery.conftest import QUICK, Seen, emit, rows
@@ -122,7 +122,7 @@ def test_a_dead_letter_is_told_once_more_when_it_is_replayed(database: Database,
     couriers(listening(one=seen).group())
     wait_until(lambda: rows(database, "select 1 from hilum.delivery where state = 'dead'"))
     well.set()
-    assert Ledger(database, "http://hilum").replay(consumer="one") == 1
+    assert replay(database, consumer="one") == 1
     wait_until(lambda: seen.taken == ["2", "1"])
     wait_until(lambda: rows(database, "select 1 from hilum.delivery") == [])
 

@@ -3,13 +3,14 @@ to it. An event that it does not take comes back as `Undelivered`, with what is 
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 
 from hilum.core.events import EventRow
 
 CloudEvent: TypeAlias = Mapping[str, object]
+Blame: TypeAlias = Literal["event", "consumer", "either"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +27,20 @@ class Undelivered:
         After how many attempts the event becomes a dead letter; None for as many as the settings say.
     after
         Seconds that the consumer wants to be left alone.
-    unreachable
-        The consumer cannot be reached at all: no fault of this event, so it waits, and all others with it.
+    blame
+        Whose fault it is: the event's, which is tried again by itself; the consumer's, which cannot be reached at all,
+        so that all its events wait; or either's, so that they wait for a while and then others are tried.
     """
 
     reason: str
     status: int | None = None
     tries: int | None = None
     after: float = 0.0
-    unreachable: bool = False
+    blame: Blame = "event"
 
 
+# Adds to events what leaves this Hilum with them, if anything.
+Enrich: TypeAlias = Callable[[Sequence[CloudEvent]], Sequence[CloudEvent]]
 Deliver: TypeAlias = Callable[[Sequence[CloudEvent]], Generator[Undelivered | None]]
 
 
@@ -50,7 +54,7 @@ class Consumer:
         Of its cursor, and of its lock.
     deliver
         Hands events over in order and tells of each in turn what became of it; None is that it was taken. It is not
-        asked on behind one that was not.
+        asked on behind one that was not. It may end early, when the consumer is to be told nothing now.
     wanted
         Which rows of ``hilum.event`` it is told of.
     batch

@@ -3,7 +3,8 @@ few seconds, and serves each consumer in a thread of its own while it holds its 
 
 An event that is refused is tried again with back-off. The first few times later events wait for it, so that the order
 is kept; then they go on, and it is tried now and then until it becomes a dead letter. A consumer that cannot be reached
-at all loses nothing and is asked less and less often, until the settings' patience ends."""
+at all loses nothing and is asked less and less often, until the settings' patience ends. Where an answer leaves open
+which of the two it is, the event is put aside after a while and the next one tells."""
 
 import threading
 import time
@@ -19,11 +20,12 @@ import structlog
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery.consumer import Consumer, Group, Undelivered
-from hilum.core.delivery.ledger import Failed, Ledger, Overtaken
+from hilum.core.delivery.ledger import Failed, Ledger, Outage, Overtaken
 from hilum.core.errors import HilumError
 
 POLL_SECONDS: Final = 5.0
 HOLD_ATTEMPTS: Final = 4
+PROBE_FAILURES: Final = 8
 LONGEST_WAIT_SECONDS: Final = 600.0
 _TICK_SECONDS: Final = 0.5
 _LOOKS_PER_SECOND: Final = 20
@@ -35,6 +37,7 @@ _SESSION: Final[LiteralString] = """
   set application_name = 'hilum-delivery'; listen hilum_event;
   set tcp_keepalives_idle = 15; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3
 """
+_ENDED: Final = Undelivered("")
 log = structlog.get_logger()
 
 
@@ -58,7 +61,11 @@ class Manners:
         """As the settings say."""
         return cls(tuple(settings.delivery_retry_seconds), timedelta(hours=settings.delivery_patience_hours))
 
-    def failed(self, event_id: int, why: Undelivered, attempts: int) -> Failed:
+    def gives_up(self, outage: Outage) -> bool:
+        """Whether a consumer has been out of reach for too long."""
+        return outage.lasts > self.patience
+
+    def failed(self, event_id: int, why: Undelivered, attempts: int, outage: Outage) -> Failed:
         """What becomes of an event that was not taken.
 
         Parameters
@@ -69,12 +76,14 @@ class Manners:
             What went wrong.
         attempts
             How often it has been tried, with this time.
+        outage
+            For how long the consumer cannot be reached.
         """
         tries = min(why.tries or len(self.delays) + 1, len(self.delays) + 1)
-        if attempts >= tries or why.unreachable:
+        if self.gives_up(outage) or (attempts >= tries and outage.failures < PROBE_FAILURES):
             return Failed(event_id, why, attempts, due=None, holds=False)
-        due = max(self.delays[attempts - 1], why.after)
-        return Failed(event_id, why, attempts, due, holds=attempts < HOLD_ATTEMPTS)
+        due = max(self.delays[min(attempts, len(self.delays)) - 1], why.after)
+        return Failed(event_id, why, attempts, due, holds=why.blame == "event" and attempts < HOLD_ATTEMPTS)
 
 
 class Courier:
@@ -226,7 +235,9 @@ class _Run:
             if self.over.is_set():
                 return False
             with closing(self.consumer.deliver([retry.event])) as outcomes:
-                why = next(outcomes)
+                why = next(outcomes, _ENDED)
+            if why is _ENDED:
+                return False
             if why is None:
                 self.ledger.retried(self.consumer, retry)
             elif not self._refused(retry.event_id, why, retry.attempts):
@@ -238,6 +249,7 @@ class _Run:
         before = self.ledger.position(self.consumer.name)
         events, end = self.ledger.following(self.consumer, before)
         done: list[int] = []
+        told = 0
         saved = time.monotonic()
         with closing(self.consumer.deliver(events)) as outcomes:
             for event, why in zip(events, outcomes, strict=False):
@@ -245,25 +257,31 @@ class _Run:
                 if why is not None:
                     if done:
                         self.ledger.advance(self.consumer, before, done[-1], done)
-                    return self._refused(event_id, why, 0)
+                    return self._refused(event_id, why)
                 done.append(event_id)
-                if self.over.is_set() or time.monotonic() - saved > _SAVE_SECONDS:
-                    self.ledger.advance(self.consumer, before, done[-1], done)
-                    before, done, saved = done[-1], [], time.monotonic()
+                told += 1
                 if self.over.is_set():
-                    return False
-        if end > before:
-            self.ledger.advance(self.consumer, before, end, done)
-        return len(events) == self.consumer.batch
+                    break
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    self.ledger.advance(self.consumer, before, event_id, done)
+                    before, done, saved = event_id, [], time.monotonic()
+        whole = told == len(events)
+        position = end if whole else (done[-1] if done else before)
+        if position > before:
+            self.ledger.advance(self.consumer, before, position, done)
+        return whole and len(events) == self.consumer.batch
 
-    def _refused(self, event_id: int, why: Undelivered, attempts: int) -> bool:
-        """Write down what was not taken; tells whether others may be tried now."""
+    def _refused(self, event_id: int, why: Undelivered, attempts: int | None = None) -> bool:
+        """Write down what was not taken, perhaps after attempts before; tells whether others may be tried now."""
         name = self.consumer.name
-        if why.unreachable:
-            since = self.ledger.unreachable(name, why, LONGEST_WAIT_SECONDS)
-            if since <= self.manners.patience:
+        outage = Outage(0, timedelta())
+        if why.blame != "event":
+            outage = self.ledger.unreachable(name, why, LONGEST_WAIT_SECONDS)
+            waits = why.blame == "consumer" or (attempts is None and outage.failures < PROBE_FAILURES)
+            if waits and not self.manners.gives_up(outage):
                 return False
-        failed = self.manners.failed(event_id, why, attempts + 1)
+        failed = self.manners.failed(event_id, why, (attempts or 0) + 1, outage)
         self.ledger.fail(name, self.ledger.position(name), failed)
         log.warning("delivery.dead" if failed.due is None else "delivery.refused", consumer=name, event_id=event_id)
-        return not failed.holds and not why.unreachable
+        # One that was put aside because of an answer that may be its own fault must not keep others from being tried.
+        return not failed.holds and (why.blame == "event" or (why.blame == "either" and attempts is not None))

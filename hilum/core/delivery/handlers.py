@@ -70,7 +70,7 @@ def _called(name: str, handle: Handle, event: CloudEvent) -> Undelivered | None:
     try:
         handle(event)
     except Unavailable as error:
-        return Undelivered(str(error), unreachable=True)
+        return Undelivered(str(error), blame="consumer")
     except HilumError as error:
         return Undelivered(str(error))
     except Exception as error:

@@ -53,6 +53,14 @@ class Retry:
     event: CloudEvent
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How often in a row a consumer could not be reached, and for how long."""
+
+    failures: int
+    lasts: timedelta
+
+
 class Ledger:
     """The cursors and deliveries of one database.
 
@@ -187,7 +195,7 @@ class Ledger:
             else:
                 sql.rows("delete from hilum.delivery where id = %s", (retry.delivery_id,))
 
-    def unreachable(self, name: str, why: Undelivered, longest: float) -> timedelta:
+    def unreachable(self, name: str, why: Undelivered, longest: float) -> Outage:
         """Note that a consumer cannot be reached, and leave it alone for 1 s at first, twice as long each time.
 
         Parameters
@@ -198,33 +206,32 @@ class Ledger:
             What went wrong.
         longest
             Most seconds to wait, unless the consumer asks for more.
-
-        Returns
-        -------
-        timedelta
-            Since when it cannot be reached.
         """
         with self.database.transaction() as sql:
             rows = sql.rows(
                 "update hilum.delivery_cursor set failures = failures + 1, problem = %(problem)s, "
                 "failing_since = coalesce(failing_since, now()), retry_at = now() + make_interval(secs => "
                 "greatest(%(after)s, least(power(2, least(failures, 20)), %(longest)s))) "
-                "where name = %(name)s returning now() - failing_since as since",
+                "where name = %(name)s returning failures, now() - failing_since as lasts",
                 {"name": name, "problem": why.reason, "after": why.after, "longest": longest},
             )
-        return cast("timedelta", rows[0]["since"]) if rows else timedelta()
+        if not rows:
+            raise Overtaken
+        return Outage(cast("int", rows[0]["failures"]), cast("timedelta", rows[0]["lasts"]))
 
-    def replay(self, *, delivery_id: int | None = None, consumer: str | None = None) -> int:
-        """Have dead letters tried again at once, and as often as a new event; returns how many there were."""
-        with self.database.transaction() as sql:
-            rows = sql.rows(_REPLAY, {"id": delivery_id, "consumer": consumer})
-            hurry(sql, {str(row["consumer"]) for row in rows})
-        return len(rows)
 
-    def forget(self, keep: int) -> None:
-        """Remove from the list what was delivered, but for the latest of each consumer."""
-        with self.database.transaction() as sql:
-            sql.rows(_FORGET, (keep,))
+def replay(database: Database, *, delivery_id: int | None = None, consumer: str | None = None) -> int:
+    """Have dead letters tried again at once, and as often as a new event; returns how many there were."""
+    with database.transaction() as sql:
+        rows = sql.rows(_REPLAY, {"id": delivery_id, "consumer": consumer})
+        hurry(sql, {str(row["consumer"]) for row in rows})
+    return len(rows)
+
+
+def forget(database: Database, keep: int) -> None:
+    """Remove from the list what was delivered, but for the latest of each consumer."""
+    with database.transaction() as sql:
+        sql.rows(_FORGET, (keep,))
 
 
 def hurry(sql: Transaction, names: Iterable[str]) -> None:
@@ -234,7 +241,7 @@ def hurry(sql: Transaction, names: Iterable[str]) -> None:
 
 
 def cursor_state(sql: Transaction, name: str) -> Mapping[str, object]:
-    """How a consumer is: how many events it is behind, and what is wrong; empty when it has no cursor."""
+    """What is wrong with a consumer, and how many events it did not take; empty when it has no cursor."""
     rows = sql.rows(_STATE, {"name": name})
     return rows[0] if rows else {}
 
@@ -307,7 +314,7 @@ _FORGET: Final[LiteralString] = """
 """
 
 _STATE: Final[LiteralString] = """
-  select c.position, c.failing_since, c.retry_at, c.problem,
+  select c.failing_since, c.retry_at, c.problem,
     (select count(*) from hilum.delivery d where d.consumer = c.name and d.state = 'retrying') as retrying,
     (select count(*) from hilum.delivery d where d.consumer = c.name and d.state = 'dead') as dead
   from hilum.delivery_cursor c where c.name = %(name)s
