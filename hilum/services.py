@@ -8,6 +8,7 @@ from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery import Handlers, webhooks
 from hilum.core.delivery import tasks as delivery_tasks
+from hilum.core.delivery.consumer import Group
 from hilum.core.delivery.courier import Courier
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
@@ -29,6 +30,16 @@ class Services:
     courier: Courier
 
 
+def _over_nats(settings: Settings, database: Database) -> list[Group]:
+    from hilum.core.delivery.jetstream import Publisher  # here, for most have no NATS
+    from hilum.core.delivery.mailboxes import SitePost
+    from hilum.core.nats import Link, NatsOptions
+
+    link = Link(NatsOptions.of(settings))
+    publisher = Publisher(link, settings.base_url, list)
+    return [publisher.group(), SitePost(database, link, settings.base_url, list).group()]
+
+
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     """Put the rooms together and teach the process their jobs; raises ``Invalid`` for a setting that a room refuses."""
     chosen(tuple(settings.qido_attributes))
@@ -40,5 +51,8 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     worklist_tasks.register(jobs, archive)
     handlers = Handlers()
     delivery_tasks.register(jobs)
-    courier = Courier(database, settings, [handlers.group(), webhooks.group(database, list)])
+    groups = [handlers.group(), webhooks.group(database, list)]
+    if settings.nats_url:
+        groups += _over_nats(settings, database)
+    courier = Courier(database, settings, groups)
     return Services(settings, database, archive, jobs, courier)

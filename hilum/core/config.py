@@ -86,6 +86,17 @@ class Settings(BaseSettings):
     delivery_patience_hours: float = Field(
         72, ge=0, description="How long events wait for a consumer that cannot be reached before they are dead letters."
     )
+    event_patient_data: bool = Field(
+        False, description="Add patient_id and accession_number to events that leave by webhooks and NATS."
+    )
+    nats_url: str = Field(
+        "",
+        description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",
+    )
+    nats_credentials: Path | None = Field(None, description="File with the credentials for NATS (.creds).")
+    nats_ca: Path | None = Field(None, description="Certificates (PEM) that NATS is believed by; empty: the system's.")
+    nats_certificate: Path | None = Field(None, description="Hilum's own certificate (PEM), where NATS asks for one.")
+    nats_key: Path | None = Field(None, description="The key of that certificate (PEM).")
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")
     worklist_keep_days: float = Field(
@@ -163,9 +174,18 @@ def explain_settings(settings: Settings, given: dict[str, object] | None = None)
         return "hilum.toml" if name in from_file else "default"
 
     return [
-        SettingSource(f"HILUM_{name.upper()}", getattr(settings, name), origin(name), field.description or "")
+        SettingSource(
+            f"HILUM_{name.upper()}", _shown(name, getattr(settings, name)), origin(name), field.description or ""
+        )
         for name, field in Settings.model_fields.items()
     ]
+
+
+def _shown(name: str, value: object) -> object:
+    """A setting as it may be seen: addresses of NATS without what is secret in them."""
+    if name != "nats_url":
+        return value
+    return re.sub(r"//[^/,]*@", "//***@", str(value))
 
 
 def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Events to deliver, and couriers that do it."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -10,7 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
 
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -113,3 +118,68 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
     made.start()
     yield made
     made.stop()
+
+
+class Nats:
+    """A NATS server with JetStream, whose store outlives it."""
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._log = folder / "nats.log"
+        self._config = folder / "nats.conf"
+        store = f'jetstream {{ store_dir: "{folder}/store" }}'
+        self._config.write_text(f"listen: 127.0.0.1:{self.port}\n{store}\n{extra}\n")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            command = [str(Path(sys.executable).with_name("nats-server")), "-c", str(self._config)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(lambda: is_open(self.port), what="NATS")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def call(self, work: Callable[[JetStreamContext], Any]) -> Any:
+        """Do something with JetStream."""
+
+        async def calling() -> Any:
+            client = await nats.connect(self.url)
+            try:
+                return await work(client.jetstream())
+            finally:
+                await client.close()
+
+        return asyncio.run(calling())
+
+    def count(self, stream: str) -> int:
+        """How many messages a stream holds; 0 when it is not there."""
+
+        async def counting(js: JetStreamContext) -> int:
+            try:
+                return (await js.stream_info(stream)).state.messages
+            except NotFoundError:
+                return 0
+
+        return self.call(counting)
+
+    def messages(self, stream: str) -> list[RawStreamMsg]:
+        """All messages of a stream, in order."""
+
+        async def reading(js: JetStreamContext) -> list[RawStreamMsg]:
+            state = (await js.stream_info(stream)).state
+            return [await js.get_msg(stream, seq=n) for n in range(state.first_seq, state.last_seq + 1)]
+
+        return self.call(reading)
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[Nats]:
+    """A running NATS server."""
+    server = Nats(tmp_path)
+    server.start()
+    yield server
+    server.kill()

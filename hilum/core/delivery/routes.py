@@ -1,4 +1,4 @@
-"""REST of delivery: webhooks, and the deliveries that failed."""
+"""REST of delivery: webhooks, sites, and the deliveries that failed."""
 
 import time
 from datetime import datetime
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field, StringConstraints
 
 from hilum.core.database import Database
-from hilum.core.delivery import ledger, webhooks
+from hilum.core.delivery import ledger, sites, webhooks
 from hilum.core.delivery.listing import deliveries
 from hilum.core.delivery.post import MOST_URL
 from hilum.core.errors import Conflict, NotFound
@@ -98,6 +98,23 @@ class Delivery(Model):
     reason: str
     due_at: datetime | None = Field(description="When it is tried again.")
     tried_at: datetime | None
+    created_at: datetime
+
+
+class NewSite(Model):
+    """What a site is to be."""
+
+    key: Annotated[str, StringConstraints(pattern=r"^[a-z0-9](-?[a-z0-9])*$", max_length=64)]
+    name: Annotated[str, StringConstraints(max_length=200)] = ""
+    sources: Annotated[list[SourceKey], Field(max_length=100)] = Field(
+        default_factory=list, description="Events of these sources go to it; empty: those that are addressed to it."
+    )
+    types: Types = Field(default_factory=list)
+
+
+class Site(NewSite):
+    """An edge that events wait for."""
+
     created_at: datetime
 
 
@@ -202,8 +219,35 @@ def replay_delivery(database: TheDatabase, delivery_id: int) -> Replayed:
     return Replayed(replayed=replayed)
 
 
+@router.get("/sites")
+def get_sites(database: TheDatabase, limit: Limit = 20, offset: Offset = 0) -> Page[Site]:
+    """Sites, by key."""
+    found = sites.sites(database)
+    items = [Site.model_validate(_fields(site, Site)) for site in found[offset : offset + limit]]
+    return Page(items=items, total=len(found), limit=limit, offset=offset)
+
+
+@router.post("/sites", status_code=201)
+def post_site(request: Request, database: TheDatabase, new: NewSite) -> Site:
+    """Have events wait for an edge until it has read them."""
+    if not request.app.state.settings.nats_url:
+        raise Conflict("Events wait for a site on NATS, and none is set: set HILUM_NATS_URL first.")
+    site = sites.add_site(database, new.key, new.name, sources=new.sources, types=new.types)
+    return Site.model_validate(_fields(site, Site))
+
+
+@router.delete("/sites/{key}", status_code=204)
+def delete_site(database: TheDatabase, key: str) -> None:
+    """Delete a site, and the events that wait for it."""
+    sites.remove_site(database, key)
+
+
+def _fields(thing: object, model: type[Model]) -> dict[str, object]:
+    """Those fields of a model that a thing has."""
+    return {name: getattr(thing, name) for name in model.model_fields if hasattr(thing, name)}
+
+
 def _state(database: Database, hook: webhooks.Hook) -> WebhookState:
     with database.transaction() as sql:
         state = ledger.cursor_state(sql, hook.consumer)
-    values = {name: getattr(hook, name) for name in ("id", "url", "types", "sources", "mode", "active", "created_at")}
-    return WebhookState.model_validate(values | dict(state))
+    return WebhookState.model_validate(_fields(hook, WebhookState) | dict(state))
