@@ -17,6 +17,7 @@ from hilum.clinical.fhir import routes as fhir_routes
 from hilum.core import routes as core_routes
 from hilum.core.config import Settings
 from hilum.core.cors import CrossOrigin, Fields, is_preflight
+from hilum.core.delivery import routes as delivery_routes
 from hilum.core.errors import HilumError
 from hilum.core.feed import Feed
 from hilum.core.forwarded import Proxies
@@ -76,6 +77,7 @@ def _routed() -> FastAPI:
     for router in (*dicomweb_routes.routers(worklist_routes.DOORS), *worklist_routes.routers):
         app.include_router(router)
     app.include_router(core_routes.router)
+    app.include_router(delivery_routes.router)
     app.include_router(archive_routes.router)
     app.include_router(revision_routes.router)
     app.include_router(intake_routes.router)

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from socket import socket
 from subprocess import run as run_process
 from typing import cast
@@ -111,7 +112,7 @@ def serve_http(settings: Settings, listener: int | None) -> None:
 
 
 def work(settings: Settings, *, supervised: bool) -> None:
-    """Run one process of job workers."""
+    """Run one process of job workers, which also brings events to those who want to know."""
     from hilum.core.database import open_database
     from hilum.core.jobs import open_jobs
     from hilum.services import assemble
@@ -120,8 +121,9 @@ def work(settings: Settings, *, supervised: bool) -> None:
         die_with_parent()
     configure_logging(settings, "worker")
     with open_database(settings, migrate=not supervised) as database, open_jobs(database) as jobs:
-        assemble(settings, database, jobs)
-        jobs.work()
+        services = assemble(settings, database, jobs)
+        with services.courier.running():
+            jobs.work()
 
 
 def _command(*words: str) -> list[str]:
@@ -139,7 +141,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return os.pathsep.join(str(part) for part in cast("list[object]", value))
+        parts = cast("list[object]", value)
+        return (os.pathsep if any(isinstance(part, Path) for part in parts) else ",").join(map(str, parts))
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

@@ -7,6 +7,10 @@ from hilum.clinical.fhir import tasks as fhir_tasks
 from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
+from hilum.core.delivery import Handlers, webhooks
+from hilum.core.delivery import tasks as delivery_tasks
+from hilum.core.delivery.consumer import Group
+from hilum.core.delivery.courier import Courier
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.further import chosen
@@ -19,12 +23,23 @@ from hilum.imaging.worklist import tasks as worklist_tasks
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the database, the archive and the jobs of this process."""
+    """The settings, the database, the archive, the jobs and the courier of events of this process."""
 
     settings: Settings
     database: Database
     archive: Archive
     jobs: Jobs
+    courier: Courier
+
+
+def _over_nats(settings: Settings, database: Database) -> list[Group]:
+    from hilum.core.delivery.jetstream import Publisher  # here, for most have no NATS
+    from hilum.core.delivery.mailboxes import SitePost
+    from hilum.core.nats import Link, NatsOptions
+
+    link = Link(NatsOptions.of(settings))
+    publisher = Publisher(link, settings.base_url, list)
+    return [publisher.group(), SitePost(database, link, settings.base_url, list).group()]
 
 
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
@@ -38,4 +53,10 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     worklist_tasks.register(jobs, archive)
     routing_tasks.register(jobs, archive)
     fhir_tasks.register(jobs, archive)
-    return Services(settings, database, archive, jobs)
+    handlers = Handlers()
+    delivery_tasks.register(jobs)
+    groups = [handlers.group(), webhooks.group(database, list)]
+    if settings.nats_url:
+        groups += _over_nats(settings, database)
+    courier = Courier(database, settings, groups)
+    return Services(settings, database, archive, jobs, courier)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.core.cors import CrossOrigin
@@ -76,6 +76,27 @@ class Settings(BaseSettings):
         "paths such as ProcedureCodeSequence.CodeValue, private tags such as 0009xx01(CREATOR), each perhaps with "
         "study:, series: or instance: before it. Then run hilum reindex.",
     )
+    delivery_retry_seconds: Annotated[list[PositiveFloat], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=lambda: [1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0],
+        min_length=1,
+        max_length=50,
+        description="Seconds between the attempts to deliver an event that its consumer refuses, separated by commas; "
+        "after the last it is a dead letter.",
+    )
+    delivery_patience_hours: float = Field(
+        72, ge=0, description="How long events wait for a consumer that cannot be reached before they are dead letters."
+    )
+    event_patient_data: bool = Field(
+        False, description="Add patient_id and accession_number to events that leave by webhooks and NATS."
+    )
+    nats_url: str = Field(
+        "",
+        description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",
+    )
+    nats_credentials: Path | None = Field(None, description="File with the credentials for NATS (.creds).")
+    nats_ca: Path | None = Field(None, description="Certificates (PEM) that NATS is believed by; empty: the system's.")
+    nats_certificate: Path | None = Field(None, description="Hilum's own certificate (PEM), where NATS asks for one.")
+    nats_key: Path | None = Field(None, description="The key of that certificate (PEM).")
     inbox: Path | None = Field(None, description="Folder that serve and watch import from as files land; empty: none.")
     study_quiet_seconds: float = Field(
         30, ge=0, le=86400, description="A study is complete when no instance has come for as long, in seconds."
@@ -113,6 +134,11 @@ class Settings(BaseSettings):
     def data_path(self) -> Path:
         """The data folder as an absolute path."""
         return self.data.expanduser().absolute()
+
+    @property
+    def base_url(self) -> str:
+        """The address that stands in URLs where no request says which one its client uses."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     def import_root_paths(self) -> list[Path]:
         """The folders that a job may import from, as absolute paths."""
@@ -164,9 +190,18 @@ def explain_settings(settings: Settings, given: dict[str, object] | None = None)
         return "hilum.toml" if name in from_file else "default"
 
     return [
-        SettingSource(f"HILUM_{name.upper()}", getattr(settings, name), origin(name), field.description or "")
+        SettingSource(
+            f"HILUM_{name.upper()}", _shown(name, getattr(settings, name)), origin(name), field.description or ""
+        )
         for name, field in Settings.model_fields.items()
     ]
+
+
+def _shown(name: str, value: object) -> object:
+    """A setting as it may be seen: addresses of NATS without what is secret in them."""
+    if name != "nats_url":
+        return value
+    return re.sub(r"//[^/,]*@", "//***@", str(value))
 
 
 def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:

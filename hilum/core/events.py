@@ -4,7 +4,7 @@ change that it tells of. An event names things by UID and holds no other patient
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -96,17 +96,19 @@ def read_events(
     sized = sa.select(some.c.id, before).subquery()
     query = sa.select(EventRow.__table__).join(sized, sized.c.id == EventRow.id).order_by(EventRow.id)
     query = query.where((sized.c.before == 0) | (sized.c.before <= most_bytes))
-    return [
-        {
-            "specversion": "1.0",
-            "id": str(row.uuid),
-            "type": row.type,
-            "source": f"{base_url}/sources/{row.source}",
-            "subject": row.subject,
-            "time": row.time.isoformat(),
-            "sequence": str(row.id),
-            "datacontenttype": "application/json",
-            "data": row.data,
-        }
-        for row in connection.execute(query)
-    ]
+    return [cloud_event(row, base_url) for row in connection.execute(query)]
+
+
+def cloud_event(row: sa.Row[Any], base_url: str) -> dict[str, object]:
+    """Shape a row of the feed as a CloudEvent in JSON."""
+    return {
+        "specversion": "1.0",
+        "id": str(row.uuid),
+        "type": row.type,
+        "source": f"{base_url}/sources/{row.source}",
+        "subject": row.subject,
+        "time": row.time.isoformat(),
+        "sequence": str(row.id),
+        "datacontenttype": "application/json",
+        "data": row.data,
+    }

@@ -14,6 +14,7 @@ from hilum.app import Services, create_app
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
+from hilum.core.delivery.courier import Courier
 from hilum.core.jobs import Jobs
 from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.store import Archive
@@ -86,7 +87,8 @@ def shared(cluster: EmbeddedPostgres, folder: Path, **settings: object) -> Itera
 @contextmanager
 def listening(archive: Archive) -> Iterator[Web]:
     """Serve an archive."""
-    app = create_app(Services(archive.settings, archive.database, archive, Jobs(archive.database)))
+    courier = Courier(archive.database, archive.settings, [])
+    app = create_app(Services(archive.settings, archive.database, archive, Jobs(archive.database), courier))
     server = uvicorn.Server(
         uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="off", proxy_headers=False)
     )
