@@ -89,7 +89,7 @@ def _add_service_routes(app: FastAPI) -> None:
     def ready(request: Request) -> dict[str, str]:
         """The database answers and objects can be kept."""
         request.app.state.database.check()
-        request.app.state.archive.blobs.exists("ready")
+        request.app.state.archive.blobs.check()
         return {"status": "ready"}
 
     @app.get("/metrics", tags=["service"], response_class=Response)

@@ -251,7 +251,7 @@ def check_archive(
 
     begin = time.monotonic()
     with open_database(settings, pool_size=3) as database, _bar("Checking", hidden=as_json) as bar:
-        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        blobs = open_blobs(settings)
         archive = Archive(database, blobs, settings)
         if source is not None and not mend:
             archive.source(source)
@@ -302,9 +302,7 @@ def reindex_studies(data: Data = None, as_json: Json = False) -> None:
     from hilum.imaging.archive.store import Archive
 
     with open_database(settings, pool_size=2) as database, _bar("Reading studies", hidden=as_json) as bar:
-        archive = Archive(
-            database, open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes), settings
-        )
+        archive = Archive(database, open_blobs(settings), settings)
         choice = archive.choice
         begin = time.monotonic()
         with job_here(database, KIND, f"Reading for {len(choice.attributes)} further attributes", "", bar) as progress:

@@ -10,6 +10,8 @@ from socket import socket
 from subprocess import run as run_process
 from typing import cast
 
+from pydantic import SecretStr
+
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid, Unavailable
 from hilum.core.log import configure_logging
@@ -130,7 +132,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, list):
         return os.pathsep.join(str(part) for part in cast("list[object]", value))
-    return str(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def _migrate(environment: dict[str, str]) -> None:

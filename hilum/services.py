@@ -28,7 +28,7 @@ class Services:
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     """Put the rooms together and teach the process their jobs; raises ``Invalid`` for a setting that a room refuses."""
     chosen(tuple(settings.qido_attributes))
-    blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+    blobs = open_blobs(settings)
     archive = Archive(database, blobs, settings)
     archive_tasks.register(jobs, archive)
     intake_tasks.register(jobs, archive)

@@ -27,6 +27,7 @@ from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import Archive
+from tests.s3 import S3, s3_server
 
 TEMPLATE = "hilum_template"
 
@@ -200,6 +201,13 @@ def _ready(server: Server) -> bool:
 def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that the tests of a module share, on a database of the run's cluster."""
     with fresh_database(cluster) as url, serving(tmp_path_factory.mktemp("server") / "data", url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server, for the tests of this worker."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
 
 

@@ -1,6 +1,7 @@
 """Every option of Hilum, once: its name, its default and what it is for. A value comes from the command line, else from
 a ``HILUM_*`` environment variable, else from ``hilum.toml`` in the data directory, else from here."""
 
+import json
 import os
 import re
 import tomllib
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hilum.core.cors import CrossOrigin
@@ -29,6 +30,11 @@ def _split_names(value: object) -> object:
     return [part.strip() for part in re.findall(r"(?:[^,(]|\([^)]*\)?)+", value) if part.strip()]
 
 
+def _as_json(value: object) -> object:
+    """Options as JSON; in ``hilum.toml`` they may be a table."""
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
 def _checked_proxies(value: str) -> str:
     Proxies.parse(value)
     return value
@@ -46,7 +52,16 @@ class Settings(BaseSettings):
 
     data: Path = Field(DEFAULT_DATA, description="Folder of the embedded database, the stored objects and hilum.toml.")
     database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
-    blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
+    blobs_url: str = Field(
+        "",
+        description="Where objects are kept: file:///…, s3://bucket/prefix, gs://… or az://…; empty: objects/ in the "
+        "data folder.",
+    )
+    blobs_options: Annotated[SecretStr, BeforeValidator(_as_json)] = Field(
+        SecretStr(""),
+        description="For a bucket, a JSON object of endpoint, region, access_key_id, secret_access_key and what else "
+        "obstore takes; the cloud's own variables (AWS_…, GOOGLE_…, AZURE_…) hold for the rest.",
+    )
     public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
     trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = Field(
         "",

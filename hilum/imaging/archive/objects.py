@@ -5,18 +5,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from hilum.core.blobs import Blobs
+from hilum.core.blobs import HEAD_BYTES, Blobs
 from hilum.core.errors import Gone
 from hilum.imaging.archive.query import Row
 from hilum.imaging.dicom.header import Header, scan_file
 from hilum.imaging.dicom.source import inflated_file
 
 MAX_INFLATED: Final = 512 << 20
+WHOLE: Final = 1 << 20
 
 
 @contextmanager
-def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
-    """Open the bytes of an instance, a set-aside file or a bundle file.
+def opened(blobs: Blobs, row: Row, *, header_only: bool = False) -> Generator[BinaryIO]:
+    """Open the bytes of an instance, a set-aside file or a bundle file. Where reading is a round trip, a small one is
+    read whole in one, unless ``header_only`` says that its beginning is all that matters.
 
     Raises
     ------
@@ -27,7 +29,9 @@ def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
     """
     path: str | None = row.get("path")
     if path is None:
-        with blobs.open(row["blob_key"]) as file:
+        size: int = row.get("size") or 0
+        expected = HEAD_BYTES if header_only or size > WHOLE else size
+        with blobs.open(row["blob_key"], expected) as file:
             yield file
         return
     try:
@@ -41,7 +45,7 @@ def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
 
 
 @contextmanager
-def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]]:
+def opened_instance(blobs: Blobs, row: Row, *, header_only: bool = False) -> Generator[tuple[BinaryIO, Header]]:
     """Open an instance with its header, inflated if it is deflated, so that the header's offsets hold.
 
     Raises
@@ -51,7 +55,7 @@ def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]
     Unreadable
         It inflates to more than is reasonable.
     """
-    with opened(blobs, row) as file:
+    with opened(blobs, row, header_only=header_only) as file:
         header = scan_file(file)
         yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
 
@@ -67,10 +71,10 @@ def is_unchanged(path: str, row: Mapping[str, object]) -> bool:
 
 def reader(blobs: Blobs, row: Row) -> Callable[[int, int], bytes]:
     """Make the function that reads ``length`` bytes from ``offset``; it may be called in any thread."""
+    if row.get("path") is None:
+        return blobs.reader(row["blob_key"])
 
     def read(offset: int, length: int) -> bytes:
-        if row.get("path") is None:
-            return blobs.read(row["blob_key"], offset, length)
         with opened(blobs, row) as file:
             file.seek(offset)
             return file.read(length)
