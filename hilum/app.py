@@ -19,6 +19,7 @@ from hilum.core.errors import HilumError
 from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
+from hilum.core.supervise import is_loopback
 from hilum.imaging.archive import curation as curation_routes
 from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
@@ -36,6 +37,7 @@ _CSP: Final = (
 )
 _LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
 _UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
+_PROBED: Final = ("/health", "/ready")
 _SHARED: Final = ("/dicom-web", "/sources/", "/api/v1/imaging/wado/")
 
 log = structlog.get_logger()
@@ -122,8 +124,8 @@ def _add_page(app: FastAPI) -> None:
 
 class Guard:
     """Around every request: what a trusted proxy says of it, security headers, a counted and timed answer, no error
-    without a sentence, and without credentials no access but from this machine's own browser and programs, and from
-    pages of the origins that a setting names."""
+    without a sentence, and without credentials no access but from this machine's own browser and programs, from the
+    proxies and from pages of the origins that settings name."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -132,6 +134,7 @@ class Guard:
         self.cross_origin = CrossOrigin.parse(settings.cors_origins, self.hosts)
         self.proxies = Proxies.parse(settings.trusted_proxies)
         self.believes_hosts = not public
+        self.only_proxies = not is_loopback(settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -181,6 +184,10 @@ class Guard:
         where it may use DICOMweb; and a character that no name has is in no address."""
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return problem(400, "Bad request", "No address and no parameter holds a NUL character.")
+        if scope["path"] in _PROBED:
+            return None  # whoever keeps processes running asks by address, and learns nothing else
+        if self.only_proxies and not self._is_known(scope):
+            return problem(403, "Not from here", "This server answers only the proxies of HILUM_TRUSTED_PROXIES.")
         fields = _fields(scope)
         host = urlsplit(f"//{fields.get(b'host', 'localhost')}").hostname
         if host not in self.hosts and not (forwarded and self.believes_hosts):
@@ -194,6 +201,10 @@ class Guard:
         if foreign and (method in _UNSAFE or is_preflight(method, fields)):
             return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
         return None
+
+    def _is_known(self, scope: Scope) -> bool:
+        address = str((scope.get("client") or ("127.0.0.1",))[0])
+        return self.proxies.trusts(address) or is_loopback(address)
 
     def _headers(self, scope: Scope) -> Fields:
         common: Fields = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]

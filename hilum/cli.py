@@ -144,11 +144,23 @@ def api(
 
 
 @app.command()
-def worker(data: Data = None, supervised: Supervised = False) -> None:
+def worker(
+    only: Annotated[
+        str,
+        typer.Option(
+            "--only",
+            metavar="NAME,...",
+            help="Keep to some kinds of work: jobs, upkeep, studies, delivery, fhir, routing.  [default: all]",
+            show_default=False,
+        ),
+    ] = "",
+    data: Data = None,
+    supervised: Supervised = False,
+) -> None:
     """Run one process of job workers alone, to scale out."""
     from hilum.serve import work
 
-    work(_settings(data), supervised=supervised)
+    work(_settings(data), [name.strip() for name in only.split(",") if name.strip()], supervised=supervised)
 
 
 @app.command("import")
@@ -404,11 +416,19 @@ def list_sources(data: Data = None, as_json: Json = False) -> None:
 
 
 @db.command()
-def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False) -> None:
+def upgrade(
+    data: Data = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+    objects: Annotated[bool, typer.Option("--objects", hidden=True)] = False,
+) -> None:
     """Bring the schema up to date; every start does so too."""
+    from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
 
-    with open_database(_settings(data), pool_size=1):
+    settings = _settings(data)
+    if objects:
+        open_blobs(settings).check()
+    with open_database(settings, pool_size=1):
         if not quiet:
             out.print("The database is up to date.")
 

@@ -20,7 +20,7 @@ import httpx
 import psycopg
 import pytest
 
-from hilum.core.blobs import LocalBlobs
+from hilum.core.blobs import Blobs, LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.errors import InUse
@@ -107,11 +107,27 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``bucket`` twice: with objects in files and in a bucket."""
+    if metafunc.definition.get_closest_marker("bucket") and "archive" in metafunc.fixturenames:
+        metafunc.parametrize("objects_in", ["files", "bucket"], indirect=True)
+
+
 @pytest.fixture
-def archive(database: Database, tmp_path: Path) -> Archive:
-    """An archive of the test's own, with objects below ``tmp_path``."""
+def objects_in(request: pytest.FixtureRequest) -> str:
+    """Where the test's archive keeps its objects: ``files`` or ``bucket``."""
+    return getattr(request, "param", "files")
+
+
+@pytest.fixture
+def archive(database: Database, tmp_path: Path, objects_in: str, request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An archive of the test's own, with objects below ``tmp_path`` or in a bucket."""
     settings = Settings(data=tmp_path / "data", min_free_bytes=0)
-    return Archive(database, LocalBlobs(tmp_path / "objects", 0), settings)
+    blobs: Blobs = LocalBlobs(tmp_path / "objects", 0)
+    if objects_in == "bucket":
+        blobs = request.getfixturevalue("s3").blobs(tmp_path / "data")
+    yield Archive(database, blobs, settings)
+    blobs.close()
 
 
 @pytest.fixture

@@ -71,9 +71,16 @@ class Settings(BaseSettings):
         "",
         description="Origins whose pages may use DICOMweb from elsewhere, https://viewer.example, with spaces; *: any.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on; without credentials only loopback is allowed.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; another than loopback only with HILUM_TRUSTED_PROXIES, whose requests alone "
+        "are then answered.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
+    health_port: int = Field(
+        0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
+    )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     import_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = Field(
         default_factory=list,

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hilum.core.blobs import Blobs
-from hilum.core.blobs.bucket import BucketRefused, open_bucket
+from hilum.core.blobs import Blobs, StorageRefused
+from hilum.core.blobs.bucket import open_bucket
 from hilum.core.blobs.ranged import RangedFile
 from hilum.core.blobs.remote import PART_BYTES, RemoteBlobs
 from hilum.core.errors import Invalid, NotFound, Unavailable
@@ -281,7 +281,7 @@ def test_a_bucket_that_comes_back_in_time_loses_nothing_and_one_that_does_not_sa
 
 def test_a_missing_bucket_and_wrong_credentials_are_sentences_without_secrets(s3: S3, tmp_path: Path) -> None:
     s3.blobs(tmp_path).check()
-    with pytest.raises(BucketRefused, match=r"s3://nowhere does not exist.*HILUM_BLOBS_URL"):
+    with pytest.raises(StorageRefused, match=r"s3://nowhere does not exist.*HILUM_BLOBS_URL"):
         s3.blobs(tmp_path, url="s3://nowhere").check()
     for wrong in ({"secret_access_key": "tell-nobody"}, {"access_key_id": "tell-nobody"}):
         other = s3.blobs(tmp_path, **wrong)
@@ -290,7 +290,7 @@ def test_a_missing_bucket_and_wrong_credentials_are_sentences_without_secrets(s3
             lambda other=other: put(other, {"a": b"x"}),
             lambda other=other: list(other.list()),
         ):
-            with pytest.raises(BucketRefused, match="refuses the credentials") as refused:
+            with pytest.raises(StorageRefused, match="refuses the credentials") as refused:
                 attempt()
             assert "tell-nobody" not in str(refused.value)
     for options in ('{"secret_access_key": 1', '["x"]', '{"no_such_option": "tell-nobody"}', '{"client_options": 1}'):

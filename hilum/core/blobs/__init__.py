@@ -5,12 +5,12 @@ knows. A key names its content, so an object is never changed in place."""
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from hilum.core.blobs.interface import HEAD_BYTES, BlobGroup, BlobItem, Blobs, check_key
+from hilum.core.blobs.interface import HEAD_BYTES, BlobGroup, BlobItem, Blobs, StorageRefused, check_key
 from hilum.core.blobs.local import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid
 
-__all__ = ["HEAD_BYTES", "BlobGroup", "BlobItem", "Blobs", "LocalBlobs", "check_key", "open_blobs"]
+__all__ = ["HEAD_BYTES", "BlobGroup", "BlobItem", "Blobs", "LocalBlobs", "StorageRefused", "check_key", "open_blobs"]
 
 
 def open_blobs(settings: Settings) -> Blobs:

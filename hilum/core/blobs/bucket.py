@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
-from hilum.core.blobs.interface import check_key
+from hilum.core.blobs.interface import StorageRefused, check_key
 from hilum.core.errors import HilumError, Invalid, NotFound, Unavailable
 
 T = TypeVar("T")
@@ -37,10 +37,6 @@ _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "The specified bucket 
 _STATUS: Final = re.compile(r"status code: ([1-5][0-9]{2})")
 _REFUSED: Final = frozenset(("401", "403"))
 _PASSING: Final = frozenset(("408", "429"))
-
-
-class BucketRefused(Unavailable):
-    """The bucket is missing, or does not let Hilum in: nothing that waiting would mend."""
 
 
 class EmptyRange(HilumError):
@@ -82,7 +78,7 @@ class Bucket:
             try:
                 with self.explained(key):
                     return ask()
-            except BucketRefused:
+            except StorageRefused:
                 raise
             except Unavailable:
                 if attempt + 1 == _ATTEMPTS:
@@ -103,7 +99,7 @@ class Bucket:
 
         Raises
         ------
-        BucketRefused
+        StorageRefused
             It is missing, or the credentials are wrong.
         Unavailable
             It cannot be reached.
@@ -119,11 +115,11 @@ class Bucket:
     def _sentence(self, error: Exception, key: str) -> HilumError:
         text = str(error)
         if any(code in text for code in _NO_BUCKET):
-            return BucketRefused(f"The bucket of {self.name} does not exist: make it, or correct HILUM_BLOBS_URL.")
+            return StorageRefused(f"The bucket of {self.name} does not exist: make it, or correct HILUM_BLOBS_URL.")
         found = _STATUS.search(text)
         status = found[1] if found else ""
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or status in _REFUSED:
-            return BucketRefused(
+            return StorageRefused(
                 f"{self.name} refuses the credentials: correct HILUM_BLOBS_OPTIONS, or grant them to read, write, list "
                 "and delete there."
             )
@@ -132,7 +128,7 @@ class Bucket:
         if status == "416":
             return EmptyRange("The range begins behind the end of the object.")
         if status.startswith("4") and status not in _PASSING:
-            return BucketRefused(f"{self.name} refuses a request (status {status}): look at HILUM_BLOBS_OPTIONS.")
+            return StorageRefused(f"{self.name} refuses a request (status {status}): look at HILUM_BLOBS_OPTIONS.")
         return Unavailable(f"The objects in {self.name} cannot be reached now; try again in a moment.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from hilum.core.errors import Invalid
+from hilum.core.errors import Invalid, Unavailable
 
 MAX_KEY_LENGTH = 512
 MAX_COMPONENT_LENGTH = 128
@@ -15,6 +15,10 @@ CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 64 << 10
 
 COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+
+
+class StorageRefused(Unavailable):
+    """The storage is missing, or does not let Hilum in: nothing that waiting would mend."""
 
 
 class BlobItem(Protocol):
