@@ -23,6 +23,7 @@ from hilum.core.feed import Feed
 from hilum.core.forwarded import Proxies
 from hilum.core.http import install_problems, problem
 from hilum.core.metrics import measure, metrics_text
+from hilum.core.supervise import is_loopback
 from hilum.imaging.archive import curation as curation_routes
 from hilum.imaging.archive import revision_routes
 from hilum.imaging.archive import routes as archive_routes
@@ -42,6 +43,7 @@ _CSP: Final = (
 )
 _LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
 _UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
+_PROBED: Final = ("/health", "/ready")
 _SHARED: Final = ("/dicom-web", "/sources/", "/api/v1/imaging/wado/")
 
 log = structlog.get_logger()
@@ -101,7 +103,7 @@ def _add_service_routes(app: FastAPI) -> None:
     def ready(request: Request) -> dict[str, str]:
         """The database answers and objects can be kept."""
         request.app.state.database.check()
-        request.app.state.archive.blobs.exists("ready")
+        request.app.state.archive.blobs.check()
         return {"status": "ready"}
 
     @app.get("/metrics", tags=["service"], response_class=Response)
@@ -134,8 +136,8 @@ def _add_page(app: FastAPI) -> None:
 
 class Guard:
     """Around every request: what a trusted proxy says of it, security headers, a counted and timed answer, no error
-    without a sentence, and without credentials no access but from this machine's own browser and programs, and from
-    pages of the origins that a setting names."""
+    without a sentence, and without credentials no access but from this machine's own browser and programs, from the
+    proxies and from pages of the origins that settings name."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -144,6 +146,7 @@ class Guard:
         self.cross_origin = CrossOrigin.parse(settings.cors_origins, self.hosts)
         self.proxies = Proxies.parse(settings.trusted_proxies)
         self.believes_hosts = not public
+        self.only_proxies = not is_loopback(settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -193,6 +196,10 @@ class Guard:
         where it may use DICOMweb; and a character that no name has is in no address."""
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return problem(400, "Bad request", "No address and no parameter holds a NUL character.")
+        if scope["path"] in _PROBED:
+            return None  # whoever keeps processes running asks by address, and learns nothing else
+        if self.only_proxies and not self._is_known(scope):
+            return problem(403, "Not from here", "This server answers only the proxies of HILUM_TRUSTED_PROXIES.")
         fields = _fields(scope)
         host = urlsplit(f"//{fields.get(b'host', 'localhost')}").hostname
         if host not in self.hosts and not (forwarded and self.believes_hosts):
@@ -206,6 +213,10 @@ class Guard:
         if foreign and (method in _UNSAFE or is_preflight(method, fields)):
             return problem(403, "Foreign origin", "A page of another site may not send anything to this server.")
         return None
+
+    def _is_known(self, scope: Scope) -> bool:
+        address = str((scope.get("client") or ("127.0.0.1",))[0])
+        return self.proxies.trusts(address) or is_loopback(address)
 
     def _headers(self, scope: Scope) -> Fields:
         common: Fields = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]

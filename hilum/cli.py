@@ -144,11 +144,23 @@ def api(
 
 
 @app.command()
-def worker(data: Data = None, supervised: Supervised = False) -> None:
+def worker(
+    only: Annotated[
+        str,
+        typer.Option(
+            "--only",
+            metavar="NAME,...",
+            help="Keep to some kinds of work: jobs, upkeep, studies, delivery, fhir, routing.  [default: all]",
+            show_default=False,
+        ),
+    ] = "",
+    data: Data = None,
+    supervised: Supervised = False,
+) -> None:
     """Run one process of job workers alone, to scale out."""
     from hilum.serve import work
 
-    work(_settings(data), supervised=supervised)
+    work(_settings(data), [name.strip() for name in only.split(",") if name.strip()], supervised=supervised)
 
 
 @app.command("import")
@@ -251,7 +263,7 @@ def check_archive(
 
     begin = time.monotonic()
     with open_database(settings, pool_size=3) as database, _bar("Checking", hidden=as_json) as bar:
-        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        blobs = open_blobs(settings)
         archive = Archive(database, blobs, settings)
         if source is not None and not mend:
             archive.source(source)
@@ -302,9 +314,7 @@ def reindex_studies(data: Data = None, as_json: Json = False) -> None:
     from hilum.imaging.archive.store import Archive
 
     with open_database(settings, pool_size=2) as database, _bar("Reading studies", hidden=as_json) as bar:
-        archive = Archive(
-            database, open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes), settings
-        )
+        archive = Archive(database, open_blobs(settings), settings)
         choice = archive.choice
         begin = time.monotonic()
         with job_here(database, KIND, f"Reading for {len(choice.attributes)} further attributes", "", bar) as progress:
@@ -406,11 +416,19 @@ def list_sources(data: Data = None, as_json: Json = False) -> None:
 
 
 @db.command()
-def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False) -> None:
+def upgrade(
+    data: Data = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+    objects: Annotated[bool, typer.Option("--objects", hidden=True)] = False,
+) -> None:
     """Bring the schema up to date; every start does so too."""
+    from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
 
-    with open_database(_settings(data), pool_size=1):
+    settings = _settings(data)
+    if objects:
+        open_blobs(settings).check()
+    with open_database(settings, pool_size=1):
         if not quiet:
             out.print("The database is up to date.")
 

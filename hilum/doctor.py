@@ -53,7 +53,7 @@ class Finding:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Try every part; a later one is tried whatever became of an earlier one."""
     yield from _database(settings)
-    blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+    blobs = open_blobs(settings)
     yield _tried("objects", partial(_objects, blobs))
     yield _tried("disk space", partial(_space, blobs, settings))
     for name, encoder, decoder, bits, exact in _CODECS:
@@ -101,6 +101,7 @@ def _migrations(database: Database) -> str:
 
 
 def _objects(blobs: Blobs) -> str:
+    blobs.check()
     key, content = f"_doctor/{secrets.token_hex(8)}", secrets.token_bytes(4096)
     try:
         with blobs.group() as group:
@@ -112,7 +113,7 @@ def _objects(blobs: Blobs) -> str:
             raise HilumError("An object was not read as it was written: look at the disk.")
     finally:
         blobs.delete([key])
-    return f"written, flushed, read and deleted{f' in {blobs.root}' if isinstance(blobs, LocalBlobs) else ''}"
+    return f"written, flushed, read and deleted in {blobs.where}"
 
 
 def _space(blobs: Blobs, settings: Settings) -> str:

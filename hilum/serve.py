@@ -4,7 +4,7 @@ alone. The supervisor imports as little as it can, for it does nothing but watch
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
@@ -52,7 +52,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> int:
     configure_logging(settings, "serve")
     with ExitStack() as stack:
         stack.enter_context(serve_lock(settings.data_path))
-        listener = stack.enter_context(bind(settings.host, settings.port))
+        listener = stack.enter_context(_bind(settings))
         keep_alive = _keep_nothing
         if not settings.database_url:
             keep_alive = stack.enter_context(EmbeddedPostgres(settings.data_path)).ensure_running
@@ -83,9 +83,7 @@ def serve_http(settings: Settings, listener: int | None) -> None:
         die_with_parent()
     configure_logging(settings, "http")
     with ExitStack() as stack:
-        own = (
-            socket(fileno=listener) if listener is not None else stack.enter_context(bind(settings.host, settings.port))
-        )
+        own = socket(fileno=listener) if listener is not None else stack.enter_context(_bind(settings))
         database = stack.enter_context(open_database(settings, migrate=listener is None))
         jobs = stack.enter_context(open_jobs(database))
         app = create_app(assemble(settings, database, jobs))
@@ -111,19 +109,45 @@ def serve_http(settings: Settings, listener: int | None) -> None:
         Server(options).run(sockets=[own])
 
 
-def work(settings: Settings, *, supervised: bool) -> None:
-    """Run one process of job workers, which also brings events to those who want to know."""
+def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> None:
+    """Run one process of job workers, which also brings events to those who want to know.
+
+    Parameters
+    ----------
+    settings
+        Of which Hilum.
+    only
+        The kinds of work, of ``hilum.core.jobs.KINDS``; empty for all.
+    supervised
+        Whether ``serve`` runs it.
+    """
     from hilum.core.database import open_database
-    from hilum.core.jobs import open_jobs
+    from hilum.core.health import Pulse, telling
+    from hilum.core.jobs import check_kinds, open_jobs
     from hilum.services import assemble
 
+    kinds = check_kinds(only)
     if supervised:
         die_with_parent()
     configure_logging(settings, "worker")
+    pulse = Pulse()
     with open_database(settings, migrate=not supervised) as database, open_jobs(database) as jobs:
         services = assemble(settings, database, jobs)
-        with services.courier.running():
-            jobs.work()
+
+        def check() -> None:
+            database.check()
+            services.archive.blobs.check()
+
+        with ExitStack() as stack:
+            if not kinds or "delivery" in kinds:
+                stack.enter_context(services.courier.running())
+            stack.enter_context(telling(0 if supervised else settings.health_port, pulse, check))
+            jobs.work(kinds, alive=pulse.beat)
+
+
+def _bind(settings: Settings) -> socket:
+    """Listen; off loopback only where the application then answers none but the proxies of the setting."""
+    return bind(settings.host, settings.port, guarded=bool(settings.trusted_proxies.strip()))
 
 
 def _command(*words: str) -> list[str]:
@@ -147,11 +171,12 @@ def _text(value: object) -> str:
 
 
 def _migrate(environment: dict[str, str]) -> None:
-    done = run_process([sys.executable, "-m", "hilum", "db", "upgrade", "--quiet"], env=environment, check=False)
+    command = [sys.executable, "-m", "hilum", "db", "upgrade", "--quiet", "--objects"]
+    done = run_process(command, env=environment, check=False)
     if done.returncode == 2:
         raise Invalid("The database cannot be used; see above.")
     if done.returncode:
-        raise Unavailable("The database could not be brought up to date; see above.")
+        raise Unavailable("The database could not be brought up to date, or the objects cannot be used; see above.")
 
 
 def _keep_nothing() -> None:

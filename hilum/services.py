@@ -3,14 +3,17 @@ the doors; it imports no web framework, so that a worker stays small."""
 
 from dataclasses import dataclass
 
+import structlog
+
 from hilum.clinical.fhir import tasks as fhir_tasks
-from hilum.core.blobs import open_blobs
+from hilum.core.blobs import StorageRefused, open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery import Handlers, webhooks
 from hilum.core.delivery import tasks as delivery_tasks
 from hilum.core.delivery.consumer import Group
 from hilum.core.delivery.courier import Courier
+from hilum.core.errors import Unavailable
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.further import chosen
@@ -19,6 +22,8 @@ from hilum.imaging.dicomweb import tasks as dicomweb_tasks
 from hilum.imaging.intake import tasks as intake_tasks
 from hilum.imaging.routing import tasks as routing_tasks
 from hilum.imaging.worklist import tasks as worklist_tasks
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,23 @@ def _over_nats(settings: Settings, database: Database) -> list[Group]:
 
 
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
-    """Put the rooms together and teach the process their jobs; raises ``Invalid`` for a setting that a room refuses."""
+    """Put the rooms together and teach the process their jobs.
+
+    Raises
+    ------
+    Invalid
+        A room refuses a setting.
+    StorageRefused
+        The bucket of the objects is missing, or refuses the credentials.
+    """
     chosen(tuple(settings.qido_attributes))
-    blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+    blobs = open_blobs(settings)
+    try:
+        blobs.check()
+    except StorageRefused:
+        raise
+    except Unavailable as error:  # it may come back; until then this process is not ready
+        log.warning("objects.unavailable", reason=str(error))
     archive = Archive(database, blobs, settings)
     archive_tasks.register(jobs, archive)
     intake_tasks.register(jobs, archive)

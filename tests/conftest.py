@@ -20,13 +20,14 @@ import httpx
 import psycopg
 import pytest
 
-from hilum.core.blobs import LocalBlobs
+from hilum.core.blobs import Blobs, LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
 from hilum.imaging.archive.catalogue import SourceRef
 from hilum.imaging.archive.store import Archive
+from tests.s3 import S3, s3_server
 
 TEMPLATE = "hilum_template"
 
@@ -106,11 +107,27 @@ def database(database_url: str) -> Iterator[Database]:
     opened.close()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``bucket`` twice: with objects in files and in a bucket."""
+    if metafunc.definition.get_closest_marker("bucket") and "archive" in metafunc.fixturenames:
+        metafunc.parametrize("objects_in", ["files", "bucket"], indirect=True)
+
+
 @pytest.fixture
-def archive(database: Database, tmp_path: Path) -> Archive:
-    """An archive of the test's own, with objects below ``tmp_path``."""
+def objects_in(request: pytest.FixtureRequest) -> str:
+    """Where the test's archive keeps its objects: ``files`` or ``bucket``."""
+    return getattr(request, "param", "files")
+
+
+@pytest.fixture
+def archive(database: Database, tmp_path: Path, objects_in: str, request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An archive of the test's own, with objects below ``tmp_path`` or in a bucket."""
     settings = Settings(data=tmp_path / "data", min_free_bytes=0)
-    return Archive(database, LocalBlobs(tmp_path / "objects", 0), settings)
+    blobs: Blobs = LocalBlobs(tmp_path / "objects", 0)
+    if objects_in == "bucket":
+        blobs = request.getfixturevalue("s3").blobs(tmp_path / "data")
+    yield Archive(database, blobs, settings)
+    blobs.close()
 
 
 @pytest.fixture
@@ -200,6 +217,13 @@ def _ready(server: Server) -> bool:
 def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that the tests of a module share, on a database of the run's cluster."""
     with fresh_database(cluster) as url, serving(tmp_path_factory.mktemp("server") / "data", url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server, for the tests of this worker."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
 
 

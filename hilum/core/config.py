@@ -1,6 +1,7 @@
 """Every option of Hilum, once: its name, its default and what it is for. A value comes from the command line, else from
 a ``HILUM_*`` environment variable, else from ``hilum.toml`` in the data directory, else from here."""
 
+import json
 import os
 import re
 import tomllib
@@ -29,6 +30,11 @@ def _split_names(value: object) -> object:
     return [part.strip() for part in re.findall(r"(?:[^,(]|\([^)]*\)?)+", value) if part.strip()]
 
 
+def _as_json(value: object) -> object:
+    """Options as JSON; in ``hilum.toml`` they may be a table."""
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
 def _checked_proxies(value: str) -> str:
     Proxies.parse(value)
     return value
@@ -46,7 +52,16 @@ class Settings(BaseSettings):
 
     data: Path = Field(DEFAULT_DATA, description="Folder of the embedded database, the stored objects and hilum.toml.")
     database_url: str = Field("", description="PostgreSQL 16 or later, postgresql://…; empty: the embedded one.")
-    blobs_url: str = Field("", description="Where objects are kept, file:///…; empty: objects/ in the data folder.")
+    blobs_url: str = Field(
+        "",
+        description="Where objects are kept: file:///…, s3://bucket/prefix, gs://… or az://…; empty: objects/ in the "
+        "data folder.",
+    )
+    blobs_options: Annotated[SecretStr, BeforeValidator(_as_json)] = Field(
+        SecretStr(""),
+        description="For a bucket, a JSON object of endpoint, region, access_key_id, secret_access_key and what else "
+        "obstore takes; the cloud's own variables (AWS_…, GOOGLE_…, AZURE_…) hold for the rest.",
+    )
     public_url: str = Field("", description="The address users see, such as https://hilum.example; it stands in URLs.")
     trusted_proxies: Annotated[str, AfterValidator(_checked_proxies)] = Field(
         "",
@@ -56,9 +71,16 @@ class Settings(BaseSettings):
         "",
         description="Origins whose pages may use DICOMweb from elsewhere, https://viewer.example, with spaces; *: any.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on; without credentials only loopback is allowed.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; another than loopback only with HILUM_TRUSTED_PROXIES, whose requests alone "
+        "are then answered.",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
+    health_port: int = Field(
+        0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
+    )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     import_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = Field(
         default_factory=list,

@@ -67,7 +67,7 @@ class Proxies:
             A value is malformed.
         """
         client = scope.get("client")
-        if not self.networks or not client or not self._is_trusted(str(client[0])):
+        if not self.networks or not client or not self.trusts(str(client[0])):
             return False
         fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
         said = _forwarded(fields) if b"forwarded" in fields else _x_forwarded(fields)
@@ -76,7 +76,8 @@ class Proxies:
             scope.update(_as_said(scope, said, prefix))
         return True
 
-    def _is_trusted(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether an address is that of one of them."""
         try:
             found = ip_address(address.partition("%")[0])
         except ValueError:

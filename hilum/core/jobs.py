@@ -4,10 +4,10 @@ same result."""
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import procrastinate
 import sqlalchemy as sa
@@ -18,10 +18,20 @@ from procrastinate.job_context import AbortReason
 from psycopg_pool import PoolTimeout
 
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import Conflict, HilumError, NotFound, Unavailable
+from hilum.core.errors import Conflict, HilumError, Invalid, NotFound, Unavailable
 from hilum.core.progress import Cancelled, JobRow, Progress
 
 TASK = "hilum.run_job"
+UPKEEP: Final = "upkeep"
+KINDS: Final = {
+    "jobs": "what people see under Jobs: imports, uploads and other long work",
+    UPKEEP: "what the archive does by itself: records, purging, metadata made beforehand, jobs of dead workers",
+    "studies": "completing studies",
+    "delivery": "events to webhooks, NATS and sites",
+    "fhir": "FHIR resources and their publication",
+    "routing": "sending instances and studies on to other archives",
+}
+"""What a worker can be kept to, by the name of its queue."""
 ATTEMPTS = 5
 HEARTBEAT_SECONDS = 3
 STALLED_SECONDS = 12
@@ -29,6 +39,27 @@ STALLED_SECONDS = 12
 log = structlog.get_logger()
 
 Run: TypeAlias = Callable[[Mapping[str, object], Progress], None]
+
+
+def queue_of(task: str) -> str:
+    """The queue of a task: its name's first word (after ``hilum.``) where that is one of ``KINDS``, else upkeep."""
+    word = task.removeprefix("hilum.").partition(".")[0]
+    return word if word in KINDS else UPKEEP
+
+
+def check_kinds(names: Iterable[str]) -> tuple[str, ...]:
+    """Give the kinds of work that a worker is kept to; none stands for all.
+
+    Raises
+    ------
+    Invalid
+        A name is none of ``KINDS``.
+    """
+    kinds = tuple(dict.fromkeys(names))
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise Invalid(f"A worker can be kept to {', '.join(KINDS)}; there is no {', '.join(unknown)}.")
+    return kinds
 
 
 class Jobs:
@@ -39,12 +70,12 @@ class Jobs:
         self._kinds: dict[str, Run] = {}
         self.queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.conninfo))
         self._task = self.queue.task(
-            name=TASK, pass_context=True, retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=2)
+            name=TASK, queue="jobs", pass_context=True, retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=2)
         )(self._perform)
         self.queue.periodic(cron="* * * * * */10")(
-            self.queue.task(name="hilum.sweep", queueing_lock="hilum.sweep", retry=RetryStrategy(max_attempts=2))(
-                self._sweep
-            )
+            self.queue.task(
+                name="hilum.sweep", queue=UPKEEP, queueing_lock="hilum.sweep", retry=RetryStrategy(max_attempts=2)
+            )(self._sweep)
         )
 
     def add(self, kind: str, run: Run) -> None:
@@ -59,7 +90,7 @@ class Jobs:
         cron
             When: minute, hour, day, month, weekday, and seconds as a sixth.
         name
-            What it is called in the queue.
+            What it is called in the queue; ``queue_of`` tells by it which workers do it.
         run
             Does it; what it raises is logged, and the next time comes all the same.
 
@@ -76,7 +107,7 @@ class Jobs:
             except Exception:
                 log.exception("jobs.every.failed", name=name)
 
-        queued = self.queue.task(name=name, queueing_lock=name)(task)
+        queued = self.queue.task(name=name, queue=queue_of(name), queueing_lock=name)(task)
         self.queue.periodic(cron=cron)(queued)
 
         def once_more(when: datetime) -> None:
@@ -145,18 +176,44 @@ class Jobs:
         with self.database.transaction() as transaction:
             self._enqueue(transaction, job_id)
 
-    def work(self, concurrency: int = 2) -> None:
-        """Run queued jobs until this process is told to stop."""
-        self.queue.run_worker(
-            concurrency=concurrency,
-            fetch_job_polling_interval=1,
-            update_heartbeat_interval=HEARTBEAT_SECONDS,
-            shutdown_graceful_timeout=5,
-            stalled_worker_timeout=STALLED_SECONDS,
-            delete_jobs="successful",
-            listen_notify=True,
-            install_signal_handlers=True,
-        )
+    def work(
+        self, only: Collection[str] = (), concurrency: int = 2, alive: Callable[[], object] = lambda: None
+    ) -> None:
+        """Run queued jobs until this process is told to stop.
+
+        Parameters
+        ----------
+        only
+            Which of ``KINDS``; empty for all.
+        concurrency
+            How many at once.
+        alive
+            Called every second as long as the worker does its work.
+        """
+        asyncio.run(self._work(list(only), concurrency, alive))
+
+    async def _work(self, queues: "list[str]", concurrency: int, alive: Callable[[], object]) -> None:
+        async def beat() -> None:
+            while True:
+                alive()
+                await asyncio.sleep(1)
+
+        async with self.queue.open_async():
+            beating = asyncio.create_task(beat())
+            try:
+                await self.queue.run_worker_async(
+                    queues=queues or None,  # pyright: ignore[reportArgumentType] - None is all
+                    concurrency=concurrency,
+                    fetch_job_polling_interval=1,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    shutdown_graceful_timeout=5,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                    delete_jobs="successful",
+                    listen_notify=True,
+                    install_signal_handlers=True,
+                )
+            finally:
+                beating.cancel()
 
     def _perform(self, context: procrastinate.JobContext, *, job_id: int) -> None:
         with self.database.transaction() as transaction:

@@ -61,6 +61,7 @@ def test_a_deleted_study_is_gone_from_lists_counts_and_addresses_and_can_be_rest
         delete.restore_study(archive.database, uid(2))
 
 
+@pytest.mark.bucket
 def test_after_the_grace_rows_and_bytes_go_and_nothing_of_other_studies(archive: Archive, source: SourceRef) -> None:
     store(archive, source, ct(1, seed=1), ct(2))
     store(archive, source, ct(1, seed=2))

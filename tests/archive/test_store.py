@@ -193,6 +193,7 @@ def test_text_with_nul_and_any_script_is_stored(archive: Archive, source: Source
     assert row["study_description"].startswith("Схема")
 
 
+@pytest.mark.bucket
 def test_many_writers_into_one_study_at_once_count_right(archive: Archive, source: SourceRef) -> None:
     files = [ct(1, series, i) for series in (1, 2, 3) for i in range(1, 41)]
     errors: list[Exception] = []
@@ -238,6 +239,7 @@ def test_indexing_in_place_copies_nothing_and_tells_when_the_file_changed(
         pass
 
 
+@pytest.mark.bucket
 def test_a_deflated_instance_is_measured_by_what_it_inflates_to(archive: Archive, source: SourceRef) -> None:
     path = get_testdata_file("image_dfl.dcm", download=False)
     assert isinstance(path, str)

@@ -53,6 +53,7 @@ def test_w11_studies_series_and_instances_come_zipped_as_they_were_sent(
     assert shared_web.get(path, ZIP, If_None_Match=answer.headers["etag"]).status_code == 304
 
 
+@pytest.mark.bucket
 def test_w11_a_broken_download_goes_on_where_it_ended(web: Web, tmp_path: Path) -> None:
     web.keep(*(ct(1, 1, instance, size=64) for instance in range(1, 6)))
     whole = web.get(f"/studies/{uid(1)}", ZIP)
@@ -79,6 +80,7 @@ def test_w11_implicit_and_big_endian_do_not_leave_in_a_zip_either(web: Web, name
     assert (decoded(body) == decoded(data)).all()
 
 
+@pytest.mark.bucket
 def test_w11_a_zip_is_transcoded_when_a_transfer_syntax_is_named(web: Web) -> None:
     web.keep(transcoded(ct(1, 1, 1), JPEGLSLossless), ct(1, 1, 2))
     assert [*unpacked(web.get(f"/studies/{uid(1)}", ZIP)).values()] == [

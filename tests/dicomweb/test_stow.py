@@ -64,6 +64,7 @@ def test_s01_s02_s03_s04_s04b_what_is_stored_is_acknowledged_one_by_one(web: Web
     assert stored(web) == {uid(1, 1, 1), uid(1, 2, 1)}
 
 
+@pytest.mark.bucket
 def test_what_was_stored_comes_back_byte_by_byte(web: Web) -> None:
     data = [wheel_file(name).read_bytes() for name in ("CT_small.dcm", "JPEG2000.dcm", "test-SR.dcm", "image_dfl.dcm")]
     answer = web.stow(*data)
@@ -126,6 +127,7 @@ def test_the_same_instance_twice_in_a_request_is_one(web: Web) -> None:
     assert stored(web) == {uid(1, 1, 1)}
 
 
+@pytest.mark.bucket
 def test_s21_other_bytes_under_a_known_uid_are_never_silent(web: Web) -> None:
     web.stow(ct())
     answer = web.stow(ct(SliceThickness="5"))

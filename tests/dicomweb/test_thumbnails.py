@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pydicom
+import pytest
 
 from hilum.imaging.archive.thumbnails import remove_outdated, thumbnails_of
 from tests.dicom.files import written
@@ -37,6 +38,7 @@ def test_w53_every_level_has_one_small_picture(web: Web) -> None:
         assert web.get(f"{level}/thumbnail", "image/jpeg").headers["content-type"] == "image/jpeg"
 
 
+@pytest.mark.bucket
 def test_w53_a_large_image_is_made_small_once_and_kept(web: Web) -> None:
     web.keep(written(at(image_of(np.kron(RAMP, np.ones((10, 8), np.uint16)), WindowCenter=2048, WindowWidth=4096))))
     first = png(web.get(f"{path()}/thumbnail", "image/png"))
@@ -87,6 +89,7 @@ def test_w53_w30_a_thumbnail_is_conditional(web: Web) -> None:
     assert len({answer.headers["etag"], *(other.headers["etag"] for other in others)}) == 3
 
 
+@pytest.mark.bucket
 def test_thumbnails_of_an_earlier_version_are_removed(web: Web) -> None:
     web.keep(ramp())
     web.get(f"{path()}/thumbnail")

@@ -34,6 +34,7 @@ def names(archive: Archive, study: str) -> dict[str, str]:
         return {file["name"]: file["kind"] for file in query.bundle_files(connection, row["id"])}
 
 
+@pytest.mark.bucket
 def test_extensionless_members_become_instances_and_the_rest_stays_with_the_study(
     archive: Archive, source: SourceRef, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def inside(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.bucket
 def test_zips_in_zips_are_taken_apart_where_they_hold_dicom(
     archive: Archive, source: SourceRef, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def codes(progress: Progress) -> dict[str, int]:
     return {reason.code: reason.count for reason in progress.reasons.values()}
 
 
+@pytest.mark.bucket
 def test_importing_again_mends_an_object_that_is_gone(archive: Archive, source: SourceRef, tmp_path: Path) -> None:
     folder(tmp_path / "in")
     run(archive, source, tmp_path / "in")

@@ -5,38 +5,35 @@ knows. A key names its content, so an object is never changed in place."""
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from hilum.core.blobs.interface import BlobGroup, BlobItem, Blobs, check_key
+from hilum.core.blobs.interface import HEAD_BYTES, BlobGroup, BlobItem, Blobs, StorageRefused, check_key
 from hilum.core.blobs.local import LocalBlobs
+from hilum.core.config import Settings
 from hilum.core.errors import Invalid
 
-__all__ = ["BlobGroup", "BlobItem", "Blobs", "LocalBlobs", "check_key", "open_blobs"]
+__all__ = ["HEAD_BYTES", "BlobGroup", "BlobItem", "Blobs", "LocalBlobs", "StorageRefused", "check_key", "open_blobs"]
 
 
-def open_blobs(url: str, data_path: Path, min_free_bytes: int = 0) -> Blobs:
-    """Open the objects of a data folder.
+def open_blobs(settings: Settings) -> Blobs:
+    """Open the objects that the settings name: below a folder, by default the data folder, or in a bucket.
 
-    Parameters
-    ----------
-    url
-        ``file:///absolute/path``; empty for ``objects/`` in the data folder.
-    data_path
-        The data folder.
-    min_free_bytes
-        Free space of the disk below which nothing more is taken.
+    A bucket is not asked for anything yet; ``check`` does that.
 
     Raises
     ------
     Invalid
-        The URL names no storage that can be used.
+        The URL or the options name no storage that can be used.
     """
+    url = settings.blobs_url
     if not url:
-        return LocalBlobs(data_path / "objects", min_free_bytes)
+        return LocalBlobs(settings.data_path / "objects", settings.min_free_bytes)
     parts = urlsplit(url)
     if parts.scheme in ("s3", "gs", "az"):
-        raise Invalid(
-            f"HILUM_BLOBS_URL names {parts.scheme}://, which this version does not take yet: use file:///absolute/path."
-        )
+        from hilum.core.blobs.bucket import open_bucket  # its library is large, and most have no bucket
+        from hilum.core.blobs.remote import RemoteBlobs
+
+        bucket = open_bucket(url, settings.blobs_options.get_secret_value())
+        return RemoteBlobs(bucket, settings.data_path / "spool")
     path = Path(unquote(parts.path))
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query:
-        raise Invalid("HILUM_BLOBS_URL must be of the form file:///absolute/path.")
-    return LocalBlobs(path, min_free_bytes)
+        raise Invalid("HILUM_BLOBS_URL must be file:///absolute/path, s3://…, gs://… or az://….")
+    return LocalBlobs(path, settings.min_free_bytes)

@@ -2,18 +2,23 @@
 an append or a folder, so that a bucket can be another ``Blobs``."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from hilum.core.errors import Invalid
+from hilum.core.errors import Invalid, Unavailable
 
 MAX_KEY_LENGTH = 512
 MAX_COMPONENT_LENGTH = 128
 CHUNK_BYTES = 1 << 20
+HEAD_BYTES = 64 << 10
 
 COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+
+
+class StorageRefused(Unavailable):
+    """The storage is missing, or does not let Hilum in: nothing that waiting would mend."""
 
 
 class BlobItem(Protocol):
@@ -74,6 +79,11 @@ class Blobs(Protocol):
     ``Unavailable`` when the storage fails.
     """
 
+    @property
+    def where(self) -> str:
+        """Where objects are kept, as people are told."""
+        ...
+
     def close(self) -> None:
         """Give back what this process holds."""
         ...
@@ -82,12 +92,24 @@ class Blobs(Protocol):
         """Begin a group of objects."""
         ...
 
-    def open(self, key: str) -> BinaryIO:
-        """Open an object for reading, with seek; the caller closes it."""
+    def check(self) -> None:
+        """Look whether the storage can be used now; quick, and raises ``Unavailable`` with the way out."""
+        ...
+
+    def open(self, key: str, expected: int = HEAD_BYTES) -> BinaryIO:
+        """Open an object for reading, with seek; the caller closes it.
+
+        ``expected`` is how much of its beginning will be read in any case: where a read is a round trip, so much is
+        asked for at once.
+        """
         ...
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
+        ...
+
+    def reader(self, key: str) -> Callable[[int, int], bytes]:
+        """Give a function that does what ``read`` does, for many reads mostly in order; any thread may call it."""
         ...
 
     def stream(
@@ -109,7 +131,8 @@ class Blobs(Protocol):
         ...
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete objects and give how many there were; a missing one is no error."""
+        """Delete objects and give how many there were; a missing one is no error, and may count where the storage does
+        not tell."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -134,3 +157,9 @@ def check_key(key: str) -> str:
                 "begin with a dot or a dash, separated by a slash; this one is not."
             )
     return key
+
+
+def check_range(offset: int, length: int) -> None:
+    """Raise ``Invalid`` when there can be no such range."""
+    if offset < 0 or length < 0:
+        raise Invalid("A range begins at 0 or later and has no negative length.")

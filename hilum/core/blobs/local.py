@@ -4,15 +4,16 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from hilum.core.blobs import disk
-from hilum.core.blobs.interface import CHUNK_BYTES, check_key
-from hilum.core.errors import Invalid, OutOfSpace, Unavailable
+from hilum.core.blobs.interface import CHUNK_BYTES, HEAD_BYTES, check_key, check_range
+from hilum.core.errors import OutOfSpace, Unavailable
 
 # Write-back starts, and the free space is looked at, each time so much of one object has been written.
 _WRITE_BACK_BYTES = 8 << 20
@@ -50,6 +51,11 @@ class LocalBlobs:
         self._lock = threading.Lock()
         self._temporary: disk.TemporaryFolder | None = None
 
+    @property
+    def where(self) -> str:
+        """The folder, as people are told."""
+        return str(self.root)
+
     def close(self) -> None:
         """Give back the temporary folder of this process; a process that ends without its exit handlers calls it."""
         with self._lock:
@@ -68,14 +74,19 @@ class LocalBlobs:
             self.check_space()
             return LocalGroup(self, self._temporary)
 
-    def open(self, key: str) -> BinaryIO:
+    def check(self) -> None:
+        """Look whether the folder can be read; one that is not made yet can."""
+        self.exists("ready")
+
+    def open(self, key: str, expected: int = HEAD_BYTES) -> BinaryIO:
         """Open an object for reading, with seek; the caller closes it."""
+        del expected
         with disk.explained(self.root, key):
             return Path(self._file(key)).open("rb")
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Read ``length`` bytes from the 0-based ``offset``; fewer when the object ends before."""
-        _check_range(offset, length)
+        check_range(offset, length)
         with disk.explained(self.root, key):
             handle = os.open(self._file(key), os.O_RDONLY)
             try:
@@ -83,11 +94,15 @@ class LocalBlobs:
             finally:
                 os.close(handle)
 
+    def reader(self, key: str) -> Callable[[int, int], bytes]:
+        """Give a function that does what ``read`` does."""
+        return partial(self.read, key)
+
     def stream(
         self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
     ) -> Iterator[bytes]:
         """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks."""
-        _check_range(offset, length or 0)
+        check_range(offset, length or 0)
         return _chunks(self.open(key), self.root, key, offset, length, chunk_size)
 
     def size(self, key: str) -> int:
@@ -345,8 +360,3 @@ def _chunks(
             offset += len(chunk)
             left = None if left is None else left - len(chunk)
             yield chunk
-
-
-def _check_range(offset: int, length: int) -> None:
-    if offset < 0 or length < 0:
-        raise Invalid("A range begins at 0 or later and has no negative length.")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from hilum.core.blobs import Blobs
+from hilum.core.blobs import HEAD_BYTES, Blobs
 from hilum.core.errors import Gone
 from hilum.core.recent import Recent
 from hilum.imaging.archive.query import Row
@@ -16,11 +16,13 @@ MAX_INFLATED: Final = 512 << 20
 _MOST_KEPT: Final = 32 << 10
 _HEADERS: Final = Recent[str, Header](1000)
 """By digest: a viewer asks for frame after frame of an instance, and its header says the same each time."""
+WHOLE: Final = 1 << 20
 
 
 @contextmanager
-def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
-    """Open the bytes of an instance, a set-aside file or a bundle file.
+def opened(blobs: Blobs, row: Row, *, header_only: bool = False) -> Generator[BinaryIO]:
+    """Open the bytes of an instance, a set-aside file or a bundle file. Where reading is a round trip, a small one is
+    read whole in one, unless ``header_only`` says that its beginning is all that matters.
 
     Raises
     ------
@@ -31,7 +33,9 @@ def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
     """
     path: str | None = row.get("path")
     if path is None:
-        with blobs.open(row["blob_key"]) as file:
+        size: int = row.get("size") or 0
+        expected = HEAD_BYTES if header_only or size > WHOLE else size
+        with blobs.open(row["blob_key"], expected) as file:
             yield file
         return
     try:
@@ -45,7 +49,7 @@ def opened(blobs: Blobs, row: Row) -> Generator[BinaryIO]:
 
 
 @contextmanager
-def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]]:
+def opened_instance(blobs: Blobs, row: Row, *, header_only: bool = False) -> Generator[tuple[BinaryIO, Header]]:
     """Open an instance with its header, inflated if it is deflated, so that the header's offsets hold.
 
     Raises
@@ -55,7 +59,7 @@ def opened_instance(blobs: Blobs, row: Row) -> Generator[tuple[BinaryIO, Header]
     Unreadable
         It inflates to more than is reasonable.
     """
-    with opened(blobs, row) as file:
+    with opened(blobs, row, header_only=header_only) as file:
         header = _header(file, row["digest"])
         yield (inflated_file(file, header.data_set_offset, MAX_INFLATED) if header.deflated else file), header
 
@@ -80,10 +84,10 @@ def is_unchanged(path: str, row: Mapping[str, object]) -> bool:
 
 def reader(blobs: Blobs, row: Row) -> Callable[[int, int], bytes]:
     """Make the function that reads ``length`` bytes from ``offset``; it may be called in any thread."""
+    if row.get("path") is None:
+        return blobs.reader(row["blob_key"])
 
     def read(offset: int, length: int) -> bytes:
-        if row.get("path") is None:
-            return blobs.read(row["blob_key"], offset, length)
         with opened(blobs, row) as file:
             file.seek(offset)
             return file.read(length)

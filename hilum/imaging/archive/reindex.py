@@ -104,7 +104,7 @@ def _read(archive: Archive, study_id: int, progress: Progress) -> bool:
 
 
 def _excerpt(archive: Archive, row: Row, *, above: bool) -> Excerpt:
-    with opened(archive.blobs, cast("sa.RowMapping", row)) as file:
+    with opened(archive.blobs, cast("sa.RowMapping", row), header_only=True) as file:
         return archive.choice.take(scan_file(file), b"", lambda: nullcontext(file), above=above)
 
 

@@ -287,7 +287,7 @@ def _documents(
     leave nothing."""
     for row in rows:
         try:
-            with opened_instance(archive.blobs, row) as (file, header):
+            with opened_instance(archive.blobs, row, header_only=True) as (file, header):
                 data = read_data_set(file, header)
                 changes = _identity(row) | metadata_changes(file, header)
             document = form(data, header, f"{instance_url(root, row)}/bulkdata", changes)

@@ -4,7 +4,8 @@ in ranges. What is transcoded is made file by file on the way."""
 
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -47,8 +48,12 @@ def zipped(
         return streamed(request, _streamed(archive, given), ZIP, status=status, headers=name)
     members = [Member(_name(row), row["size"], row["crc32"]) for row, _ in given]
 
+    @lru_cache(maxsize=1)
+    def member(number: int) -> Callable[[int, int], bytes]:
+        return reader(archive.blobs, given[number][0])
+
     def read(number: int, offset: int, length: int) -> bytes:
-        return reader(archive.blobs, given[number][0])(offset, length)
+        return member(number)(offset, length)
 
     layout = Layout(members, read)
     digests = "\n".join(f"{_name(row)} {row['digest']}" for row, _ in given)

@@ -75,7 +75,7 @@ def run_import(
         There is no such source.
     """
     with open_database(settings, pool_size=3) as database:
-        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        blobs = open_blobs(settings)
         archive = Archive(database, blobs, settings)
         into = archive.source(source)
         stopped = ""

@@ -90,7 +90,7 @@ def _begin(settings: Settings) -> None:
 @cache
 def _archive(url: str) -> Archive:
     assert _settings is not None
-    blobs = open_blobs(_settings.blobs_url, _settings.data_path, _settings.min_free_bytes)
+    blobs = open_blobs(_settings)
     Finalize(blobs, blobs.close, exitpriority=1)  # a forked process ends without running exit handlers
     return Archive(Database(url, pool_size=1), blobs, _settings)
 

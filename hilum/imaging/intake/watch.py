@@ -59,7 +59,7 @@ def watch(settings: Settings, folder: Path, ready: Callable[[], None], settle_se
     if not folder.is_dir():
         raise Invalid(f"{folder} is no folder; make it, or name another.")
     with open_database(settings, pool_size=3) as database, closing(Inbox(folder, settle_seconds)) as inbox:
-        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        blobs = open_blobs(settings)
         archive = Archive(database, blobs, settings)
         ready()
         while not stop.is_set():
