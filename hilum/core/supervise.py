@@ -47,12 +47,15 @@ class Child:
         Whether it inherits the listening socket, under the same file descriptor number.
     env
         Its environment.
+    sockets
+        Further sockets that it inherits, in the same way.
     """
 
     name: str
     argv: Sequence[str]
     pass_socket: bool
     env: Mapping[str, str]
+    sockets: Sequence[socket.socket] = ()
 
 
 def check_loopback(host: str) -> None:
@@ -66,15 +69,15 @@ def check_loopback(host: str) -> None:
     _resolve(host, 0)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on a loopback address.
+def bind(host: str, port: int, *, anywhere: bool = False) -> socket.socket:
+    """Listen on a loopback address, or where ``anywhere`` allows it on any.
 
     Connections wait in the socket's queue until a process accepts them, so none is refused while processes start.
 
     Parameters
     ----------
     host
-        A name or address; all it stands for must be loopback.
+        A name or address; all it stands for must be loopback, unless ``anywhere``.
     port
         0 takes any free one.
 
@@ -85,7 +88,7 @@ def bind(host: str, port: int) -> socket.socket:
     InUse
         Another program listens there.
     """
-    family, address = _resolve(host, port)
+    family, address = _resolve(host, port, anywhere=anywhere)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -220,6 +223,7 @@ class _Slot:
 
     def _start(self, now: float) -> None:
         pass_fds = [self.listen_socket.fileno()] if self.child.pass_socket and self.listen_socket else []
+        pass_fds += [each.fileno() for each in self.child.sockets]
         try:
             self.process = subprocess.Popen(
                 self.child.argv,
@@ -329,13 +333,14 @@ def _keep_alive(keep_alive: Callable[[], object], stopping: threading.Event) -> 
         stopping.wait(_KEEP_ALIVE_SECONDS if not failures else min(2.0 ** min(failures, 20), LONGEST_DELAY_SECONDS))
 
 
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+def _resolve(host: str, port: int, *, anywhere: bool = False) -> tuple[socket.AddressFamily, tuple[str, int]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if host else []
     except (OSError, UnicodeError) as error:
         raise Invalid(f"{host} is not an address of this machine: use 127.0.0.1.") from error
     addresses = [(family, str(address[0])) for family, _, _, _, address in found]
-    if not addresses or not all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for _, text in addresses):
+    loopback = all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for _, text in addresses)
+    if not addresses or not (loopback or anywhere):
         raise Invalid(
             f"Without credentials Hilum listens on loopback only, and {host or 'an empty host'} could be reached from "
             "other machines: use 127.0.0.1."

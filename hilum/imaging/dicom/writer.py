@@ -22,20 +22,21 @@ def file_start(header: Header, transfer_syntax_uid: str) -> bytes:
     return meta_information(sop_class, sop_instance, transfer_syntax_uid)
 
 
-def meta_information(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
-    """Preamble and File Meta Information (PS3.10 section 7.1) of an instance."""
-    elements = b"".join(
-        element_bytes(
-            [
-                Element(0x00020001, "OB", b"\0\1", None),
-                _uid(0x00020002, sop_class_uid),
-                _uid(0x00020003, sop_instance_uid),
-                _uid(0x00020010, transfer_syntax_uid),
-                _uid(0x00020012, IMPLEMENTATION_CLASS_UID),
-                Element(0x00020013, "SH", IMPLEMENTATION_VERSION.encode(), None),
-            ]
-        )
-    )
+def meta_information(
+    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str = ""
+) -> bytes:
+    """Preamble and File Meta Information (PS3.10 section 7.1) of an instance; ``source_ae_title`` is who sent it."""
+    told = [
+        Element(0x00020001, "OB", b"\0\1", None),
+        _uid(0x00020002, sop_class_uid),
+        _uid(0x00020003, sop_instance_uid),
+        _uid(0x00020010, transfer_syntax_uid),
+        _uid(0x00020012, IMPLEMENTATION_CLASS_UID),
+        Element(0x00020013, "SH", IMPLEMENTATION_VERSION.encode(), None),
+    ]
+    if source_ae_title:
+        told.append(Element(0x00020016, "AE", source_ae_title.encode("ascii", "replace"), None))
+    elements = b"".join(element_bytes(told))
     length = element_start(0x00020000, "UL", 4) + struct.pack("<I", len(elements))
     return bytes(128) + b"DICM" + length + elements
 

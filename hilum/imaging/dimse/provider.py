@@ -1,0 +1,40 @@
+"""The DICOM listener put together: its settings checked, its services by the kind of request they answer."""
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.archive.together import Together
+from hilum.imaging.dimse import command as c
+from hilum.imaging.dimse.association import Manner, echo
+from hilum.imaging.dimse.listener import Listener
+from hilum.imaging.dimse.negotiation import Policy
+from hilum.imaging.dimse.peers import parse_sources
+from hilum.imaging.dimse.receive import Receiver
+from hilum.imaging.dimse.setup import check_settings, tls_context
+
+
+@contextmanager
+def open_listener(archive: Archive, listening: socket.socket) -> Generator[Listener]:
+    """Put the listener of a process together; leaving the block ends its associations.
+
+    Raises
+    ------
+    Invalid
+        A setting is none.
+    """
+    settings = archive.settings
+    peers = check_settings(settings)
+    sources = {settings.aet: "default", **parse_sources(settings.dicom_sources)}
+    policy = Policy(sources, frozenset(peers) or None, settings.dicom_private_classes)
+    together = Together(archive)
+    receiver = Receiver(archive, together, policy.is_storage)
+    services = {c.C_ECHO: echo, c.C_STORE: receiver.receive}
+    manner = Manner(archive, policy, services, settings.dicom_idle_seconds)
+    listener = Listener(listening, manner, settings.dicom_max_associations, tls_context(settings))
+    try:
+        yield listener
+    finally:
+        listener.stop()
+        together.close()
