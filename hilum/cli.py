@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -451,7 +452,12 @@ def upgrade(data: Data = None, quiet: Annotated[bool, typer.Option("--quiet", he
 def config(data: Data = None, as_json: Json = False) -> None:
     """Print every setting, its value and where it came from."""
     settings = _settings(data)
-    entries = explain_settings(settings, {"data": data})
+    from hilum.serve import told_dicom_port
+
+    entries = [
+        replace(entry, value=told_dicom_port(settings) or entry.value) if entry.name == "HILUM_DICOM_PORT" else entry
+        for entry in explain_settings(settings, {"data": data})
+    ]
     if as_json:
         document = {e.name: {"value": e.value, "origin": e.origin, "description": e.description} for e in entries}
         print(json.dumps(document, default=str))  # noqa: T201

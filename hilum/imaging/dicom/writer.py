@@ -1,5 +1,5 @@
-"""Elements to bytes in Explicit VR Little Endian (PS3.5 section 7.1.2, PS3.10 section 7.1). What is written is for
-``explicit`` and ``transcode`` to say."""
+"""Elements to bytes in Explicit VR Little Endian, or on request in Implicit VR (PS3.5 section 7.1, PS3.10 section 7.1).
+What is written is for ``explicit`` and ``transcode`` to say."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -41,29 +41,31 @@ def meta_information(
     return bytes(128) + b"DICM" + length + elements
 
 
-def element_bytes(elements: Iterable[Element]) -> Iterator[bytes]:
+def element_bytes(elements: Iterable[Element], *, implicit: bool = False) -> Iterator[bytes]:
     """A data set, or an item's, in pieces; group lengths, which are retired and would be wrong, are left out."""
     for tag, vr, value, items in elements:
         if tag & 0xFFFF == 0:
             continue
         if items is not None:
-            yield element_start(tag, "SQ", UNDEFINED)
+            yield element_start(tag, "SQ", UNDEFINED, implicit=implicit)
             for item in items:
                 yield struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
-                yield from element_bytes(item)
+                yield from element_bytes(item, implicit=implicit)
                 yield struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
             yield struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
             continue
         padding = (b"\0" if vr in _LONG - {"UC", "UR", "UT"} or vr == "UI" else b" ") * (len(value) % 2)
         # What is too long for a short length field is written as PS3.5 section 6.2.2 (note 3) says: as UN.
         fitting = vr if vr in _LONG or len(value) + len(padding) <= 0xFFFF else "UN"
-        yield element_start(tag, fitting, len(value) + len(padding))
+        yield element_start(tag, fitting, len(value) + len(padding), implicit=implicit)
         yield value
         yield padding
 
 
-def element_start(tag: int, vr: str, length: int) -> bytes:
-    """What stands before a value: tag, value representation, length in bytes."""
+def element_start(tag: int, vr: str, length: int, *, implicit: bool = False) -> bytes:
+    """What stands before a value: tag, value representation unless it is implicit, length in bytes."""
+    if implicit:
+        return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, length)
     code = vr.encode("ascii")
     if vr in _LONG:
         return struct.pack("<HH2sHI", tag >> 16, tag & 0xFFFF, code, 0, length)

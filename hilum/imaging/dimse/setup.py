@@ -21,7 +21,7 @@ def check_settings(settings: Settings) -> Mapping[str, Place | None]:
     parse_sources(settings.dicom_sources)
     peers = parse_peers(settings.dicom_peers)
     tls_context(settings)
-    if not peers:
+    if not peers and not settings.dicom_tls_clients:
         try:
             check_loopback(settings.dicom_host)
         except Invalid as error:
@@ -50,6 +50,19 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         if settings.dicom_tls_ca is None:
             raise Invalid("HILUM_DICOM_TLS_CLIENTS needs HILUM_DICOM_TLS_CA, who signs the clients' certificates.")
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext:
+    """The TLS that is spoken to peers whose place begins with tls://: they must be who the trusted certificates say.
+
+    Raises
+    ------
+    Invalid
+        A certificate or key cannot be used.
+    """
+    context = ssl.create_default_context()
+    _load(context, settings)
     return context
 
 
