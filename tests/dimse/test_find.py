@@ -135,9 +135,11 @@ def test_what_is_not_kept_is_passed_over_and_said(filled: Dicom) -> None:
 
 
 def test_wrong_questions_get_a_status_and_the_association_goes_on(filled: Dicom) -> None:
+    without_level = Dataset()
+    without_level.PatientID = "P1"
     with filled.associated((STUDY_ROOT, EXPLICIT)) as association:
         for wrong in (
-            query("PATIENT", PatientID="*"), query("NOTHING"), query("STUDY", StudyDate="yesterday"), Dataset(),
+            query("PATIENT", PatientID="*"), query("NOTHING"), query("STUDY", StudyDate="yesterday"), without_level,
             query("SERIES", StudyInstanceUID="no uid"),
         ):  # fmt: skip
             ((status, _),) = association.send_c_find(wrong, STUDY_ROOT)

@@ -96,8 +96,8 @@ def test_what_the_receiver_does_not_take_is_converted(start: Start) -> None:
     dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
     compressed = made(JPEG_LOSSLESS)
     fill(dicom.archive, compressed, ct(2))
-    study = pydicom.dcmread(io.BytesIO(compressed)).StudyInstanceUID
-    pixels = pydicom.dcmread(io.BytesIO(compressed)).pixel_array
+    original = pydicom.dcmread(io.BytesIO(compressed), force=True)
+    study, pixels = original.StudyInstanceUID, original.pixel_array
     for syntax in (JPEG_LOSSLESS, EXPLICIT, IMPLICIT):
         with archive_peer(port, syntax) as taken:
             assert move(dicom, query("STUDY", StudyInstanceUID=study))[-1][0].Status == 0

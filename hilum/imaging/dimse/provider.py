@@ -8,6 +8,7 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.archive.together import Together
 from hilum.imaging.dimse import command as c
 from hilum.imaging.dimse.association import Manner, echo
+from hilum.imaging.dimse.commitment import Commitments
 from hilum.imaging.dimse.find import Finder
 from hilum.imaging.dimse.listener import Listener
 from hilum.imaging.dimse.negotiation import Policy
@@ -34,6 +35,7 @@ def open_listener(archive: Archive, listening: socket.socket) -> Generator[Liste
     together = Together(archive)
     connector = Connector(client_tls(settings))
     receiver = Receiver(archive, together, policy.is_storage)
+    commitments = Commitments(archive.database, peers, connector)
     retriever = Retriever(archive, peers, connector)
     services = {
         c.C_ECHO: echo,
@@ -41,11 +43,15 @@ def open_listener(archive: Archive, listening: socket.socket) -> Generator[Liste
         c.C_FIND: Finder(archive).find,
         c.C_GET: retriever.get,
         c.C_MOVE: retriever.move,
+        c.N_ACTION: commitments.request,
+        c.N_EVENT_REPORT | c.RESPONSE: commitments.reported,
     }
     manner = Manner(archive, policy, services, settings.dicom_idle_seconds)
     listener = Listener(listening, manner, settings.dicom_max_associations, tls_context(settings))
+    commitments.start()
     try:
         yield listener
     finally:
         listener.stop()
+        commitments.stop()
         together.close()
