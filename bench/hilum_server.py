@@ -26,6 +26,8 @@ class Platform:
         self.data = folder / "data"
         self.environment = environment(self.data)
         arguments = [command, "--data", str(self.data), "--port", str(self.port)]
+        if command == "serve":
+            arguments += ["--dicom-port", "0"]
         if command == "demo":
             arguments.append("--no-open")
         began = time.perf_counter()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -46,6 +47,11 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
+DicomHost = Annotated[
+    str | None, typer.Option("--dicom-host", help="Address of the DICOM listener.  [default: 127.0.0.1]")
+]
+DicomPort = Annotated[int | None, typer.Option("--dicom-port", help="Port of the DICOM listener.  [default: 11112]")]
+Title = Annotated[str | None, typer.Option("--aet", help="AE title of the DICOM listener.  [default: HILUM]")]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 # Of findings so many are printed; --json has more.
@@ -100,7 +106,7 @@ def demo(
         reset_demo(settings)
     with process_lanes(settings) as lanes, _bar("Demo data") as bar:
         prepare(settings, lanes, bar)
-    _serve(settings, open_browser=not no_open)
+    _serve(settings, demo=True, open_browser=not no_open)
 
 
 @app.command()
@@ -110,22 +116,30 @@ def serve(
     port: Port = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes that run jobs.  [default: 1]")] = None,
     inbox: Annotated[Path | None, typer.Option("--inbox", help="Folder to import from as files land.")] = None,
+    dicom_host: DicomHost = None,
+    dicom_port: DicomPort = None,
+    aet: Title = None,
 ) -> None:
-    """Serve the page, the REST API and DICOMweb, and run jobs."""
-    _serve(_settings(data, host=host, port=port, workers=workers, inbox=inbox), open_browser=False)
+    """Serve the page, the REST API, DICOMweb and DICOM, and run jobs."""
+    settings = _settings(
+        data, host=host, port=port, workers=workers, inbox=inbox, dicom_host=dicom_host, dicom_port=dicom_port, aet=aet
+    )
+    _serve(settings)
 
 
-def _serve(settings: Settings, *, open_browser: bool) -> None:
+def _serve(settings: Settings, *, demo: bool = False, open_browser: bool = False) -> None:
     from hilum.serve import serve as run_serve
 
-    def ready(url: str) -> None:
+    def ready(url: str, dicom: str) -> None:
         out.print(f"Hilum is at [bold]{settings.public_url or url}[/bold]  (Ctrl+C stops it)", highlight=False)
+        out.print(f"DICOM is at {dicom}", highlight=False, markup=False)
         if open_browser and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             import webbrowser
 
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-    raise typer.Exit(run_serve(settings, ready))
+    # The demo shall start beside whatever has the usual port of DICOM.
+    raise typer.Exit(run_serve(settings, ready, any_dicom_port=demo))
 
 
 @app.command()
@@ -141,6 +155,25 @@ def api(
 
     del supervised
     serve_http(_settings(data, host=host, port=port), listener)
+
+
+@app.command()
+def dicom(
+    data: Data = None,
+    dicom_host: DicomHost = None,
+    dicom_port: DicomPort = None,
+    aet: Title = None,
+    listener: Annotated[int | None, typer.Option("--listener", hidden=True)] = None,
+    supervised: Supervised = False,
+) -> None:
+    """Run the DICOM listener alone, to scale out."""
+    from hilum.serve import serve_dicom
+
+    def ready(address: str) -> None:
+        out.print(f"DICOM is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
+
+    settings = _settings(data, dicom_host=dicom_host, dicom_port=dicom_port, aet=aet)
+    serve_dicom(settings, listener, ready, supervised=supervised)
 
 
 @app.command()
@@ -437,7 +470,12 @@ def upgrade(
 def config(data: Data = None, as_json: Json = False) -> None:
     """Print every setting, its value and where it came from."""
     settings = _settings(data)
-    entries = explain_settings(settings, {"data": data})
+    from hilum.serve import told_dicom_port
+
+    entries = [
+        replace(entry, value=told_dicom_port(settings) or entry.value) if entry.name == "HILUM_DICOM_PORT" else entry
+        for entry in explain_settings(settings, {"data": data})
+    ]
     if as_json:
         document = {e.name: {"value": e.value, "origin": e.origin, "description": e.description} for e in entries}
         print(json.dumps(document, default=str))  # noqa: T201

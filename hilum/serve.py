@@ -4,8 +4,8 @@ alone. The supervisor imports as little as it can, for it does nothing but watch
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import socket
 from subprocess import run as run_process
@@ -14,7 +14,7 @@ from typing import cast
 from pydantic import SecretStr
 
 from hilum.core.config import Settings
-from hilum.core.errors import Invalid, Unavailable
+from hilum.core.errors import InUse, Invalid, Unavailable
 from hilum.core.log import configure_logging
 from hilum.core.postgres import EmbeddedPostgres, serve_lock
 from hilum.core.supervise import Child, bind, die_with_parent, run
@@ -25,15 +25,17 @@ _LARGEST_MESSAGE = 64 << 10
 _PING_SECONDS = 20.0
 
 
-def serve(settings: Settings, ready: Callable[[str], None]) -> int:
-    """Run everything: HTTP processes and job workers, watched and restarted.
+def serve(settings: Settings, ready: Callable[[str, str], None], *, any_dicom_port: bool = False) -> int:
+    """Run everything: HTTP processes, the DICOM listener and job workers, watched and restarted.
 
     Parameters
     ----------
     settings
         Which folder, address and how many processes.
     ready
-        Told the address once it is listening.
+        Told the addresses of the page and of the DICOM listener once they are listening.
+    any_dicom_port
+        Whether DICOM may listen on any free port when its own is taken.
 
     Returns
     -------
@@ -53,6 +55,8 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> int:
     with ExitStack() as stack:
         stack.enter_context(serve_lock(settings.data_path))
         listener = stack.enter_context(_bind(settings))
+        dicom = stack.enter_context(_bind_dicom(settings, any_port=any_dicom_port))
+        stack.enter_context(_told_port(settings, dicom))
         keep_alive = _keep_nothing
         if not settings.database_url:
             keep_alive = stack.enter_context(EmbeddedPostgres(settings.data_path)).ensure_running
@@ -62,11 +66,19 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> int:
             Child(f"http-{n + 1}", _command("api", "--listener", str(listener.fileno())), True, environment)
             for n in range(settings.http_processes)
         ]
+        children.append(
+            Child("dicom", _command("dicom", "--listener", str(dicom.fileno())), False, environment, (dicom,))
+        )
         children += [Child(f"worker-{n + 1}", _command("worker"), False, environment) for n in range(settings.workers)]
         if settings.inbox:
             children.append(Child("inbox", _command("watch"), False, environment))
         host, port = listener.getsockname()[:2]
-        return run(children, listener, keep_alive, lambda: ready(f"http://{_in_url(host)}:{port}"))
+        return run(
+            children,
+            listener,
+            keep_alive,
+            lambda: ready(f"http://{_in_url(host)}:{port}", dicom_address(settings, dicom)),
+        )
 
 
 def serve_http(settings: Settings, listener: int | None) -> None:
@@ -148,6 +160,71 @@ def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> N
 def _bind(settings: Settings) -> socket:
     """Listen; off loopback only where the application then answers none but the proxies of the setting."""
     return bind(settings.host, settings.port, guarded=bool(settings.trusted_proxies.strip()))
+
+
+def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str], None], *, supervised: bool) -> None:
+    """Run one process of the DICOM listener, on a socket handed down by the supervisor or on one of its own."""
+    from hilum.core.blobs import open_blobs
+    from hilum.core.database import open_database
+    from hilum.imaging.archive.store import Archive
+    from hilum.imaging.dimse.provider import open_listener
+
+    if supervised:
+        die_with_parent()
+    configure_logging(settings, "dicom")
+    with ExitStack() as stack:
+        own = socket(fileno=listener) if listener is not None else stack.enter_context(_bind_dicom(settings))
+        database = stack.enter_context(open_database(settings, migrate=not supervised))
+        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        running = stack.enter_context(open_listener(Archive(database, blobs, settings), own))
+        if not supervised:
+            ready(dicom_address(settings, own))
+        running.run()
+
+
+def dicom_address(settings: Settings, listening: socket) -> str:
+    """Title and address of the DICOM listener, as people write them."""
+    host, port = listening.getsockname()[:2]
+    return f"{settings.aet}@{_in_url(host)}:{port}"
+
+
+def told_dicom_port(settings: Settings) -> int | None:
+    """The port that a running ``serve`` of this data folder took for DICOM, None where none runs."""
+    try:
+        return int(_port_file(settings).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _port_file(settings: Settings) -> Path:
+    return settings.data_path / "run" / "dicom-port"
+
+
+@contextmanager
+def _told_port(settings: Settings, listening: socket) -> Generator[None]:
+    """Have the port of the DICOM listener in a file as long as it is listened on."""
+    file = _port_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.write_text(f"{listening.getsockname()[1]}\n", "ascii")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _bind_dicom(settings: Settings, *, any_port: bool = False) -> socket:
+    from hilum.imaging.dimse.setup import check_settings
+
+    peers = check_settings(settings)
+    try:
+        return bind(settings.dicom_host, settings.dicom_port, guarded=bool(peers))
+    except InUse as error:
+        if any_port:
+            return bind(settings.dicom_host, 0, guarded=bool(peers))
+        raise InUse(
+            f"DICOM port {settings.dicom_port} on {settings.dicom_host} is taken: stop what listens there, or choose "
+            "another by --dicom-port; 0 takes any free one."
+        ) from error
 
 
 def _command(*words: str) -> list[str]:

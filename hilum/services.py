@@ -19,6 +19,7 @@ from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.further import chosen
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import tasks as dicomweb_tasks
+from hilum.imaging.dimse import tasks as dimse_tasks
 from hilum.imaging.intake import tasks as intake_tasks
 from hilum.imaging.routing import tasks as routing_tasks
 from hilum.imaging.worklist import tasks as worklist_tasks
@@ -70,6 +71,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     intake_tasks.register(jobs, archive)
     dicomweb_tasks.register(jobs, archive)
     worklist_tasks.register(jobs, archive)
+    dimse_tasks.register(jobs, archive)
     routing_tasks.register(jobs, archive)
     fhir_tasks.register(jobs, archive)
     handlers = Handlers()

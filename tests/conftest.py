@@ -146,6 +146,11 @@ class Server:
     log: Path
     environment: dict[str, str]
 
+    @property
+    def dicom_port(self) -> int:
+        """The port of its DICOM listener."""
+        return int((self.data / "run" / "dicom-port").read_text())
+
     def get(self, path: str, **options: object) -> httpx.Response:
         """GET below the server's address."""
         return httpx.get(self.url + path, timeout=60, **options)  # pyright: ignore[reportArgumentType]
@@ -187,6 +192,7 @@ def serving(data: Path, database_url: str = "", **settings: object) -> Iterator[
         "HILUM_DATABASE_URL": database_url,
         "HILUM_PORT": str(port),
         "HILUM_HTTP_PROCESSES": "1",
+        "HILUM_DICOM_PORT": "0",
         "HILUM_MIN_FREE_BYTES": "0",
         **{f"HILUM_{name.upper()}": str(value) for name, value in settings.items()},
     }

@@ -82,6 +82,37 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
     )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
+    aet: str = Field("HILUM", description="AE title that the DICOM listener answers to, with the source default.")
+    dicom_host: str = Field(
+        "127.0.0.1", description="Address of the DICOM listener; off loopback it needs HILUM_DICOM_PEERS."
+    )
+    dicom_port: int = Field(11112, ge=0, le=65535, description="Port of the DICOM listener; 0: any free one.")
+    dicom_peers: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="AE titles that may call, separated by commas; with =host:port or =tls://host:port where C-MOVE "
+        "and storage commitment find them. Empty: any, on loopback.",
+    )
+    dicom_sources: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Further AE titles that the listener answers to, each with its source, TITLE=source, with commas.",
+    )
+    dicom_max_associations: int = Field(
+        64, ge=1, le=1000, description="Most DICOM associations that one process serves at once."
+    )
+    dicom_idle_seconds: float = Field(
+        600, gt=0, description="How long a DICOM association may rest between two messages, in seconds."
+    )
+    dicom_private_classes: bool = Field(
+        True, description="Take instances of SOP classes that DICOM does not define; off: refused when negotiated."
+    )
+    dicom_tls_certificate: Path | None = Field(
+        None, description="Certificate of the DICOM listener, PEM; with it connections are taken by TLS alone."
+    )
+    dicom_tls_key: Path | None = Field(None, description="Key of that certificate, PEM; empty: in the same file.")
+    dicom_tls_ca: Path | None = Field(None, description="Whose certificates of DICOM peers are trusted, PEM.")
+    dicom_tls_clients: bool = Field(
+        False, description="Whether callers must show a certificate that HILUM_DICOM_TLS_CA has signed."
+    )
     import_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = Field(
         default_factory=list,
         description="Folders the page may import from, separated by a colon; relative ones lie in the data folder.",

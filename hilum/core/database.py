@@ -74,6 +74,17 @@ class Transaction:
         """Tell of changes that this transaction makes; they are in the feed if and only if it commits."""
         self._events.extend(events)
 
+    @contextmanager
+    def savepoint(self) -> Generator[None]:
+        """A part of the transaction that is undone alone, with its events, when the block is left by an exception."""
+        before = len(self._events)
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            del self._events[before:]
+            raise
+
     def write_events(self) -> None:
         """Append the collected events; called once, by ``Database.transaction``, before the commit."""
         if not self._events:

@@ -47,12 +47,15 @@ class Child:
         Whether it inherits the listening socket, under the same file descriptor number.
     env
         Its environment.
+    sockets
+        Further sockets that it inherits, in the same way.
     """
 
     name: str
     argv: Sequence[str]
     pass_socket: bool
     env: Mapping[str, str]
+    sockets: Sequence[socket.socket] = ()
 
 
 def check_loopback(host: str) -> None:
@@ -222,6 +225,7 @@ class _Slot:
 
     def _start(self, now: float) -> None:
         pass_fds = [self.listen_socket.fileno()] if self.child.pass_socket and self.listen_socket else []
+        pass_fds += [each.fileno() for each in self.child.sockets]
         try:
             self.process = subprocess.Popen(
                 self.child.argv,

@@ -29,7 +29,7 @@ def converted(archive: Archive, row: Row, transfer_syntax_uid: str) -> Iterator[
     row
         Its row.
     transfer_syntax_uid
-        The one it is stored in, or one of `imaging.dicom.encode.SYNTAXES`.
+        The one it is stored in, one of `imaging.dicom.encode.SYNTAXES`, or Implicit VR Little Endian.
 
     Raises
     ------

@@ -133,11 +133,16 @@ class Batch:
     sender: str = ""
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
     _aside: list[_Aside] = field(default_factory=list[_Aside])
-    _buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
+    _buffer: bytearray = field(default_factory=bytearray)
     _series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def __len__(self) -> int:
         return len(self._arrivals) + len(self._aside)
+
+    @property
+    def names(self) -> list[str]:
+        """What the things in it are called."""
+        return [one.name for one in (*self._arrivals, *self._aside)]
 
     def add(
         self,
@@ -290,6 +295,8 @@ class Batch:
     def _read(self, descriptor: int) -> Iterator[Buffer]:
         """Read a file: its head to keep, then pieces in the batch's own buffer; fresh memory costs more than a copy."""
         yield os.read(descriptor, HEAD)
+        if not self._buffer:
+            self._buffer = bytearray(CHUNK)
         view = memoryview(self._buffer)
         while length := os.readv(descriptor, [self._buffer]):
             yield view[:length]
@@ -331,23 +338,38 @@ class Batch:
         Written
             An outcome for each thing that was added, and what is new in the catalogue.
         """
-        on_replace = self.archive.settings.on_replace
         with self.archive.database.transaction() as transaction:
             hold_objects(transaction)
             self.group.commit()
-            written = catalogue.write(
-                transaction, self.source, self._arrivals,
-                origin=self.origin, on_replace=on_replace, chosen=self.chosen, choice=self.archive.choice.name,
-                sender=self.sender,
-            )  # fmt: skip
-            refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
-            _write_aside(transaction, self.source, self.origin, [*self._aside, *refused])
-            doom(transaction, self.source.id, written.unneeded)
+            written = self._write(transaction, self._arrivals, self._aside)
             if also:
                 also(transaction)
-            self._wind(transaction, written)
-        written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in self._aside)
         return written
+
+    def _write(self, transaction: Transaction, arrivals: Sequence[Arrival], aside: Sequence[_Aside]) -> Written:
+        written = catalogue.write(
+            transaction, self.source, arrivals, origin=self.origin, on_replace=self.archive.settings.on_replace,
+            chosen=self.chosen, choice=self.archive.choice.name, sender=self.sender,
+        )  # fmt: skip
+        refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
+        _write_aside(transaction, self.source, self.origin, [*aside, *refused])
+        doom(transaction, self.source.id, written.unneeded)
+        self._wind(transaction, written)
+        written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in aside)
+        return written
+
+    def catalogue(self, transaction: Transaction, others: Sequence["Batch"] = ()) -> list[Outcome]:
+        """Catalogue this batch, and others of the same source, origin, sender and choice of patient as if they were
+        one; who calls it holds the objects, and has each group committed before the transaction is.
+
+        Returns
+        -------
+        list of Outcome
+            One for each thing that was added to any of them; its name tells to which.
+        """
+        batches = [self, *others]
+        arrivals = [arrival for batch in batches for arrival in batch._arrivals]
+        return self._write(transaction, arrivals, [file for batch in batches for file in batch._aside]).outcomes
 
     def _wind(self, transaction: Transaction, written: Written) -> None:
         """Wait for what may still come of the studies that changed; one that has all that was expected is complete."""

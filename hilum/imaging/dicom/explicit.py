@@ -14,7 +14,7 @@ from hilum.imaging.dicom.writer import element_bytes, element_start, file_start
 CHUNK: Final = 1 << 20
 
 
-def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
+def explicit_file(file: BinaryIO, header: Header, *, implicit: bool = False) -> Iterator[bytes]:
     """A native instance as a Part 10 file in Explicit VR Little Endian, in chunks.
 
     Parameters
@@ -23,6 +23,8 @@ def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
         The file, inflated if it was deflated.
     header : Header
         Its header.
+    implicit : bool
+        Whether to write Implicit VR instead, which is all that some DIMSE peers take.
 
     Raises
     ------
@@ -35,15 +37,16 @@ def explicit_file(file: BinaryIO, header: Header) -> Iterator[bytes]:
     if pixel_data is not None and (pixel_data.encapsulated or pixel_data.length is None):
         raise NotAcceptable("The pixels are compressed; ask for them as they are with transfer-syntax=*.")
     data = read_data_set(file, header)
-    yield file_start(header, a.EXPLICIT_LITTLE) + b"".join(element_bytes(read_tree(data, header)))
+    syntax = a.IMPLICIT_LITTLE if implicit else a.EXPLICIT_LITTLE
+    yield file_start(header, syntax) + b"".join(element_bytes(read_tree(data, header), implicit=implicit))
     if pixel_data is not None and pixel_data.length is not None:
         vr = pixel_vr(file, header)
         tag = PIXEL_TAGS[pixel_data.keyword]
         padding = b"\0" * (pixel_data.length % 2)
-        yield element_start(tag, vr, pixel_data.length + len(padding))
+        yield element_start(tag, vr, pixel_data.length + len(padding), implicit=implicit)
         yield from native_pixels(file, header, pixel_data, 0, pixel_data.length)
         yield padding
-        yield b"".join(element_bytes(read_tail(data, header)))
+        yield b"".join(element_bytes(read_tail(data, header), implicit=implicit))
 
 
 def native_pixels(file: BinaryIO, header: Header, pixel_data: PixelData, offset: int, length: int) -> Iterator[bytes]:

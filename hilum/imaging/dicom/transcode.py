@@ -191,7 +191,7 @@ def transcode(file: BinaryIO, header: Header, offsets: Sequence[int], transfer_s
     offsets : sequence of int
         What `frames.frame_offsets` returned; empty for native pixel data.
     transfer_syntax_uid : str
-        One of `encode.SYNTAXES`.
+        One of `encode.SYNTAXES`, or Implicit VR Little Endian.
 
     Raises
     ------
@@ -200,10 +200,12 @@ def transcode(file: BinaryIO, header: Header, offsets: Sequence[int], transfer_s
     NotAcceptable
         When the syntax has no form for it.
     """
-    native = transfer_syntax_uid == a.EXPLICIT_LITTLE
+    implicit = transfer_syntax_uid == a.IMPLICIT_LITTLE
+    frame_syntax = a.EXPLICIT_LITTLE if implicit else transfer_syntax_uid
+    native = frame_syntax == a.EXPLICIT_LITTLE
     if header.pixel_data is None or (native and not header.pixel_data.encapsulated):
-        _check_syntax(transfer_syntax_uid)
-        yield from explicit_file(file, header)
+        _check_syntax(frame_syntax)
+        yield from explicit_file(file, header, implicit=implicit)
         return
     image = describe_samples(header)
     count = len(offsets) - 1 if offsets else native_frame(header, file.seek(0, os.SEEK_END)).count
@@ -211,17 +213,18 @@ def transcode(file: BinaryIO, header: Header, offsets: Sequence[int], transfer_s
     if _hides_overlays(tree):
         raise NotAcceptable("The image hides overlays in unused bits of its samples, which would be lost.")
     frames = (
-        transcode_frame(read_frame(file, header, offsets, number), image, transfer_syntax_uid)
-        for number in range(count)
+        transcode_frame(read_frame(file, header, offsets, number), image, frame_syntax) for number in range(count)
     )
     data, samples = next(frames, (b"", None))
     if samples is None:
         raise NotAcceptable("The instance holds no whole frame.")
-    yield file_start(header, transfer_syntax_uid) + b"".join(element_bytes(_changed(tree, samples.elements(image))))
+    changed = _changed(tree, samples.elements(image))
+    yield file_start(header, transfer_syntax_uid) + b"".join(element_bytes(changed, implicit=implicit))
     tag = PIXEL_TAGS["PixelData"]
     if native:
         length = count * len(data)
-        yield element_start(tag, "OW" if samples.bits_allocated > 8 else "OB", length + length % 2)
+        vr = "OW" if samples.bits_allocated > 8 else "OB"
+        yield element_start(tag, vr, length + length % 2, implicit=implicit)
     else:
         yield element_start(tag, "OB", UNDEFINED) + struct.pack("<HHI", _ITEM >> 16, _ITEM & 0xFFFF, 0)
     yield _item(data, native=native)

@@ -71,7 +71,9 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sql:
+class Sql:
+    """A piece of SQL with its parameters."""
+
     text: LiteralString
     parameters: tuple[object, ...] = ()
 
@@ -118,7 +120,7 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str) ->
     root : str
         Base URL of the DICOMweb service, for the Retrieve URLs.
     """
-    where, shown = _where(source, wanted), _shown(wanted)
+    where, shown = condition(source, wanted), _shown(wanted)
     ready = wanted.level == Level.STUDY and not shown.further
     driver = connection.connection.driver_connection
     assert driver is not None
@@ -142,7 +144,7 @@ def _total(
     engine: sa.Engine,
     source: str,
     wanted: Search,
-    where: _Sql,
+    where: Sql,
     event: object,
 ) -> int:
     """How many match in all. All studies of a source are counted once for each state of the archive, which the last
@@ -157,21 +159,22 @@ def _total(
     return total
 
 
-def _where(source: str, wanted: Search) -> _Sql:
+def condition(source: str, wanted: Search) -> Sql:
+    """What must hold of the rows ``st``, ``se`` and ``i`` of a search, as SQL."""
     parts = [
-        _Sql("st.source_id = (select id from hilum.source where key = %s)", (source,)),
-        _Sql("i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null"),
+        Sql("st.source_id = (select id from hilum.source where key = %s)", (source,)),
+        Sql("i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null"),
     ]
     if wanted.study:
-        parts.append(_Sql("st.study_instance_uid = %s", (wanted.study,)))
+        parts.append(Sql("st.study_instance_uid = %s", (wanted.study,)))
     if wanted.series:
-        parts.append(_Sql("se.series_instance_uid = %s", (wanted.series,)))
+        parts.append(Sql("se.series_instance_uid = %s", (wanted.series,)))
     parts.extend(_of_items([one for one in wanted.conditions if one.level <= wanted.level]))
     parts.extend(_below(wanted))
     return _all(parts)
 
 
-def _below(wanted: Search) -> list[_Sql]:
+def _below(wanted: Search) -> list[Sql]:
     """Conditions on what lies below the level that is searched: one series, with one instance, must meet them all."""
     below = {
         level: _of_items([one for one in wanted.conditions if one.level == level])
@@ -182,24 +185,24 @@ def _below(wanted: Search) -> list[_Sql]:
     owner: LiteralString = (
         "i.study_id = st.id" if wanted.level == Level.STUDY and not of_series else "i.series_id = se.id"
     )
-    found: list[_Sql] = []
+    found: list[Sql] = []
     if of_instance:
         each = _all(of_instance)
-        found = [_Sql(f"exists (select from hilum.instance i where {owner} and {each.text})", each.parameters)]
+        found = [Sql(f"exists (select from hilum.instance i where {owner} and {each.text})", each.parameters)]
     if of_series:
         each = _all([*of_series, *found])
         found = [
-            _Sql(f"exists (select from hilum.series se where se.study_id = st.id and {each.text})", each.parameters)
+            Sql(f"exists (select from hilum.series se where se.study_id = st.id and {each.text})", each.parameters)
         ]
     return found
 
 
-def _of_items(conditions: Iterable[Condition]) -> list[_Sql]:
+def _of_items(conditions: Iterable[Condition]) -> list[Sql]:
     """Conditions as they are, but those on the items of one sequence joined to one."""
-    found: list[_Sql] = []
-    sequences: dict[tuple[LiteralString, str], list[_Sql]] = {}
+    found: list[Sql] = []
+    sequences: dict[tuple[LiteralString, str], list[Sql]] = {}
     for one in conditions:
-        part = _Sql(one.sql, one.parameters)
+        part = Sql(one.sql, one.parameters)
         if one.items:
             sequences.setdefault((one.attribute.column, one.items), []).append(part)
         else:
@@ -207,19 +210,19 @@ def _of_items(conditions: Iterable[Condition]) -> list[_Sql]:
     for (column, items), parts in sequences.items():
         each = _all(parts)
         exists: LiteralString = f"exists (select from jsonb_path_query({column}, %s::jsonpath) item where {each.text})"
-        found.append(_Sql(exists, (items, *each.parameters)))
+        found.append(Sql(exists, (items, *each.parameters)))
     return found
 
 
-def _all(parts: Sequence[_Sql]) -> _Sql:
-    return _Sql(" and ".join([f"({part.text})" for part in parts]), tuple(p for part in parts for p in part.parameters))
+def _all(parts: Sequence[Sql]) -> Sql:
+    return Sql(" and ".join([f"({part.text})" for part in parts]), tuple(p for part in parts for p in part.parameters))
 
 
-def _ready_query(wanted: Search, where: _Sql) -> _Sql:
-    return _Sql(_READY.format(where=where.text), (*where.parameters, wanted.limit, wanted.offset))
+def _ready_query(wanted: Search, where: Sql) -> Sql:
+    return Sql(_READY.format(where=where.text), (*where.parameters, wanted.limit, wanted.offset))
 
 
-def _page_query(wanted: Search, where: _Sql, shown: _Shown) -> _Sql:
+def _page_query(wanted: Search, where: Sql, shown: _Shown) -> Sql:
     """Keys of the page first, from rows that are read in any case; then what is shown, for those alone."""
     level = wanted.level
     keys: LiteralString = (
@@ -234,7 +237,7 @@ def _page_query(wanted: Search, where: _Sql, shown: _Shown) -> _Sql:
         f"select {', '.join(columns)} from {joined} join hilum.study_json j on j.study_id = st.id "
         f"order by {_ORDER[level]}"
     )
-    return _Sql(query, (*where.parameters, wanted.limit, wanted.offset))
+    return Sql(query, (*where.parameters, wanted.limit, wanted.offset))
 
 
 def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:

@@ -1,0 +1,204 @@
+"""C-MOVE and C-GET: each instance as the receiver can take it, and honest counts."""
+
+import io
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.presentation import build_role
+
+from tests.conftest import free_port, wait_until
+from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, Dicom, Start, dcmtk
+from tests.dimse.test_find import fill, query
+from tests.dimse.test_store import made
+from tests.make import ct, uid
+
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+PATIENT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+
+
+@contextmanager
+def archive_peer(port: int, *syntaxes: str, status: int = 0, fail: str = "") -> Iterator[list[Dataset]]:
+    """A storage provider by pynetdicom that keeps what it gets; with ``fail`` it refuses that instance."""
+    taken: list[Dataset] = []
+
+    def store(event: evt.Event) -> int:
+        found = event.dataset
+        found.file_meta = event.file_meta
+        found.originator = event.request.MoveOriginatorApplicationEntityTitle
+        if found.SOPInstanceUID == fail:
+            return 0xA700
+        taken.append(found)
+        return status
+
+    ae = AE("PEER")
+    ae.add_supported_context(CT, list(syntaxes))
+    ae.add_supported_context("1.2.840.10008.5.1.4.1.1.7", list(syntaxes))
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield taken
+    finally:
+        server.shutdown()
+
+
+def move(dicom: Dicom, wanted: Dataset, to: str = "PEER", model: str = MOVE) -> list[tuple[Dataset, Dataset | None]]:
+    with dicom.associated((model, EXPLICIT)) as association:
+        return list(association.send_c_move(wanted, to, model))
+
+
+def test_a_study_moves_whole_with_counts(start: Start) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
+    sent = [ct(1, 1, n) for n in (1, 2, 3)]
+    fill(dicom.archive, *sent, ct(2))
+    with archive_peer(port, EXPLICIT, IMPLICIT) as taken:
+        answers = move(dicom, query("STUDY", StudyInstanceUID=uid(1)))
+    assert [status.Status for status, _ in answers] == [0xFF00, 0xFF00, 0]
+    assert [answers[0][0].NumberOfRemainingSuboperations, answers[0][0].NumberOfCompletedSuboperations] == [2, 1]
+    assert [answers[-1][0].NumberOfCompletedSuboperations, answers[-1][0].NumberOfFailedSuboperations] == [3, 0]
+    for one, original in zip(taken, sent, strict=True):
+        assert one.originator == "TESTER"
+        before = pydicom.dcmread(io.BytesIO(original))
+        assert {e.tag: e.value for e in one} == {e.tag: e.value for e in before}
+
+
+def test_series_images_and_patients_move_too(start: Start) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
+    fill(dicom.archive, *(ct(1, series, n) for series in (1, 2) for n in (1, 2)), ct(2, PatientID="P1"))
+    with archive_peer(port, EXPLICIT) as taken:
+        for wanted, model, number in (
+            (query("SERIES", StudyInstanceUID=uid(1), SeriesInstanceUID=uid(1, 2)), MOVE, 2),
+            (
+                query("IMAGE", StudyInstanceUID=uid(1), SeriesInstanceUID=uid(1, 1), SOPInstanceUID=uid(1, 1, 2)),
+                MOVE,
+                1,
+            ),
+            (query("STUDY", StudyInstanceUID=[uid(1), uid(2)]), MOVE, 5),
+            (query("PATIENT", PatientID="P1"), PATIENT_MOVE, 5),
+            (query("STUDY", StudyInstanceUID="1.2.3"), MOVE, 0),
+        ):
+            taken.clear()
+            answers = move(dicom, wanted, model=model)
+            assert answers[-1][0].Status == 0
+            assert len(taken) == number
+
+
+def test_what_the_receiver_does_not_take_is_converted(start: Start) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
+    compressed = made(JPEG_LOSSLESS)
+    fill(dicom.archive, compressed, ct(2))
+    original = pydicom.dcmread(io.BytesIO(compressed), force=True)
+    study, pixels = original.StudyInstanceUID, original.pixel_array
+    for syntax in (JPEG_LOSSLESS, EXPLICIT, IMPLICIT):
+        with archive_peer(port, syntax) as taken:
+            assert move(dicom, query("STUDY", StudyInstanceUID=study))[-1][0].Status == 0
+        assert taken[0].file_meta.TransferSyntaxUID == syntax
+        assert (taken[0].pixel_array == pixels).all()
+
+
+def test_partial_failure_names_what_failed(start: Start) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
+    fill(dicom.archive, *(ct(1, 1, n) for n in (1, 2, 3)))
+    with archive_peer(port, EXPLICIT, fail=uid(1, 1, 2)):
+        status, failed = move(dicom, query("STUDY", StudyInstanceUID=uid(1)))[-1]
+    assert (status.Status, status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (0xB000, 2, 1)
+    assert failed is not None
+    assert failed.FailedSOPInstanceUIDList == uid(1, 1, 2)
+    status, failed = move(dicom, query("STUDY", StudyInstanceUID=uid(1)))[-1]
+    assert (status.Status, status.NumberOfFailedSuboperations) == (0xA702, 3)
+    assert failed is not None
+    assert len(failed.FailedSOPInstanceUIDList) == 3
+
+
+def test_an_unknown_destination_and_wrong_identifiers_are_refused(start: Start) -> None:
+    dicom = start(dicom_peers=["TESTER"])
+    fill(dicom.archive, ct())
+    assert move(dicom, query("STUDY", StudyInstanceUID=uid(1)), "NOBODY")[-1][0].Status == 0xA801
+    assert move(dicom, query("STUDY", StudyInstanceUID=uid(1)), "TESTER")[-1][0].Status == 0xA801
+    for wrong in (query("STUDY"), query("PATIENT", PatientID="P1"), query("STUDY", StudyInstanceUID="*")):
+        assert move(dicom, wrong, "TESTER")[-1][0].Status == 0xA900
+
+
+def test_a_get_brings_the_instances_back_on_the_same_association(dicom: Dicom) -> None:
+    fill(dicom.archive, *(ct(1, 1, n) for n in (1, 2, 3)))
+    taken: list[Dataset] = []
+
+    def store(event: evt.Event) -> int:
+        taken.append(event.dataset)
+        return 0xA700 if len(taken) == 3 else 0
+
+    with dicom.associated(
+        (GET, EXPLICIT),
+        (CT, IMPLICIT),
+        ext_neg=[build_role(CT, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+    ) as association:
+        answers = list(association.send_c_get(query("STUDY", StudyInstanceUID=uid(1)), GET))
+        assert association.send_c_get is not None
+    assert [one.SOPInstanceUID for one in taken] == [uid(1, 1, n) for n in (1, 2, 3)]
+    status, failed = answers[-1]
+    assert (status.Status, status.NumberOfCompletedSuboperations, status.NumberOfFailedSuboperations) == (0xB000, 2, 1)
+    assert failed is not None
+    assert failed.FailedSOPInstanceUIDList == uid(1, 1, 3)
+
+
+def test_a_get_without_a_context_for_the_class_fails_honestly(dicom: Dicom) -> None:
+    fill(dicom.archive, ct())
+    with dicom.associated((GET, EXPLICIT), (CT, EXPLICIT)) as association:
+        status, _ = list(association.send_c_get(query("STUDY", StudyInstanceUID=uid(1)), GET))[-1]
+    assert (status.Status, status.NumberOfFailedSuboperations) == (0xA702, 1)
+
+
+def test_dcmtk_gets_and_moves(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["MOVESCU", "GETSCU", "ECHOSCU", f"STORESCP=127.0.0.1:{port}"])
+    fill(dicom.archive, *(ct(1, 1, n) for n in (1, 2, 3)))
+    got, moved = tmp_path / "got", tmp_path / "moved"
+    got.mkdir()
+    moved.mkdir()
+    keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(1)}")
+    dcmtk("getscu", dicom.port, "-S", "-od", str(got), *keys)
+    assert len(list(got.iterdir())) == 3
+    peer = subprocess.Popen(["storescp", "-od", str(moved), str(port)])
+    try:
+        wait_until(lambda: dcmtk("echoscu", port, check=False).returncode == 0, what="storescp")
+        dcmtk("movescu", dicom.port, "-S", "-aem", "STORESCP", *keys)
+    finally:
+        peer.terminate()
+        peer.wait()
+    assert len(list(moved.iterdir())) == 3
+
+
+def test_a_cancelled_move_stops_and_says_what_was_left(start: Start) -> None:
+    port = free_port()
+    dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{port}"])
+    fill(dicom.archive, *(ct(1, 1, n) for n in range(1, 40)))
+    gate = threading.Event()
+
+    def store(_: evt.Event) -> int:
+        gate.wait(60)
+        return 0
+
+    ae = AE("PEER")
+    ae.add_supported_context(CT, EXPLICIT)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        with dicom.associated((MOVE, EXPLICIT)) as association:
+            answers = association.send_c_move(query("STUDY", StudyInstanceUID=uid(1)), "PEER", MOVE, msg_id=9)
+            association.send_c_cancel(9, association.accepted_contexts[0].context_id)
+            threading.Timer(0.5, gate.set).start()
+            status = list(answers)[-1][0]
+    finally:
+        server.shutdown()
+    assert status.Status == 0xFE00
+    assert status.NumberOfRemainingSuboperations > 0
