@@ -164,10 +164,9 @@ def _bind(settings: Settings) -> socket:
 
 def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str], None], *, supervised: bool) -> None:
     """Run one process of the DICOM listener, on a socket handed down by the supervisor or on one of its own."""
-    from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
-    from hilum.imaging.archive.store import Archive
     from hilum.imaging.dimse.provider import open_listener
+    from hilum.services import open_archive
 
     if supervised:
         die_with_parent()
@@ -175,8 +174,7 @@ def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str],
     with ExitStack() as stack:
         own = socket(fileno=listener) if listener is not None else stack.enter_context(_bind_dicom(settings))
         database = stack.enter_context(open_database(settings, migrate=not supervised))
-        blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
-        running = stack.enter_context(open_listener(Archive(database, blobs, settings), own))
+        running = stack.enter_context(open_listener(open_archive(settings, database), own))
         if not supervised:
             ready(dicom_address(settings, own))
         running.run()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from hilum.clinical.fhir import tasks as fhir_tasks
+from hilum.clinical.fhir import versions as fhir_versions
 from hilum.core.blobs import StorageRefused, open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -21,6 +22,7 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import tasks as dicomweb_tasks
 from hilum.imaging.dimse import tasks as dimse_tasks
 from hilum.imaging.intake import tasks as intake_tasks
+from hilum.imaging.routing import matching as routing_matching
 from hilum.imaging.routing import tasks as routing_tasks
 from hilum.imaging.worklist import tasks as worklist_tasks
 
@@ -48,6 +50,19 @@ def _over_nats(settings: Settings, database: Database) -> list[Group]:
     return [publisher.group(), SitePost(database, link, settings.base_url, list).group()]
 
 
+def open_archive(settings: Settings, database: Database) -> Archive:
+    """Open the archive with its objects; raises ``Invalid`` for a setting that it refuses."""
+    chosen(tuple(settings.qido_attributes))
+    blobs = open_blobs(settings)
+    try:
+        blobs.check()
+    except StorageRefused:
+        raise
+    except Unavailable as error:  # it may come back; until then this process is not ready
+        log.warning("objects.unavailable", reason=str(error))
+    return Archive(database, blobs, settings)
+
+
 def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     """Put the rooms together and teach the process their jobs.
 
@@ -58,15 +73,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     StorageRefused
         The bucket of the objects is missing, or refuses the credentials.
     """
-    chosen(tuple(settings.qido_attributes))
-    blobs = open_blobs(settings)
-    try:
-        blobs.check()
-    except StorageRefused:
-        raise
-    except Unavailable as error:  # it may come back; until then this process is not ready
-        log.warning("objects.unavailable", reason=str(error))
-    archive = Archive(database, blobs, settings)
+    archive = open_archive(settings, database)
     archive_tasks.register(jobs, archive)
     intake_tasks.register(jobs, archive)
     dicomweb_tasks.register(jobs, archive)
@@ -75,6 +82,8 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     routing_tasks.register(jobs, archive)
     fhir_tasks.register(jobs, archive)
     handlers = Handlers()
+    fhir_versions.register(handlers, archive)
+    routing_matching.register(handlers, database, archive.choice, lambda: jobs.wake(routing_tasks.SEND))
     delivery_tasks.register(jobs)
     groups = [handlers.group(), webhooks.group(database, list)]
     if settings.nats_url:

@@ -5,7 +5,7 @@ or in any order. Of a study that was purged nothing is left but that there was o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, LiteralString, Protocol, cast
+from typing import Final, LiteralString, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hilum.clinical.fhir.imaging_study import Made, cancel, make_imaging_study
 from hilum.clinical.fhir.models import ImagingStudy, ImagingStudyVersion
 from hilum.core.database import Database, Row, Transaction
+from hilum.core.delivery import Handlers
 from hilum.core.errors import Gone, NotFound
 from hilum.imaging.archive.store import Archive
 
@@ -35,12 +36,6 @@ _VERSIONS: Final = sa.select(
     ImagingStudyVersion.content,
 )
 _encode = msgspec.json.Encoder().encode
-
-
-class Handlers(Protocol):
-    """Where a room says which events it wants to be told of."""
-
-    def on(self, name: str, types: Sequence[str], handle: Callable[[Mapping[str, object]], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, LiteralString, Protocol, TypeAlias, cast
+from typing import Final, LiteralString, TypeAlias, cast
 
 import structlog
 
 from hilum.core.database import Database, Transaction
+from hilum.core.delivery import Handlers
 from hilum.imaging.archive.further import Choice
 from hilum.imaging.routing.conditions import Facts, facts, facts_columns
 from hilum.imaging.routing.destinations import COLUMNS, Destination, read_destination
@@ -23,14 +24,6 @@ REVISED: Final = "hilum.study.revised.v1"
 _RESOLVED_SECONDS: Final = 60
 
 log = structlog.get_logger()
-
-
-class Handlers(Protocol):
-    """Where listeners are named: each is called for every event of its types, in order, at least once."""
-
-    def on(self, name: str, types: Sequence[str], handle: Callable[[Event], None]) -> None:
-        """Name a listener."""
-        ...
 
 
 def register(handlers: Handlers, database: Database, choice: Choice, wake: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import psycopg
 from alembic import op
 
 revision = "0013"
-down_revision = "0008"
+down_revision = "0012"
 
 
 def upgrade() -> None:
