@@ -221,9 +221,8 @@ def test_nothing_is_lost_or_told_twice_while_servers_come_and_go(
         http.send_signal(signal.SIGKILL)
         before = len(seen)
         wait_until(lambda: len(seen) > before + 100, 60, "events after the kill")
-        begin = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begin < 9, "an open stream keeps no process that is to end"
+        assert "graceful" not in server.log.read_text(), "an open stream keeps no process that is to end"
     with serving(tmp_path / "two", database_url, workers=0) as server:
         address.append(server.url)
         before = len(seen)

@@ -276,7 +276,8 @@ def test_two_sources_count_the_same_study_each_on_its_own(archive: Archive) -> N
     assert [e["revision"] for e in told(archive)] == [1, 1]
 
 
-def test_many_workers_at_once_make_each_revision_once(archive: Archive) -> None:
+def test_many_workers_at_once_make_each_revision_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revisions, "_AT_ONCE", 3)
     for study in range(1, 21):
         store(archive, ct(study))
     workers = [threading.Thread(target=work, args=(archive,)) for _ in range(4)]
@@ -354,6 +355,24 @@ def test_no_instance_is_lost_between_stores_and_revisions_that_run_at_once(archi
             ).all()
         assert {key.split("/")[1]: digest for key, digest in state.items()} == {row[0]: row[1] for row in rows}
         assert len(rows) > 10
+
+
+def test_a_revision_that_cannot_be_made_keeps_no_other_from_being_made(archive: Archive) -> None:
+    store(archive, ct(1))
+    work(archive)
+    with archive.database.transaction() as sql:
+        (kept,) = sql.rows("update hilum.study_revision r set manifest = 'spoilt' from hilum.study_revision b "
+                           "where b.study_instance_uid = r.study_instance_uid returning b.manifest")  # fmt: skip
+    store(archive, ct(1, instance=2))
+    store(archive, ct(2))
+    work(archive)
+    assert [e["study_instance_uid"] for e in told(archive)] == [uid(1), uid(2)]
+    with archive.database.transaction() as sql:
+        sql.rows(
+            "update hilum.study_revision set manifest = %s where study_instance_uid = %s", (kept["manifest"], uid(1))
+        )
+    work(archive)
+    assert [(e["study_instance_uid"], e["revision"]) for e in told(archive)][2:] == [(uid(1), 2)]
 
 
 def test_a_store_that_holds_the_study_keeps_no_worker_waiting(archive: Archive) -> None:

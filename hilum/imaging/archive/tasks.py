@@ -22,7 +22,8 @@ def register(jobs: Jobs, archive: Archive) -> None:
 
     def revise() -> None:
         following = revise_due(archive.database, mark_studies)
-        if following and following < datetime.now(UTC) + _SOON:
+        now = datetime.now(UTC)
+        if following and now < following < now + _SOON:
             again(following)
 
     again = jobs.every("* * * * * */10", "hilum.revise", revise)

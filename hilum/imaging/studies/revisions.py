@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import structlog
 
 from hilum.core.database import SCHEMA, Database, Row, Transaction
-from hilum.core.errors import NotFound
+from hilum.core.errors import HilumError, NotFound
 from hilum.core.events import Event
 from hilum.imaging.studies.clock import Clock, expect, hold, hold_due
 from hilum.imaging.studies.manifest import (
@@ -227,13 +227,23 @@ def revise_due(database: Database, mark: Mark, *, seconds: float = 20) -> dateti
         with database.transaction() as sql:
             due = sql.rows(_DUE, (*after, _AT_ONCE))
         for row in due:
-            _make_due(database, mark, cast("int", row["source_id"]), str(row["study_instance_uid"]))
             after = row["due_at"], row["source_id"], row["study_instance_uid"]
+            _try_due(database, mark, cast("int", row["source_id"]), str(row["study_instance_uid"]))
         if len(due) < _AT_ONCE:
             break
     with database.transaction() as sql:
         (row,) = sql.rows("select min(due_at) as next from hilum.study_clock where due_at is not null")
     return cast("datetime | None", row["next"])
+
+
+def _try_due(database: Database, mark: Mark, source_id: int, uid: str) -> None:
+    """Make a revision that is due; one that cannot be made keeps no other from being made, and is tried again."""
+    try:
+        _make_due(database, mark, source_id, uid)
+    except HilumError:
+        raise
+    except Exception:
+        log.exception("study.revision_failed", source_id=source_id, study=uid)
 
 
 def _make_due(database: Database, mark: Mark, source_id: int, uid: str) -> None:
