@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import hilum
-from hilum.clinical.fhir import publication_routes
+from hilum.clinical.fhir import index_routes, publication_routes
 from hilum.clinical.fhir import routes as fhir_routes
 from hilum.core import routes as core_routes
 from hilum.core.config import Settings
@@ -88,6 +88,7 @@ def _routed() -> FastAPI:
     app.include_router(routing_routes.router)
     app.include_router(fhir_routes.router)
     app.include_router(publication_routes.router)
+    app.include_router(index_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -420,14 +420,16 @@ class Step:
 def add_source(
     key: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
+    dicomweb_url: Annotated[str, typer.Option("--dicomweb-url", help="DICOMweb of its remote archive.")] = "",
+    fhir_url: Annotated[str, typer.Option("--fhir-url", help="FHIR of its remote archive.")] = "",
     data: Data = None,
 ) -> None:
-    """Add a data source."""
+    """Add a data source, or change it."""
     from hilum.core.database import open_database
     from hilum.imaging.archive.sources import add_source as add
 
     with open_database(_settings(data), pool_size=1) as database:
-        add(database, key, name or key)
+        add(database, key, name or key, dicomweb_url=dicomweb_url, fhir_url=fhir_url)
     out.print(f"Source {key} is there.", markup=False, highlight=False)
 
 

@@ -27,9 +27,9 @@ _CODE: Final = re.compile(r"[a-z-]{1,30}")
 _PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,100}")
 _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _REASONS: Final = {
-    401: "it does not know the credentials of HILUM_FHIR_PUBLISH_TOKEN or _USER and _PASSWORD",
+    401: "it does not know the credentials",
     403: "the credentials do not allow it",
-    404: "there is no such resource at its address: is HILUM_FHIR_PUBLISH_URL the base URL of FHIR?",
+    404: "is this the base URL of FHIR?",
     405: "it does not take conditional updates",
     412: "it has several resources with this identifier: remove all but one there",
 }

@@ -88,3 +88,14 @@ def laterality(value: str) -> Element | None:
 def _body_sites() -> dict[str, tuple[str, str]]:
     text = files("hilum.clinical.fhir").joinpath("data", "body_sites.csv").read_text(encoding="utf-8")
     return {row["word"]: (row["code"], row["display"]) for row in csv.DictReader(text.splitlines())}
+
+
+def body_part_of(code: str, display: str) -> str:
+    """The word of DICOM for a body site: that of its code where the table knows it, else what it is called."""
+    word = next((word for word, (known, _) in _body_sites().items() if known == code and code), "")
+    return word or body_part_word(plain(display))[:16]
+
+
+def side_of(code: str) -> str:
+    """The letter of DICOM for a laterality; empty for a code that is none."""
+    return next((side for side, (known, _) in _LATERALITY.items() if known == code), "")

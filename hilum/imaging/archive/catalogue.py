@@ -20,6 +20,7 @@ from hilum.imaging.archive.identity import Known, Patient, patient_of
 from hilum.imaging.archive.objects import is_unchanged
 from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
 from hilum.imaging.archive.people import tie_people
+from hilum.imaging.archive.remote import REMOTE, localise
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.statements import (
     KNOWN_INSTANCES,
@@ -308,12 +309,15 @@ class _Batch:
             )
             self.new_studies |= {cast("int", row["id"]): cast("str", row["study_instance_uid"]) for row in new}
             found = self.sql.rows(
-                "select s.id, s.study_instance_uid, s.patient_pk, s.patient_id, p.issuer_of_patient_id "
+                "select s.id, s.study_instance_uid, s.patient_pk, s.patient_id, s.availability, p.issuer_of_patient_id "
                 "from hilum.study s join hilum.patient p on p.id = s.patient_pk "
                 "where s.source_id = %s and s.study_instance_uid = any(%s) and s.deleted_at is null "
                 "order by s.study_instance_uid for no key update of s",
                 (self.source.id, list(speakers)),
             )
+        for row in found:
+            if row["availability"] == REMOTE:
+                localise(self.sql, row)
         whose = {cast("str", row["study_instance_uid"]): self._owner(row, speakers) for row in found}
         ids = {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
         return ids, [entry for entry in entries if self._admit(entry, whose[entry.study_uid])]
@@ -323,7 +327,8 @@ class _Batch:
         study_id, uid = cast("int", row["id"]), cast("str", row["study_instance_uid"])
         archived = Patient(cast("str", row["patient_id"]), cast("str", row["issuer_of_patient_id"]))
         given = speakers[uid].patient
-        if given and given != archived and (not archived or (self.chosen and self.chosen.patient)):
+        is_certain = archived and row["availability"] != REMOTE
+        if given and given != archived and (not is_certain or (self.chosen and self.chosen.patient)):
             archived = given
             move(self.sql, study_id, given)
         if self.chosen and self.chosen.person_id is not None:

@@ -130,7 +130,10 @@ def get_thumbnail(
         if found["num_images"]:
             middle, frame = query.find_frame(connection, found["id"], (found["num_images"] + 1) // 2)
         else:
-            middle, frame = query.study_instances(connection, row["id"], found["id"], limit=1)[0][0], 1
+            instances, _ = query.study_instances(connection, row["id"], found["id"], limit=1)
+            if not instances:
+                raise NotFound("The series lies in the remote archive only.")
+            middle, frame = instances[0], 1
         place = query.frame_place(connection, middle["id"], frame)
     etag = thumbnail_etag(middle, frame)
     if matches(request, etag):

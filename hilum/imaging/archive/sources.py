@@ -9,22 +9,41 @@ from hilum.core.database import Database
 from hilum.core.errors import Invalid
 from hilum.imaging.archive.models import Source
 
+_URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,260}(?:/[!-~]{0,1000})?")
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
-def add_source(database: Database, key: str, name: str) -> None:
+def add_source(database: Database, key: str, name: str, *, dicomweb_url: str = "", fhir_url: str = "") -> None:
     """Add a source, or name an existing one anew.
+
+    Parameters
+    ----------
+    database
+        Where.
+    key, name
+        What it is called, by programs and by people.
+    dicomweb_url, fhir_url
+        Base URLs of its remote archive's DICOMweb and FHIR; empty leaves those that it has.
 
     Raises
     ------
     Invalid
-        The key is not made of lower-case letters, digits and hyphens.
+        The key is not made of lower-case letters, digits and hyphens; a URL is none.
     """
     if not _KEY.fullmatch(key):
         raise Invalid(f"'{key}' cannot be a source's key: lower-case letters, digits and hyphens, at most 64.")
-    statement = insert(Source).values(key=key, name=name)
+    urls = {"dicomweb_url": checked_url(dicomweb_url), "fhir_url": checked_url(fhir_url)}
+    given = {"name": name} | {column: url for column, url in urls.items() if url}
+    statement = insert(Source).values(key=key, **given)
     with database.transaction() as transaction:
-        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"name": name}))
+        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=given))
+
+
+def checked_url(url: str) -> str:
+    """The base URL of an archive without a slash at its end; raises ``Invalid`` where it is none."""
+    if url and (not _URL.fullmatch(url) or "?" in url or "#" in url):
+        raise Invalid("The base URL of an archive is of the form https://pacs.example/dicom-web, without credentials.")
+    return url.rstrip("/")
 
 
 def source_keys(database: Database) -> list[str]:

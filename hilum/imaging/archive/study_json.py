@@ -44,7 +44,7 @@ def study_attributes(row: Mapping[str, object]) -> str:
         "00080020": element("DA", da(row["study_date"])),
         "00080030": element("TM", tm(row["study_time"])),
         "00080050": element("SH", row["accession_number"]),
-        "00080056": element("CS", "ONLINE"),
+        "00080056": element("CS", "ONLINE" if row["availability"] == "local" else "UNAVAILABLE"),
         "00080061": element("CS", *(modalities or ["OT"])),
         "00080080": element("LO", row["facility"]),
         "00080090": person(row["referring_physician_dicom"]),
