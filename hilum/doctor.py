@@ -71,7 +71,7 @@ def _nats(settings: Settings) -> str:
     from hilum.core.nats import Link, NatsOptions  # here, for most have no NATS
 
     async def examine_server(client: "Client") -> str:
-        await client.jetstream().account_info()
+        await client.jetstream().account_info()  # pyright: ignore[reportUnknownMemberType]
         return f"NATS {client.connected_server_version}, with JetStream"
 
     return Link(NatsOptions.of(settings)).run(examine_server)
