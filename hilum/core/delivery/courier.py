@@ -131,13 +131,14 @@ class Courier:
                 self._ledger.begin(round_.names())
                 with psycopg.connect(self._database.conninfo, autocommit=True) as connection:
                     connection.execute(_SESSION)
-                    round_.serve(connection)
+                    try:
+                        round_.serve(connection)
+                    finally:
+                        round_.end()  # while the locks are still held, if the connection is
             except (psycopg.Error, HilumError) as error:
                 log.warning("delivery.database_lost", reason=type(error).__name__)
             except Exception:
                 log.exception("delivery.failed")
-            finally:
-                round_.end()
             self._stop.wait(POLL_SECONDS)
 
 
