@@ -182,6 +182,15 @@ def test_of_several_workers_one_tells_a_handler_at_a_time(database: Database, co
     assert (overlaps, seen.taken) == ([], [str(n) for n in range(60)])
 
 
+def test_a_worker_may_serve_one_handler_alone(database: Database, couriers: Start) -> None:
+    one, two = Seen(), Seen()
+    emit(database, 1, 2)
+    couriers(listening(one=one, two=two).group(), only=("two",))
+    wait_until(lambda: two.taken == ["1", "2"])
+    assert one.calls == []
+    assert rows(database, "select name from hilum.delivery_cursor") == [("two",)]
+
+
 def test_a_lost_connection_to_the_database_loses_nothing(database: Database, couriers: Start) -> None:
     seen = Seen()
     couriers(listening(one=seen).group())
