@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import imagecodecs
 import numpy as np
@@ -18,6 +18,9 @@ from hilum.core.blobs import Blobs, LocalBlobs, open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database, open_database
 from hilum.core.errors import HilumError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
 
 _CODECS: Final = (
     # name, encoder, decoder, bits, whether decoding gives the very same samples
@@ -56,10 +59,22 @@ def examine(settings: Settings) -> Iterator[Finding]:
     blobs = open_blobs(settings)
     yield _tried("objects", partial(_objects, blobs))
     yield _tried("disk space", partial(_space, blobs, settings))
+    if settings.nats_url:
+        yield _tried("NATS", partial(_nats, settings))
     for name, encoder, decoder, bits, exact in _CODECS:
         yield _tried(f"codec {name}", partial(_codec, encoder, decoder, bits, exact))
     yield _tried("codec RLE", _rle)
     yield _tried("web page", _page)
+
+
+def _nats(settings: Settings) -> str:
+    from hilum.core.nats import Link, NatsOptions  # here, for most have no NATS
+
+    async def examine_server(client: "Client") -> str:
+        await client.jetstream().account_info()  # pyright: ignore[reportUnknownMemberType]
+        return f"NATS {client.connected_server_version}, with JetStream"
+
+    return Link(NatsOptions.of(settings)).run(examine_server)
 
 
 def _tried(name: str, attempt: Callable[[], str]) -> Finding:

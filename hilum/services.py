@@ -12,11 +12,12 @@ from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery import Handlers, webhooks
 from hilum.core.delivery import tasks as delivery_tasks
-from hilum.core.delivery.consumer import Group
+from hilum.core.delivery.consumer import Enrich, Group
 from hilum.core.delivery.courier import Courier
 from hilum.core.errors import Unavailable
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive import tasks as archive_tasks
+from hilum.imaging.archive.event_patients import naming_patients
 from hilum.imaging.archive.further import chosen
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import tasks as dicomweb_tasks
@@ -40,14 +41,14 @@ class Services:
     courier: Courier
 
 
-def _over_nats(settings: Settings, database: Database) -> list[Group]:
+def _over_nats(settings: Settings, database: Database, enrich: Enrich) -> list[Group]:
     from hilum.core.delivery.jetstream import Publisher  # here, for most have no NATS
     from hilum.core.delivery.mailboxes import SitePost
     from hilum.core.nats import Link, NatsOptions
 
     link = Link(NatsOptions.of(settings))
-    publisher = Publisher(link, settings.base_url, list)
-    return [publisher.group(), SitePost(database, link, settings.base_url, list).group()]
+    publisher = Publisher(link, settings.base_url, enrich)
+    return [publisher.group(), SitePost(database, link, settings.base_url, enrich).group()]
 
 
 def open_archive(settings: Settings, database: Database) -> Archive:
@@ -85,8 +86,9 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     fhir_versions.register(handlers, archive)
     routing_matching.register(handlers, database, archive.choice, lambda: jobs.wake(routing_tasks.SEND))
     delivery_tasks.register(jobs)
-    groups = [handlers.group(), webhooks.group(database, list)]
+    enrich: Enrich = naming_patients(database) if settings.event_patient_data else list
+    groups = [handlers.group(), webhooks.group(database, enrich)]
     if settings.nats_url:
-        groups += _over_nats(settings, database)
+        groups += _over_nats(settings, database, enrich)
     courier = Courier(database, settings, groups)
     return Services(settings, database, archive, jobs, courier)

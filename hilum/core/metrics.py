@@ -38,6 +38,14 @@ _HELD: Final = {
         "Jobs queued or running.",
         "select count(*) from hilum.job where state in ('queued', 'running')",
     ),
+    "hilum_deliveries_retrying": (
+        "Deliveries of events that failed and are tried again.",
+        "select count(*) from hilum.delivery where state = 'retrying'",
+    ),
+    "hilum_deliveries_dead": (
+        "Deliveries of events that were given up.",
+        "select count(*) from hilum.delivery where state = 'dead'",
+    ),
     "hilum_events": ("Last event of the feed.", "select coalesce(max(id), 0) from hilum.event"),
 }
 

@@ -26,8 +26,8 @@ class Edge:
         self.read: list[str] = []
         self.ids: list[str] = []
         self.fails: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=receive, args=(NatsOptions((server.url,)), site, self, self._stop))
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=receive, args=(NatsOptions((server.url,)), site, self, self.stop))
         self._thread.start()
 
     def __call__(self, event: Mapping[str, object]) -> None:
@@ -39,7 +39,7 @@ class Edge:
             self.ids.append(str(event["id"]))
 
     def end(self) -> None:
-        self._stop.set()
+        self.stop.set()
         self._thread.join(30)
 
 
@@ -52,6 +52,8 @@ def edge(nats_server: Nats) -> Iterator[Callable[[str], Edge]]:
         return edges[-1]
 
     yield start
+    for one in edges:
+        one.stop.set()
     for one in edges:
         one.end()
 

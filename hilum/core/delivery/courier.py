@@ -28,6 +28,7 @@ HOLD_ATTEMPTS: Final = 4
 PROBE_FAILURES: Final = 8
 LONGEST_WAIT_SECONDS: Final = 600.0
 _TICK_SECONDS: Final = 0.5
+_BUSY_TICK_SECONDS: Final = 0.05
 _LOOKS_PER_SECOND: Final = 20
 _SAVE_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
@@ -130,13 +131,14 @@ class Courier:
                 self._ledger.begin(round_.names())
                 with psycopg.connect(self._database.conninfo, autocommit=True) as connection:
                     connection.execute(_SESSION)
-                    round_.serve(connection)
+                    try:
+                        round_.serve(connection)
+                    finally:
+                        round_.end()  # while the locks are still held, if the connection is
             except (psycopg.Error, HilumError) as error:
                 log.warning("delivery.database_lost", reason=type(error).__name__)
             except Exception:
                 log.exception("delivery.failed")
-            finally:
-                round_.end()
             self._stop.wait(POLL_SECONDS)
 
 
@@ -165,7 +167,7 @@ class _Round:
             if ended or time.monotonic() >= look_at:
                 look_at = time.monotonic() + self._look(connection)
                 self.stop.wait(1 / _LOOKS_PER_SECOND)
-            wait = min(max(look_at - time.monotonic(), 0.0), _TICK_SECONDS)
+            wait = min(max(look_at - time.monotonic(), 0.0), _BUSY_TICK_SECONDS if self.runs else _TICK_SECONDS)
             if list(connection.notifies(timeout=wait, stop_after=1)):
                 look_at = 0.0
 

@@ -20,7 +20,7 @@ from hilum.core.errors import Unavailable
 from hilum.core.nats import NatsOptions, close, connect
 
 _FETCH: Final = 10
-_IDLE_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 2.0
 _AGAIN_SECONDS: Final = 1.0
 _LONGEST_DELAY_SECONDS: Final = 300.0
 log = structlog.get_logger()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -105,7 +106,9 @@ class Post:
         self._seconds = seconds
         self._network = _Network()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl.create_default_context(), max_connections=1, network_backend=self._network
+            ssl_context=_tls() if url.lower().startswith("https:") else None,
+            max_connections=1,
+            network_backend=self._network,
         )
 
     def __enter__(self) -> "Post":
@@ -137,6 +140,11 @@ class Post:
                 if read > MOST_ANSWER_BYTES:
                     break
         return answer
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()  # once, for it reads all certificates of the system
 
 
 def _field(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

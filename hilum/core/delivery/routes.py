@@ -167,7 +167,7 @@ def delete_webhook(database: TheDatabase, webhook_id: int) -> None:
 
 
 @router.post("/webhooks/{webhook_id}/test")
-def test_webhook(request: Request, database: TheDatabase, webhook_id: int) -> TestResult:
+def try_webhook(request: Request, database: TheDatabase, webhook_id: int) -> TestResult:
     """Send a test event now, once, and tell what became of it."""
     hook = webhooks.find_hook(database, webhook_id)
     began = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 from uuid import uuid4
 
 import httpcore
+import structlog
 
 import hilum
 from hilum.core.database import Database, Row, Transaction
@@ -26,6 +27,7 @@ MOST_RETRY_AFTER: Final = 3600.0
 _AT_ONCE: Final = 16
 _BATCH: Final = 20
 _NOT_NOW: Final = (408, 425, 429, 502, 503, 504)
+log = structlog.get_logger()
 _CHANGEABLE: Final = ("url", "types", "sources", "mode", "secret", "active")
 
 
@@ -241,6 +243,9 @@ def _sent(post: Post, hook: Hook, event: CloudEvent) -> Undelivered | None:
         return Undelivered("What the receiver answers is not HTTP.")
     except httpcore.NetworkError:
         return Undelivered("The receiver broke the connection off.", blame="either")
+    except Exception as error:  # whatever it is, later events must not wait for it for ever
+        log.exception("delivery.webhook_failed", webhook=hook.id, event_id=event["id"])
+        return Undelivered(f"An unexpected error ({type(error).__name__}); the log tells where.")
 
 
 def _seconds(retry_after: str) -> float:
