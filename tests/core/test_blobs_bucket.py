@@ -207,6 +207,27 @@ def test_a_large_object_that_is_there_is_not_sent_again(s3: S3, tmp_path: Path, 
     assert [request.split(b" ")[0] for request in wire.requests] == [b"HEAD"]
 
 
+def test_what_is_large_is_sent_when_prepared_and_again_if_it_was_removed_since(
+    s3: S3, tmp_path: Path, wire: Wire
+) -> None:
+    blobs, content = s3.blobs(tmp_path / "data", wire.port), os.urandom(PART_BYTES + 1)
+    for removed in (False, True):
+        with blobs.group() as group:
+            for key, data in (("default/large", content), ("default/small", b"small")):
+                item = group.create()
+                item.write(data)
+                item.finish(key)
+            group.prepare()
+            assert blobs.exists("default/large")
+            if removed:
+                blobs.delete(["default/large", "default/small"])
+            wire.requests.clear()
+            group.commit()
+            sent = [request.split(b" ")[0] for request in wire.requests]
+        assert sorted(sent)[:2] == ([b"HEAD", b"POST"] if removed else [b"HEAD", b"PUT"])
+        assert dict(blobs.list()) == {"default/large": len(content), "default/small": 5}
+
+
 def test_a_frame_is_one_ranged_request_and_many_frames_are_few(s3: S3, tmp_path: Path, wire: Wire) -> None:
     blobs = s3.blobs(tmp_path / "data", wire.port)
     content = os.urandom(20_000_000)

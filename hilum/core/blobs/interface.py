@@ -62,6 +62,13 @@ class BlobGroup(Protocol):
         """Begin an object."""
         ...
 
+    def prepare(self) -> None:
+        """Do what takes long of the commit of what is finished, for a caller that holds something during the commit.
+
+        Prepared objects may be there already, as after a commit that failed, and are not durable before the commit.
+        """
+        ...
+
     def commit(self) -> None:
         """Make every finished object durable and visible, and forget the others; on return it survives a power cut.
 

@@ -249,6 +249,9 @@ class LocalGroup:
             self._items[path] = item = LocalItem(self._blobs, path, self._items, self._temporary.owner)
         return item
 
+    def prepare(self) -> None:
+        """Nothing: write-back has begun, and flushing it twice would cost more."""
+
     def commit(self) -> None:
         """Make every finished object durable and visible, and forget the others."""
         with disk.explained(self._blobs.root):

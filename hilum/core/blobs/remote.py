@@ -241,17 +241,22 @@ class RemoteGroup:
         self._items.append(item)
         return item
 
+    def prepare(self) -> None:
+        """Put what is large; the commit then only looks whether somebody has removed it in between."""
+        for item in self._whole():
+            if item.size > PART_BYTES:
+                self._put(item)
+
     def commit(self) -> None:
         """Put every finished object, and forget the others; it returns when each is acknowledged, or raises once none
         is on its way any more."""
-        whole = {item.key: item for item in self._items if item.key is not None}
+        whole = self._whole()
         # Small ones side by side, each in memory for that long; a large one has its parts side by side.
-        small = [item for item in whole.values() if item.size <= PART_BYTES]
-        large = [item for item in whole.values() if item.size > PART_BYTES]
-        futures = [self._putters.submit(self._put, item) for item in small]
+        futures = [self._putters.submit(self._put, item) for item in whole if item.size <= PART_BYTES]
         try:
-            for item in large:
-                self._put(item)
+            for item in whole:
+                if item.size > PART_BYTES:
+                    self._put(item)
         finally:
             failures = [future.exception() for future in futures]
         for failure in failures:
@@ -260,6 +265,10 @@ class RemoteGroup:
         for item in self._items:
             item.discard()
         self._items.clear()
+
+    def _whole(self) -> "Sequence[RemoteItem]":
+        """What is finished, each key once."""
+        return list({item.key: item for item in self._items if item.key is not None}.values())
 
     def _put(self, item: "RemoteItem") -> None:
         with disk.explained(self._blobs.spool):

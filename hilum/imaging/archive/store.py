@@ -326,6 +326,7 @@ class Batch:
             An outcome for each thing that was added, and what is new in the catalogue.
         """
         on_replace = self.archive.settings.on_replace
+        self.group.prepare()  # others wait for those who hold objects
         with self.archive.database.transaction() as transaction:
             hold_objects(transaction)
             self.group.commit()
