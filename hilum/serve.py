@@ -135,7 +135,7 @@ def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> N
 
 def _bind(settings: Settings) -> socket:
     """Listen; off loopback only where the application then answers none but the proxies of the setting."""
-    return bind(settings.host, settings.port, guarded=bool(settings.trusted_proxies.strip()))
+    return bind(settings.host, settings.port, anywhere=bool(settings.trusted_proxies.strip()))
 
 
 def _command(*words: str) -> list[str]:
