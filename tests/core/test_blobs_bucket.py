@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hilum.core.blobs import Blobs, StorageRefused
 from hilum.core.blobs.bucket import open_bucket
-from hilum.core.blobs.ranged import RangedFile
+from hilum.core.blobs.ranged import Heads, RangedFile
 from hilum.core.blobs.remote import PART_BYTES, RemoteBlobs
 from hilum.core.errors import Invalid, NotFound, Unavailable
 from tests.s3 import S3, Wire
@@ -252,6 +252,35 @@ def test_a_frame_is_one_ranged_request_and_many_frames_are_few(s3: S3, tmp_path:
             assert file.read(200_000) == content[number * 200_000 + 100_000 :][:200_000]
     assert len(wire.requests) < 12
     assert all(ranges(wire))
+
+
+def test_objects_that_are_read_ahead_come_in_their_order_and_a_missing_one_in_its_turn(blobs: RemoteBlobs) -> None:
+    objects = {f"default/{number}": bytes([number]) * number * 100 for number in range(20)}
+    put(blobs, objects)
+    wanted = [(key, len(content)) for key, content in objects.items()]
+    assert list(blobs.read_all(wanted)) == list(objects.values())
+    assert list(blobs.read_all([])) == []
+    found = blobs.read_all([*wanted[:3], ("default/missing", 5), *wanted[3:]])
+    assert [next(found) for _ in range(3)] == list(objects.values())[:3]
+    with pytest.raises(NotFound):
+        next(found)
+    left = blobs.read_all(wanted)
+    next(left)
+    del left
+
+
+def test_first_stretches_are_few_small_and_soon_forgotten() -> None:
+    heads = Heads(most=2, seconds=60)
+    for key in "abc":
+        heads.keep(key, key.encode(), 100)
+    assert [heads.get(key) for key in "abc"] == [None, (b"b", 100), (b"c", 100)]
+    heads.drop("b")
+    heads.keep("whole", b"all of it", 9)
+    heads.keep("long", bytes(100_000), 1 << 30)
+    assert [heads.get(key) for key in ("b", "whole", "long")] == [None, None, None]
+    old = Heads(seconds=0)
+    old.keep("a", b"a", 100)
+    assert old.get("a") is None
 
 
 def test_a_small_object_is_read_whole_in_one_request(s3: S3, tmp_path: Path, wire: Wire) -> None:

@@ -2,7 +2,7 @@
 an append or a folder, so that a bucket can be another ``Blobs``."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -123,6 +123,11 @@ class Blobs(Protocol):
         self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
     ) -> Iterator[bytes]:
         """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks; it opens before the first."""
+        ...
+
+    def read_all(self, objects: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+        """Read small objects whole, each by its key and size, in their order; where a read is a round trip, some are
+        asked for ahead."""
         ...
 
     def size(self, key: str) -> int:

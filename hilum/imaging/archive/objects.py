@@ -13,6 +13,7 @@ from hilum.imaging.dicom.source import inflated_file
 
 MAX_INFLATED: Final = 512 << 20
 WHOLE: Final = 1 << 20
+"""Up to so much an instance is rather read whole than in pieces."""
 
 
 @contextmanager
