@@ -166,23 +166,11 @@ def test_a_large_object_goes_in_parts_and_is_whole_also_after_an_upload_that_fai
     put(blobs, {"default/large": content})
     assert blobs.size("default/large") == len(content)
     assert b"".join(blobs.stream("default/large")) == content
-    before = s3.unfinished_uploads()
     cut = s3.blobs(tmp_path / "cut", wire.port, **QUICK)
-    stop = threading.Event()
-
-    def refuse_once_parts_go() -> None:
-        while not stop.is_set() and s3.unfinished_uploads() == before:
-            time.sleep(0.01)
-        wire.refusing = True
-
-    refusing = threading.Thread(target=refuse_once_parts_go)
-    refusing.start()
-    try:
-        with pytest.raises(Unavailable):
-            put(cut, {"default/large2": os.urandom(12 * PART_BYTES)})
-    finally:
-        stop.set()
-        refusing.join()
+    wire.cut_after(PART_BYTES // 2, for_good=True)  # in the middle of the first part
+    with pytest.raises(Unavailable):
+        put(cut, {"default/large2": content})
+    assert wire.cuts
     assert spooled(cut) == []
     wire.refusing = False
     # The same upload succeeds over a wire that is there again, and is the one object.
