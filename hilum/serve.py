@@ -21,6 +21,8 @@ from hilum.core.supervise import Child, bind, die_with_parent, run
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Of WebSockets: clients have nothing to say, and one that answers no ping is gone.
+_TOLD = {"delivery": ("webhooks", "nats", "sites"), "fhir": ("fhir",), "routing": ("routing",)}
+"""Whom the courier brings events to in a worker of some kinds only."""
 _LARGEST_MESSAGE = 64 << 10
 _PING_SECONDS = 20.0
 
@@ -151,15 +153,16 @@ def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> N
             services.archive.blobs.check()
 
         with ExitStack() as stack:
-            if not kinds or "delivery" in kinds:
-                stack.enter_context(services.courier.running())
+            told = [name for kind in kinds for name in _TOLD.get(kind, ())]
+            if told or not kinds:
+                stack.enter_context(services.courier.running(told))
             stack.enter_context(telling(0 if supervised else settings.health_port, pulse, check))
             jobs.work(kinds, alive=pulse.beat)
 
 
 def _bind(settings: Settings) -> socket:
     """Listen; off loopback only where the application then answers none but the proxies of the setting."""
-    return bind(settings.host, settings.port, guarded=bool(settings.trusted_proxies.strip()))
+    return bind(settings.host, settings.port, anywhere=bool(settings.trusted_proxies.strip()))
 
 
 def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str], None], *, supervised: bool) -> None:

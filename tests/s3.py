@@ -154,14 +154,15 @@ class Wire:
         self.refusing = False
         self.cuts = 0
         self._cut_after: int | None = None
+        self._for_good = False
         self._lock = threading.Lock()
         self.requests: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_after(self, count: int) -> None:
-        """Drop the next connection that has carried so many bytes of an answer or a request, once."""
+    def cut_after(self, count: int, *, for_good: bool = False) -> None:
+        """Drop the next connection that has carried so many bytes of an answer or a request, and perhaps all others."""
         with self._lock:
-            self._cut_after = count
+            self._cut_after, self._for_good = count, for_good
 
     def close(self) -> None:
         """Let no more connections in."""
@@ -190,7 +191,8 @@ class Wire:
                 with self._lock:
                     cut = self.refusing or (self._cut_after is not None and carried >= self._cut_after)
                     if cut:
-                        self._cut_after = None
+                        self.refusing = self.refusing or self._for_good
+                        self._cut_after, self._for_good = None, False
                         self.cuts += 1
                 if cut:
                     break

@@ -69,19 +69,19 @@ def check_loopback(host: str) -> None:
     _resolve(host, 0)
 
 
-def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:
-    """Listen on an address, which without guard is loopback only.
+def bind(host: str, port: int, *, anywhere: bool = False) -> socket.socket:
+    """Listen on a loopback address, or where ``anywhere`` allows it on any.
 
     Connections wait in the socket's queue until a process accepts them, so none is refused while processes start.
 
     Parameters
     ----------
     host
-        A name or address; all it stands for must be loopback, unless the caller answers only those it trusts.
+        A name or address; all it stands for must be loopback, unless ``anywhere``.
     port
         0 takes any free one.
-    guarded
-        Whether it does.
+    anywhere
+        Whether the caller answers only those it trusts.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:
     InUse
         Another program listens there.
     """
-    family, address = _resolve(host, port, guarded=guarded)
+    family, address = _resolve(host, port, anywhere=anywhere)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -344,14 +344,14 @@ def is_loopback(host: str) -> bool:
     return True
 
 
-def _resolve(host: str, port: int, *, guarded: bool = False) -> tuple[socket.AddressFamily, tuple[str, int]]:
+def _resolve(host: str, port: int, *, anywhere: bool = False) -> tuple[socket.AddressFamily, tuple[str, int]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if host else []
     except (OSError, UnicodeError) as error:
         raise Invalid(f"{host} is not an address of this machine: use 127.0.0.1.") from error
     addresses = [(family, str(address[0])) for family, _, _, _, address in found]
-    only_here = all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for _, text in addresses)
-    if not addresses or not (only_here or guarded):
+    loopback = all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for _, text in addresses)
+    if not addresses or not (loopback or anywhere):
         raise Invalid(
             f"Without credentials Hilum listens on loopback only, and {host or 'an empty host'} could be reached from "
             "other machines: use 127.0.0.1, or name the proxy that asks who it is in HILUM_TRUSTED_PROXIES."

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hilum.core.blobs import Blobs, StorageRefused
 from hilum.core.blobs.bucket import open_bucket
-from hilum.core.blobs.ranged import RangedFile
+from hilum.core.blobs.ranged import Heads, RangedFile
 from hilum.core.blobs.remote import PART_BYTES, RemoteBlobs
 from hilum.core.errors import Invalid, NotFound, Unavailable
 from tests.s3 import S3, Wire
@@ -166,23 +166,11 @@ def test_a_large_object_goes_in_parts_and_is_whole_also_after_an_upload_that_fai
     put(blobs, {"default/large": content})
     assert blobs.size("default/large") == len(content)
     assert b"".join(blobs.stream("default/large")) == content
-    before = s3.unfinished_uploads()
     cut = s3.blobs(tmp_path / "cut", wire.port, **QUICK)
-    stop = threading.Event()
-
-    def refuse_once_parts_go() -> None:
-        while not stop.is_set() and s3.unfinished_uploads() == before:
-            time.sleep(0.01)
-        wire.refusing = True
-
-    refusing = threading.Thread(target=refuse_once_parts_go)
-    refusing.start()
-    try:
-        with pytest.raises(Unavailable):
-            put(cut, {"default/large2": os.urandom(12 * PART_BYTES)})
-    finally:
-        stop.set()
-        refusing.join()
+    wire.cut_after(PART_BYTES // 2, for_good=True)  # in the middle of the first part
+    with pytest.raises(Unavailable):
+        put(cut, {"default/large2": content})
+    assert wire.cuts
     assert spooled(cut) == []
     wire.refusing = False
     # The same upload succeeds over a wire that is there again, and is the one object.
@@ -205,6 +193,27 @@ def test_a_large_object_that_is_there_is_not_sent_again(s3: S3, tmp_path: Path, 
     wire.requests.clear()
     put(blobs, {"default/large": content})
     assert [request.split(b" ")[0] for request in wire.requests] == [b"HEAD"]
+
+
+def test_what_is_large_is_sent_when_prepared_and_again_if_it_was_removed_since(
+    s3: S3, tmp_path: Path, wire: Wire
+) -> None:
+    blobs, content = s3.blobs(tmp_path / "data", wire.port), os.urandom(PART_BYTES + 1)
+    for removed in (False, True):
+        with blobs.group() as group:
+            for key, data in (("default/large", content), ("default/small", b"small")):
+                item = group.create()
+                item.write(data)
+                item.finish(key)
+            group.prepare()
+            assert blobs.exists("default/large")
+            if removed:
+                blobs.delete(["default/large", "default/small"])
+            wire.requests.clear()
+            group.commit()
+            sent = [request.split(b" ")[0] for request in wire.requests]
+        assert sorted(sent)[:2] == ([b"HEAD", b"POST"] if removed else [b"HEAD", b"PUT"])
+        assert dict(blobs.list()) == {"default/large": len(content), "default/small": 5}
 
 
 def test_a_frame_is_one_ranged_request_and_many_frames_are_few(s3: S3, tmp_path: Path, wire: Wire) -> None:
@@ -231,6 +240,35 @@ def test_a_frame_is_one_ranged_request_and_many_frames_are_few(s3: S3, tmp_path:
             assert file.read(200_000) == content[number * 200_000 + 100_000 :][:200_000]
     assert len(wire.requests) < 12
     assert all(ranges(wire))
+
+
+def test_objects_that_are_read_ahead_come_in_their_order_and_a_missing_one_in_its_turn(blobs: RemoteBlobs) -> None:
+    objects = {f"default/{number}": bytes([number]) * number * 100 for number in range(20)}
+    put(blobs, objects)
+    wanted = [(key, len(content)) for key, content in objects.items()]
+    assert list(blobs.read_all(wanted)) == list(objects.values())
+    assert list(blobs.read_all([])) == []
+    found = blobs.read_all([*wanted[:3], ("default/missing", 5), *wanted[3:]])
+    assert [next(found) for _ in range(3)] == list(objects.values())[:3]
+    with pytest.raises(NotFound):
+        next(found)
+    left = blobs.read_all(wanted)
+    next(left)
+    del left
+
+
+def test_first_stretches_are_few_small_and_soon_forgotten() -> None:
+    heads = Heads(most=2, seconds=60)
+    for key in "abc":
+        heads.keep(key, key.encode(), 100)
+    assert [heads.get(key) for key in "abc"] == [None, (b"b", 100), (b"c", 100)]
+    heads.drop("b")
+    heads.keep("whole", b"all of it", 9)
+    heads.keep("long", bytes(100_000), 1 << 30)
+    assert [heads.get(key) for key in ("b", "whole", "long")] == [None, None, None]
+    old = Heads(seconds=0)
+    old.keep("a", b"a", 100)
+    assert old.get("a") is None
 
 
 def test_a_small_object_is_read_whole_in_one_request(s3: S3, tmp_path: Path, wire: Wire) -> None:

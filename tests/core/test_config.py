@@ -10,7 +10,7 @@ from hilum.core.errors import Invalid
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HILUM_DATA", "HILUM_PORT", "HILUM_DATABASE_URL", "HILUM_IMPORT_ROOTS"):
+    for name in ("HILUM_DATA", "HILUM_PORT", "HILUM_DATABASE_URL", "HILUM_IMPORT_ROOTS", "HILUM_BLOBS_OPTIONS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -37,3 +37,11 @@ def test_a_setting_that_cannot_be_is_told_in_a_sentence(tmp_path: Path, text: st
 def test_import_roots_come_as_a_path_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HILUM_IMPORT_ROOTS", "/a:b")
     assert load_settings(tmp_path).import_root_paths() == [Path("/a"), tmp_path / "b"]
+
+
+def test_options_of_a_bucket_may_be_a_table_and_are_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "hilum.toml").write_text('[blobs_options]\nregion = "x"\nsecret_access_key = "tell-nobody"\n')
+    settings = load_settings(tmp_path)
+    assert '"secret_access_key": "tell-nobody"' in settings.blobs_options.get_secret_value()
+    shown = [str(entry.value) for entry in explain_settings(settings)]
+    assert "tell-nobody" not in f"{shown} {settings!r} {settings}"

@@ -96,13 +96,28 @@ def answers(one: Running, path: str) -> bool:
         return False
 
 
+def listens(one: Running) -> bool:
+    if one.process.poll() is not None:
+        pytest.fail(f"{one.part.name} ended: {one.log.read_text()[-3000:]}")
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", one.ports["HILUM_DICOM_PORT"])) == 0
+
+
+def send_dicom(one: Running, path: Path, content: bytes) -> None:
+    """C-STORE a file with dcmtk, as a peer that the listener's variables name."""
+    path.write_bytes(content)
+    own, called = one.part.variables["HILUM_DICOM_PEERS"], one.part.variables["HILUM_AET"]
+    command = ["storescu", "-aet", own, "-aec", called, "127.0.0.1", str(one.ports["HILUM_DICOM_PORT"]), str(path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
 def get(one: Running, path: str) -> httpx.Response:
     answer = httpx.get(one.url + path, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer
 
 
-def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Machines) -> None:
+def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Machines, tmp_path: Path) -> None:
     """One of each process of the compose file and one of each of the chart, side by side on the same three servers."""
     commands = known_commands()
     both = [read() for read in READERS.values()]
@@ -110,10 +125,7 @@ def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Ma
     for one in migrations:
         assert one.process.wait(120) == 0, one.log.read_text()
     everything = [
-        running.start(part)
-        for parts in both
-        for part in parts.values()
-        if part.command[0] in commands - {"dicom", "proxy"}
+        running.start(part) for parts in both for part in parts.values() if part.command[0] in commands - {"proxy"}
     ]
     apis = [one for one in everything if one.part.name == "api"]
     workers = [one for one in everything if one.part.command[0] == "worker"]
@@ -121,9 +133,11 @@ def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Ma
     assert len(apis) == 2
     assert len(general) == 2
     assert len(workers) == 7
+    listeners = [one for one in everything if one.part.name == "dicom"]
     for one in everything:
-        wait_until(lambda one=one: answers(one, "/ready"), 180, f"a ready {one.part.name} ({one.log})")
-        assert answers(one, "/health")
+        if one not in listeners:
+            wait_until(lambda one=one: answers(one, "/ready"), 180, f"a ready {one.part.name} ({one.log})")
+            assert answers(one, "/health")
     one_api, other_api = apis
 
     # Stored through one, found by all, byte by byte.
@@ -133,6 +147,12 @@ def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Ma
     for instance, content in files.items():
         assert get(other_api, f"{API}/wado/{instance}").content == content
     assert get(other_api, f"/dicom-web/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, 2)}/frames/1").content
+
+    # Sent to one listener or the other, found by all.
+    for number, one in enumerate(listeners):
+        wait_until(lambda one=one: listens(one), 180, f"a DICOM listener ({one.log})")
+        send_dicom(one, tmp_path / f"{number}.dcm", ct(3, 1, number + 1))
+        assert get(other_api, f"{API}/wado/{uid(3, 1, number + 1)}").content
 
     # An upload through one is imported by a worker elsewhere, also when the one that does it is killed.
     made = io.BytesIO()
@@ -176,7 +196,7 @@ def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Ma
     # A new one in its place serves all of it, and nothing that lasts lies with any of them.
     again = running.start(one_api.part)
     wait_until(lambda: answers(again, "/ready"), 120, "an api in its place")
-    assert len(get(again, "/dicom-web/studies").json()) == 3
+    assert len(get(again, "/dicom-web/studies").json()) == 3 + bool(listeners)
     for one in [*everything, again]:
         assert not [path for path in one.data.rglob("*.dcm") if path.is_file()]
     # SIGTERM ends each in order, and each line of its log is one JSON object.
@@ -187,7 +207,7 @@ def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(running: Ma
         assert one.process.wait(60) in (0, 143), one.log.read_text()
     for one in running.running:
         for line in one.log.read_text().splitlines():
-            assert line.startswith("The database") or json.loads(line)["event"], line
+            assert line.startswith(("The database", "DICOM is at")) or json.loads(line)["event"], line
     assert [one.part.name for one in everything if one.process.returncode == -9] == ["api", "worker"]
 
 

@@ -29,9 +29,9 @@ _RETRIES: Final = {
 _NO_RETRIES: Final = {"max_retries": 1, "retry_timeout": timedelta(seconds=5)}
 _CLIENT: Final = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "120s"}
 _QUICK_CLIENT: Final = {"connect_timeout": "2s", "read_timeout": "4s", "timeout": "5s"}
-# Beside the library's own retries, which do not cover a write that timed out or an answer that broke off.
-_ATTEMPTS: Final = 2
-_PAUSE_SECONDS: Final = 0.5
+# Beside the library's own retries, which do not cover a write that timed out or a connection that broke off.
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
 _ABSENT: Final = "hilum-looks-whether-this-can-be-asked-for"
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 _STATUS: Final = re.compile(r"status code: ([1-5][0-9]{2})")
@@ -58,11 +58,14 @@ class Bucket:
         What the calls of obstore take; it tries again.
     quick : ObjectStore
         The same bucket for a question that has to be answered soon.
+    patience : float
+        For how many seconds something is asked anew.
     """
 
     name: str
     store: ObjectStore
     quick: ObjectStore
+    patience: float
 
     def call(self, ask: Callable[[], T], key: str = "") -> T:
         """Ask the bucket for something that may be asked twice.
@@ -74,17 +77,19 @@ class Bucket:
         Unavailable
             The bucket cannot be reached, or refuses.
         """
-        for attempt in range(_ATTEMPTS):
+        pause = _FIRST_PAUSE_SECONDS
+        deadline = time.monotonic() + self.patience
+        while True:
             try:
                 with self.explained(key):
                     return ask()
             except StorageRefused:
                 raise
             except Unavailable:
-                if attempt + 1 == _ATTEMPTS:
+                if time.monotonic() + pause > deadline:
                     raise
-            time.sleep(_PAUSE_SECONDS)
-        raise AssertionError("unreachable")
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     @contextmanager
     def explained(self, key: str = "") -> Generator[None]:
@@ -163,14 +168,16 @@ def open_bucket(url: str, options: str = "") -> Bucket:
     for name in ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"):
         if str(given.get(name, "")).startswith("http://"):
             client.setdefault("allow_http", True)  # who names such an endpoint means it
+    retrying = _RETRIES | _times(retries)
     name = f"{parts.scheme}://{parts.netloc}{'/' + prefix if prefix else ''}"
     try:
         return Bucket(
             name,
-            _store(parts.scheme, parts.netloc, prefix, given, _CLIENT | client, _RETRIES | _times(retries)),
+            _store(parts.scheme, parts.netloc, prefix, given, _CLIENT | client, retrying),
             _store(parts.scheme, parts.netloc, prefix, given, client | _QUICK_CLIENT, dict(_NO_RETRIES)),
+            cast("timedelta", retrying["retry_timeout"]).total_seconds(),
         )
-    except (BaseError, TypeError, ValueError, OverflowError) as error:
+    except (BaseError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise Invalid(
             "HILUM_BLOBS_OPTIONS cannot be used: it is a JSON object of the options that obstore takes for "
             f"{parts.scheme}:// ({_without_values(str(error), given)})."

@@ -2,7 +2,7 @@
 an append or a folder, so that a bucket can be another ``Blobs``."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -62,6 +62,13 @@ class BlobGroup(Protocol):
         """Begin an object."""
         ...
 
+    def prepare(self) -> None:
+        """Do what takes long of the commit of what is finished, for a caller that holds something during the commit.
+
+        Prepared objects may be there already, as after a commit that failed, and are not durable before the commit.
+        """
+        ...
+
     def commit(self) -> None:
         """Make every finished object durable and visible, and forget the others; on return it survives a power cut.
 
@@ -116,6 +123,11 @@ class Blobs(Protocol):
         self, key: str, offset: int = 0, length: int | None = None, chunk_size: int = CHUNK_BYTES
     ) -> Iterator[bytes]:
         """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks; it opens before the first."""
+        ...
+
+    def read_all(self, objects: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+        """Read small objects whole, each by its key and size, in their order; where a read is a round trip, some are
+        asked for ahead."""
         ...
 
     def size(self, key: str) -> int:

@@ -4,7 +4,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -104,6 +104,11 @@ class LocalBlobs:
         """Read from the 0-based ``offset``, ``length`` bytes or to the end, in chunks."""
         check_range(offset, length or 0)
         return _chunks(self.open(key), self.root, key, offset, length, chunk_size)
+
+    def read_all(self, objects: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+        """Read small objects whole, one after the other."""
+        for key, size in objects:
+            yield self.read(key, 0, size)
 
     def size(self, key: str) -> int:
         """Give the size of an object in bytes."""
@@ -248,6 +253,9 @@ class LocalGroup:
         with disk.explained(self._blobs.root):
             self._items[path] = item = LocalItem(self._blobs, path, self._items, self._temporary.owner)
         return item
+
+    def prepare(self) -> None:
+        """Nothing: write-back has begun, and flushing it twice would cost more."""
 
     def commit(self) -> None:
         """Make every finished object durable and visible, and forget the others."""

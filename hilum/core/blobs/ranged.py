@@ -5,6 +5,7 @@ order; a large read asks for just its own range."""
 import io
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -18,32 +19,37 @@ Fetch: TypeAlias = Callable[[int, int], tuple[bytes, int]]
 AHEAD: Final = 64 << 10
 MOST_AHEAD: Final = 8 << 20
 _HEADS: Final = 256
+_HEAD_SECONDS: Final = 60.0
 
 
 class Heads:
     """First stretches of large objects, which are read again and again for their headers; safe from any thread.
 
-    An object never changes under its key, so a stretch stays right as long as the object is there.
+    An object never changes under its key, unless its bytes were damaged and it was stored again; so a stretch is held
+    for a minute.
     """
 
-    def __init__(self, most: int = _HEADS) -> None:
+    def __init__(self, most: int = _HEADS, seconds: float = _HEAD_SECONDS) -> None:
         self._most = most
-        self._held: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+        self._seconds = seconds
+        self._held: OrderedDict[str, tuple[bytes, int, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: str) -> tuple[bytes, int] | None:
         """The first stretch of an object and its size, if it is held."""
         with self._lock:
-            held = self._held.get(key)
-            if held is not None:
-                self._held.move_to_end(key)
-            return held
+            data, size, until = self._held.get(key, (b"", 0, 0.0))
+            if time.monotonic() >= until:
+                self._held.pop(key, None)
+                return None
+            self._held.move_to_end(key)
+            return data, size
 
     def keep(self, key: str, data: bytes, size: int) -> None:
         """Hold the first stretch of an object, unless it is long or all of it."""
         if len(data) <= AHEAD and len(data) < size:
             with self._lock:
-                self._held[key] = data, size
+                self._held[key] = data, size, time.monotonic() + self._seconds
                 while len(self._held) > self._most:
                     self._held.popitem(last=False)
 

@@ -7,8 +7,9 @@ import io
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ PART_BYTES: Final = 8 << 20
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 4
 _PUTS_AT_ONCE: Final = 8
+_READS_AT_ONCE: Final = 16
+_AHEAD: Final = 4
 _DELETED_AT_ONCE: Final = 1000
 _LISTED_AT_ONCE: Final = 1000
 _MOST_STREAMED: Final = 8 << 20
@@ -51,6 +54,7 @@ class RemoteBlobs:
         self._lock = threading.Lock()
         self._temporary: disk.TemporaryFolder | None = None
         self._putters: ThreadPoolExecutor | None = None
+        self._readers: ThreadPoolExecutor | None = None
 
     @property
     def where(self) -> str:
@@ -63,9 +67,10 @@ class RemoteBlobs:
             if self._temporary is not None:
                 self._temporary.remove()
                 self._temporary = None
-            if self._putters is not None:
-                self._putters.shutdown()
-                self._putters = None
+            for threads in (self._putters, self._readers):
+                if threads is not None:
+                    threads.shutdown(cancel_futures=True)
+            self._putters = self._readers = None
 
     def check(self) -> None:
         """Look whether the bucket is there, lets Hilum in and answers."""
@@ -124,6 +129,24 @@ class RemoteBlobs:
         data, size = self._fetch(key, offset, wanted)
         end = size if length is None else min(size, offset + length)
         return self._chunks(key, data, offset, end, chunk_size)
+
+    def read_all(self, objects: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+        """Read small objects whole, in their order, a few of them ahead of the one that is asked for."""
+        with self._lock:
+            if self._readers is None:
+                self._readers = ThreadPoolExecutor(_READS_AT_ONCE, "read")
+            readers = self._readers
+        waiting: deque[Future[tuple[bytes, int]]] = deque()
+        try:
+            for key, size in objects:
+                waiting.append(readers.submit(self._fetch, key, 0, max(size, 1)))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()[0]
+            while waiting:
+                yield waiting.popleft().result()[0]
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def size(self, key: str) -> int:
         """Give the size of an object in bytes."""
@@ -241,17 +264,22 @@ class RemoteGroup:
         self._items.append(item)
         return item
 
+    def prepare(self) -> None:
+        """Put what is large; the commit then only looks whether somebody has removed it in between."""
+        for item in self._whole():
+            if item.size > PART_BYTES:
+                self._put(item)
+
     def commit(self) -> None:
         """Put every finished object, and forget the others; it returns when each is acknowledged, or raises once none
         is on its way any more."""
-        whole = {item.key: item for item in self._items if item.key is not None}
+        whole = self._whole()
         # Small ones side by side, each in memory for that long; a large one has its parts side by side.
-        small = [item for item in whole.values() if item.size <= PART_BYTES]
-        large = [item for item in whole.values() if item.size > PART_BYTES]
-        futures = [self._putters.submit(self._put, item) for item in small]
+        futures = [self._putters.submit(self._put, item) for item in whole if item.size <= PART_BYTES]
         try:
-            for item in large:
-                self._put(item)
+            for item in whole:
+                if item.size > PART_BYTES:
+                    self._put(item)
         finally:
             failures = [future.exception() for future in futures]
         for failure in failures:
@@ -260,6 +288,10 @@ class RemoteGroup:
         for item in self._items:
             item.discard()
         self._items.clear()
+
+    def _whole(self) -> "Sequence[RemoteItem]":
+        """What is finished, each key once."""
+        return list({item.key: item for item in self._items if item.key is not None}.values())
 
     def _put(self, item: "RemoteItem") -> None:
         with disk.explained(self._blobs.spool):

@@ -17,6 +17,7 @@ _MOST_KEPT: Final = 32 << 10
 _HEADERS: Final = Recent[str, Header](1000)
 """By digest: a viewer asks for frame after frame of an instance, and its header says the same each time."""
 WHOLE: Final = 1 << 20
+"""Up to so much an instance is rather read whole than in pieces."""
 
 
 @contextmanager

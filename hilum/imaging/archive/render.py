@@ -189,7 +189,7 @@ def series_thumbnail(
     """
     key = thumbnail_key(instance["digest"], frame, kind)
     try:
-        return blobs.read(key, 0, blobs.size(key))
+        return b"".join(blobs.stream(key))
     except NotFound:
         pass
     try:

@@ -338,6 +338,7 @@ class Batch:
         Written
             An outcome for each thing that was added, and what is new in the catalogue.
         """
+        self.group.prepare()  # others wait for those who hold objects
         with self.archive.database.transaction() as transaction:
             hold_objects(transaction)
             self.group.commit()

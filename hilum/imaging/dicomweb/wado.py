@@ -2,6 +2,7 @@
 Their bytes are made by ``made`` and ``zipped``, frames and bulk data are given by ``frames`` and ``bulk``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -11,7 +12,7 @@ from fastapi.responses import Response
 from hilum.core.blobs import Blobs
 from hilum.core.errors import Gone, NotAcceptable
 from hilum.imaging.archive.convert import instance_bytes
-from hilum.imaging.archive.objects import opened, reader
+from hilum.imaging.archive.objects import WHOLE, opened, reader
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.encode import SYNTAXES
@@ -64,7 +65,7 @@ def retrieve(request: Request, archive: Archive, target: Target, ranges: Sequenc
         return zipped(request, archive, target, [(row, one.transfer_syntax) for row, one in given], status=status)
     if not offer.multipart:
         return _alone(request, archive, row, offer.transfer_syntax)
-    return in_parts(request, DICOM, [_part(archive, row, one, root) for row, one in given], status=status)
+    return in_parts(request, DICOM, _parts(archive, given, root), status=status)
 
 
 class _Choice:
@@ -128,6 +129,21 @@ def _alone(request: Request, archive: Archive, row: Row, syntax: str) -> Respons
     if syntax == row["transfer_syntax_uid"]:
         return in_ranges(request, row["digest"], media_type, row["size"], reader(archive.blobs, row))
     return streamed(request, instance_bytes(archive, row, syntax), media_type)
+
+
+def _parts(archive: Archive, given: Sequence[tuple[Row, Offer]], root: str) -> list[Part]:
+    """A part for each instance; those that are small and leave as they are kept are read ahead of their turn."""
+    small = [row for row, offer in given if _is_small(row, offer)]
+    whole = archive.blobs.read_all([(row["blob_key"], row["size"]) for row in small])
+    parts = [_part(archive, row, offer, root) for row, offer in given]
+    return [
+        replace(part, chunks=lambda: [next(whole)]) if _is_small(row, offer) else part
+        for part, (row, offer) in zip(parts, given, strict=True)
+    ]
+
+
+def _is_small(row: Row, offer: Offer) -> bool:
+    return row["path"] is None and row["size"] <= WHOLE and offer.transfer_syntax == row["transfer_syntax_uid"]
 
 
 def _part(archive: Archive, row: Row, offer: Offer, root: str) -> Part:
