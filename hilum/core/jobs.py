@@ -76,7 +76,7 @@ class Jobs:
     def wake(self, name: str) -> None:
         """Have what runs every so often run now, unless it is about to."""
         with suppress(AlreadyEnqueued):
-            self.queue.configure_task(name, queueing_lock=name).defer(timestamp=int(time.time()))
+            self.queue.tasks[name].configure(queueing_lock=name).defer(timestamp=int(time.time()))
 
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.

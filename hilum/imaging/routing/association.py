@@ -171,7 +171,7 @@ def associate(destination: Destination, wanted: Sequence[Syntax]) -> Generator[A
     address = destination.address
     try:
         plain = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Unreachable(f"Nobody answers at {address.host}, port {address.port}.") from error
     with plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
