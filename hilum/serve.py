@@ -21,10 +21,10 @@ from hilum.core.supervise import Child, bind, die_with_parent, run
 
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # Of WebSockets: clients have nothing to say, and one that answers no ping is gone.
-_TOLD = {"delivery": ("webhooks", "nats", "sites"), "fhir": ("fhir",), "routing": ("routing",)}
-"""Whom the courier brings events to in a worker of some kinds only."""
 _LARGEST_MESSAGE = 64 << 10
 _PING_SECONDS = 20.0
+_TOLD = {"delivery": ("webhooks", "nats", "sites"), "fhir": ("fhir",), "routing": ("routing",)}
+"""Whom the courier brings events to in a worker of some kinds only."""
 
 
 def serve(settings: Settings, ready: Callable[[str, str], None], *, any_dicom_port: bool = False) -> int:

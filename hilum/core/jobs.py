@@ -68,6 +68,7 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._kinds: dict[str, Run] = {}
+        self._wakes: dict[str, Callable[[], object]] = {}
         self.queue = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.conninfo))
         self._task = self.queue.task(
             name=TASK, queue="jobs", pass_context=True, retry=RetryStrategy(max_attempts=ATTEMPTS, exponential_wait=2)
@@ -109,6 +110,7 @@ class Jobs:
 
         queued = self.queue.task(name=name, queue=queue_of(name), queueing_lock=name)(task)
         self.queue.periodic(cron=cron)(queued)
+        self._wakes[name] = lambda: queued.defer(timestamp=int(time.time()))
 
         def once_more(when: datetime) -> None:
             with suppress(AlreadyEnqueued):
@@ -119,7 +121,7 @@ class Jobs:
     def wake(self, name: str) -> None:
         """Have what runs every so often run now, unless it is about to."""
         with suppress(AlreadyEnqueued):
-            self.queue.configure_task(name, queueing_lock=name).defer(timestamp=int(time.time()))
+            self._wakes[name]()
 
     def defer(self, transaction: Transaction, kind: str, title: str, source: str = "", **arguments: object) -> int:
         """Queue a job in the transaction of its cause; it exists if and only if that commits.

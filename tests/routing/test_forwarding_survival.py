@@ -80,8 +80,10 @@ def machines(cluster: EmbeddedPostgres, tmp_path: Path) -> Iterator[tuple[Machin
         with serving(tmp_path / "here", here, workers=2) as one, serving(tmp_path / "there", there) as two:
             found = Machine(one, Database(here, 2)), Machine(two, Database(there, 2))
             yield found
-        for machine in found:
-            machine.database.close()
+            for machine in found:  # those that were started anew
+                if machine.server.process.poll() is None:
+                    machine.server.stop()
+                machine.database.close()
 
 
 def stow(url: str, files: list[bytes]) -> None:

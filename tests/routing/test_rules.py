@@ -1,15 +1,17 @@
 """Which instances a rule takes, and that each is queued once however often it is told of."""
 
 import time
+from collections.abc import Callable, Sequence
 
 import httpx
 import pytest
 from pydicom.dataset import Dataset
 
 from hilum.core.errors import Conflict, Invalid, NotFound
+from hilum.core.jobs import open_jobs
 from hilum.imaging.archive import delete
 from hilum.imaging.archive.sources import add_source
-from hilum.imaging.routing import destinations, queue, rules
+from hilum.imaging.routing import destinations, matching, queue, rules, tasks
 from hilum.imaging.routing.conditions import Conditions, Pattern
 from tests.make import ct, uid
 from tests.routing.conftest import Forwarder
@@ -264,6 +266,34 @@ def test_without_rules_an_event_costs_one_question(forwarder: Forwarder, monkeyp
     monkeypatch.setattr(Transaction, "rows", lambda self, *given: asked.append(given) or rows(self, *given))
     forwarder.hear()
     assert len(asked) == 2 * len([event for event in forwarder.events() if "stored" in str(event["type"])])
+
+
+class Listeners:
+    """Keeps what `register` names."""
+
+    def __init__(self) -> None:
+        self.named: list[tuple[str, Sequence[str], Callable[[matching.Event], None]]] = []
+
+    def on(self, name: str, types: Sequence[str], handle: Callable[[matching.Event], None]) -> None:
+        self.named.append((name, types, handle))
+
+
+def test_what_is_queued_wakes_a_worker_once(forwarder: Forwarder) -> None:
+    forwarder.rule(forwarder.destination(**NOBODY))
+    listeners = Listeners()
+    with open_jobs(forwarder.database) as jobs:
+        tasks.register(jobs, forwarder.archive)
+        matching.register(listeners, forwarder.database, forwarder.archive.choice, lambda: jobs.wake(tasks.SEND))
+        ((name, types, handle),) = listeners.named
+        assert (name, set(types)) == ("routing", {matching.STORED, matching.REVISED})
+        forwarder.keep(ct(1), ct(2))
+        for event in forwarder.events():
+            if event["type"] in types:
+                handle(event)
+    with forwarder.database.transaction() as sql:
+        (row,) = sql.rows("select count(*) n from procrastinate_jobs where task_name = %s", (tasks.SEND,))
+    assert row["n"] == 1
+    assert forwarder.count("waiting") == 2
 
 
 def test_conditions_survive_the_database() -> None:

@@ -171,7 +171,7 @@ def associate(destination: Destination, wanted: Sequence[Syntax]) -> Generator[A
     address = destination.address
     try:
         plain = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Unreachable(f"Nobody answers at {address.host}, port {address.port}.") from error
     with plain:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -281,6 +281,8 @@ def _read(link: socket.socket, size: int, deadline: float) -> bytes:
     while len(data) < size:
         if time.monotonic() > deadline:
             raise TimeoutError
+        # Peers write an answer in two pieces, and wait for the first to be acknowledged: a delay of 40 ms otherwise.
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         piece = link.recv(size - len(data))
         if not piece:
             raise Broken("It closed the connection.")

@@ -129,7 +129,7 @@ def _addresses(hosts: frozenset[str], _minute: int) -> frozenset[str]:
     for host in hosts:
         try:
             found.update(str(info[4][0]) for info in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP))
-        except OSError:
+        except (OSError, UnicodeError):  # nobody has that name, or nobody can
             log.info("routing.unknown_host")
     return frozenset(address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_loopback)
 

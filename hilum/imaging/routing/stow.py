@@ -173,7 +173,9 @@ def _reached() -> Generator[None]:
         raise Unreachable(sentence) from error
     except httpx.TimeoutException as error:
         raise Refused("It did not answer in time.", uncertain=True) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise Unreachable("Its address is none that anybody can have.") from error
+    except httpx.HTTPError as error:
         raise Refused("The connection was lost before it answered.", uncertain=True) from error
 
 

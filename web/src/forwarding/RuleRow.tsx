@@ -90,7 +90,10 @@ export function RuleRow({ rule, destination, search, onChange, onEdit, onUndo }:
             variant="default"
             aria-label={`Delete ${rule.name}`}
             loading={remove.isPending}
-            onClick={() => remove.mutate({ params }, { onSuccess: deleted })}
+            onClick={() => {
+              if (open) onChange({ rule: undefined, state: undefined, page: undefined }) // its queue goes with it
+              remove.mutate({ params }, { onSuccess: deleted })
+            }}
           >
             <IconTrash size={15} />
           </ActionIcon>
