@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.processes import Failed, Group
 
-PROGRAM = "storescu"
+PROGRAM = "/usr/bin/storescu"
+"""Debian's: pynetdicom has put one of the same name beside Python's."""
 ASSOCIATIONS = 4
 
 
