@@ -113,4 +113,5 @@ def _file(start: bytes, data: Iterator[memoryview]) -> Generator[bytes | memoryv
         if len(head) >= HEAD:
             break
     yield bytes(head)
-    yield from data
+    for fragment in data:  # not "yield from", which would close what is still to be read when this is given up
+        yield fragment
