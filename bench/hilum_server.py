@@ -45,6 +45,11 @@ class Platform:
             raise Failed(f"Hilum holds {held} instances, not the {expected} imported.")
         return wall, cpu
 
+    @property
+    def dicom_port(self) -> int:
+        """The port that its DICOM listener took."""
+        return int((self.data / "run" / "dicom-port").read_text())
+
     def instances(self) -> int:
         """How many instances the catalogue holds."""
         with Client(self.port) as client:

@@ -28,6 +28,7 @@ class Orthanc:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
+        self.dicom_port = free_port()
         configuration = folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(folder)))
         self.group = Group([str(PROGRAM), str(configuration)], dict(os.environ), folder / "log")
@@ -43,7 +44,8 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "HttpPort": self.port,
             "KeepAlive": True,
-            "DicomServerEnabled": False,
+            "DicomServerEnabled": True,
+            "DicomPort": self.dicom_port,
             "Plugins": [str(PLUGIN)],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "127.0.0.1", "Ssl": False},
         }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, rendered, retrieve, search
+from bench import corpus, dimse, rendered, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -131,6 +131,50 @@ def _stored(name: str, server: Platform | Orthanc, files: Corpus, held: Callable
     return {f"{name}.rate": files.num_instances / wall, f"{name}.cpu": _ms_each(cpu, files)}
 
 
+def _dimse(name: str) -> Side:
+    """C-STORE by dcmtk's storescu to Hilum: half of the studies on one association, half on four."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Platform(folder) as server:
+            return _sent(name, server, files, server.instances)
+
+    return side
+
+
+def _dimse_orthanc(name: str) -> Side:
+    """The same to Orthanc."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Orthanc(folder) as server, Client(server.port) as client:
+            return _sent(name, server, files, lambda: client.get_count("/statistics", "CountInstances"))
+
+    return side
+
+
+def _sent(name: str, server: Platform | Orthanc, files: Corpus, held: Callable[[], int]) -> Figures:
+    _warm(files)
+    studies = sorted(corpus.ensure(files).iterdir())
+    half, each = len(studies) // 2, files.series * files.instances
+    figures: dict[str, float] = {}
+    server.group.settle()
+    for associations, chosen in ((1, studies[:half]), (dimse.ASSOCIATIONS, studies[half:])):
+        wall, cpu = dimse.store(server.dicom_port, server.group, chosen, associations)
+        count = len(chosen) * each
+        figures |= {f"{name}.rate{associations}": count / wall, f"{name}.cpu{associations}": cpu * 1000 / count}
+    if held() != files.num_instances:
+        raise Failed(f"The server holds {held()} instances, not the {files.num_instances} sent.")
+    return figures
+
+
+def _dimse_rows(name: str, what: str) -> tuple[Row, ...]:
+    return (
+        Row(f"{name}.rate1", f"C-STORE of {what}, 1 association", "files/s", "higher", Goal("times better", 8)),
+        Row(f"{name}.cpu1", "CPU of that", "ms/file", "lower"),
+        Row(f"{name}.rate4", f"C-STORE of {what}, 4 associations", "files/s", "higher", Goal("times better", 4)),
+        Row(f"{name}.cpu4", "CPU of that", "ms/file", "lower"),
+    )
+
+
 def _rendered(server: Platform | Orthanc, files: Corpus, load: Load) -> Figures:
     load()
     server.group.settle()
@@ -222,6 +266,24 @@ SCENARIOS = (
             Row("stow-small.rate", "STOW-RS of {} files of 12 KB", "files/s", "higher", Goal("times better", 2.5)),
             Row("stow-small.cpu", "CPU of that", "ms/file", "lower"),
         ),
+    ),
+    Scenario(
+        "dimse-ct",
+        "C-STORE of CT files by storescu",
+        Corpus("ct", studies=8, series=1, instances=50, edge=512),
+        Corpus("ct", studies=8, series=1, instances=10, edge=512),
+        _dimse("dimse-ct"),
+        _dimse_orthanc("dimse-ct"),
+        _dimse_rows("dimse-ct", "CT"),
+    ),
+    Scenario(
+        "dimse-small",
+        "C-STORE of small files by storescu",
+        Corpus("small", studies=8, series=1, instances=50, edge=64),
+        Corpus("small", studies=8, series=1, instances=10, edge=64),
+        _dimse("dimse-small"),
+        _dimse_orthanc("dimse-small"),
+        _dimse_rows("dimse-small", "files of 12 KB"),
     ),
     Scenario(
         "in-place",

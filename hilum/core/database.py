@@ -68,7 +68,8 @@ class Transaction:
         """Run hand-written SQL and return its rows by column name."""
         with self.driver.cursor(row_factory=dict_row) as cursor:
             cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
-            return cursor.fetchall() if cursor.description else []
+            # Asking for the description would make one of every column.
+            return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
     def emit(self, *events: "Event") -> None:
         """Tell of changes that this transaction makes; they are in the feed if and only if it commits."""
@@ -90,13 +91,15 @@ class Transaction:
         if not self._events:
             return
         with self.driver.cursor() as cursor:
-            cursor.execute("select pg_advisory_xact_lock(%s)", (_EVENT_LOCK,))
+            # In one round trip; no id is drawn before the lock is held, for the rows are joined to it.
             cursor.execute(
+                "with lock as materialized (select pg_advisory_xact_lock(%s)), "
+                "told as materialized (select pg_notify('hilum_event', '') from lock) "
                 "insert into hilum.event (uuid, type, source, subject, time, data) "
-                "select uuid, type, source, subject, time, data from json_populate_recordset(null::hilum.event, %s)",
-                (msgspec.json.encode(self._events).decode(),),
+                "select uuid, type, source, subject, time, data "
+                "from told cross join json_populate_recordset(null::hilum.event, %s)",
+                (_EVENT_LOCK, msgspec.json.encode(self._events).decode()),
             )
-            cursor.execute("select pg_notify('hilum_event', '')")
         self._events.clear()
 
 

@@ -2,9 +2,12 @@
 sockets as its peers."""
 
 import io
+import os
+import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,13 +114,21 @@ def dicom(start: Start) -> Dicom:
     return start()
 
 
+def program(tool: str) -> str:
+    """The file of one of dcmtk's tools: pynetdicom has put programs of the same names beside Python's."""
+    folders = [one for one in os.environ["PATH"].split(os.pathsep) if Path(one) != Path(sys.executable).parent]
+    found = shutil.which(tool, path=os.pathsep.join(folders))
+    assert found, f"{tool} of dcmtk is not installed"
+    return found
+
+
 def dcmtk(
     tool: str, port: int, *words: str | Path, to: str = "HILUM", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run one of dcmtk's tools against a port of loopback; options go first, what they work on last."""
     options = [word for word in words if not isinstance(word, Path)]
     files = [str(word) for word in words if isinstance(word, Path)]
-    command = [tool, "-aec", to, *options, "127.0.0.1", str(port), *files]
+    command = [program(tool), "-aec", to, *options, "127.0.0.1", str(port), *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done

@@ -13,7 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_role
 
 from tests.conftest import free_port, wait_until
-from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, Dicom, Start, dcmtk
+from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, Dicom, Start, dcmtk, program
 from tests.dimse.test_find import fill, query
 from tests.dimse.test_store import made
 from tests.make import ct, uid
@@ -169,7 +169,7 @@ def test_dcmtk_gets_and_moves(start: Start, tmp_path: Path) -> None:
     keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(1)}")
     dcmtk("getscu", dicom.port, "-S", "-od", str(got), *keys)
     assert len(list(got.iterdir())) == 3
-    peer = subprocess.Popen(["storescp", "-od", str(moved), str(port)])
+    peer = subprocess.Popen([program("storescp"), "-od", str(moved), str(port)])
     try:
         wait_until(lambda: dcmtk("echoscu", port, check=False).returncode == 0, what="storescp")
         dcmtk("movescu", dicom.port, "-S", "-aem", "STORESCP", *keys)

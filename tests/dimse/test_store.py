@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pydicom
+import pytest
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -140,8 +141,9 @@ def test_a_full_archive_says_out_of_resources_and_takes_again_when_there_is_room
     assert room.instances() == [uid(1, 1, 2)]
 
 
-def test_an_instance_over_the_limit_is_refused_and_the_next_is_taken(start: Start) -> None:
-    dicom = start(max_instance_bytes=20_000)
+@pytest.mark.parametrize("limit", [20_000, 300_000])
+def test_an_instance_over_the_limit_is_refused_and_the_next_is_taken(start: Start, limit: int) -> None:
+    dicom = start(max_instance_bytes=limit)
     with dicom.associated((CT, EXPLICIT)) as association:
         assert association.send_c_store(data_set(size=512)).Status == 0xA700
         assert association.send_c_store(data_set(instance=2)).Status == 0

@@ -24,6 +24,7 @@ from hilum.imaging.archive.remote import REMOTE, localise
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.statements import (
     KNOWN_INSTANCES,
+    KNOWN_SERIES,
     MODALITY_RANK,
     NOT_IMAGES,
     SERIES_UPDATE,
@@ -262,15 +263,34 @@ class _Batch:
         self.new_series: dict[int, tuple[str, str]] = {}
 
     def write(self, given: list[_Entry]) -> None:
+        if self._stand_in_known_series(given):
+            self._instances(given)
+            return
         studies, entries = self._studies(given)
-        self._forget_unused(self._instances(entries, studies) if entries else [])
+        if entries:
+            series = self._series(entries, studies)
+            for entry in entries:
+                entry.instance["study_id"] = studies[entry.study_uid]
+                entry.instance["series_id"] = series[entry.study_uid, entry.series_uid]
+        self._forget_unused(self._instances(entries) if entries else [])
 
-    def _instances(self, entries: list[_Entry], studies: dict[str, int]) -> list[_Entry]:
-        """Take the instances; gives those that were added or replaced others."""
-        series = self._series(entries, studies)
+    def _stand_in_known_series(self, entries: list[_Entry]) -> bool:
+        """Give the instances their place in one step, if each is of a series that is there and names the patient of
+        its study, as all but the first of a series do; the studies are locked then, and only then."""
+        if self.chosen or not all(entry.patient for entry in entries):
+            return False
+        places = sorted({(e.study_uid, e.series_uid, e.patient.patient_id, e.patient.issuer) for e in entries})
+        found = self.sql.rows(KNOWN_SERIES, (*map(list, zip(*places, strict=True)), self.source.id, len(places)))
+        known = {(row["study_instance_uid"], row["series_instance_uid"]): row for row in found}
+        if len(known) < len(places):
+            return False
         for entry in entries:
-            entry.instance["study_id"] = studies[entry.study_uid]
-            entry.instance["series_id"] = series[entry.study_uid, entry.series_uid]
+            row = known[entry.study_uid, entry.series_uid]
+            entry.instance["study_id"], entry.instance["series_id"] = row["study_id"], row["id"]
+        return True
+
+    def _instances(self, entries: list[_Entry]) -> list[_Entry]:
+        """Take the instances; gives those that were added or replaced others."""
         added = self._insert_instances(entries)
         known = [entry for entry in entries if entry.sop_uid not in added]
         replaced = self._known(known) if known else {}

@@ -51,6 +51,23 @@ def _fill(table: type[Table], columns: Iterable[str]) -> str:
     )
 
 
+# Places are given as arrays of study, series, patient and issuer; unless all of them are known, nothing is locked.
+KNOWN_SERIES: Final[LiteralString] = """
+    with given as materialized (
+      select s.id as study_id, e.id as series_id
+      from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) g (study, series, patient_id, issuer)
+      join hilum.study s on s.study_instance_uid = g.study and s.patient_id = g.patient_id
+        and s.source_id = %s and s.deleted_at is null
+      join hilum.patient p on p.id = s.patient_pk and p.issuer_of_patient_id = g.issuer
+      join hilum.series e on e.study_id = s.id and e.series_instance_uid = g.series
+    )
+    select e.id, e.study_id, s.study_instance_uid, e.series_instance_uid
+    from hilum.study s join hilum.series e on e.study_id = s.id
+    where e.id = any(array(select series_id from given)) and (select count(*) from given) = %s and s.deleted_at is null
+    order by s.study_instance_uid, e.id
+    for no key update of s for key share of e
+"""
+
 _GROW: Final = (
     "num_instances = r.num_instances + given.num_instances, num_images = r.num_images + given.num_images, "
     "bytes = r.bytes + given.bytes, "

@@ -2,9 +2,11 @@
 thread is told what became of its own. Whoever comes while one transaction runs goes into the next."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import psycopg
 
@@ -14,7 +16,9 @@ from hilum.imaging.archive.catalogue import Outcome
 from hilum.imaging.archive.delete import hold_objects
 from hilum.imaging.archive.store import Archive, Batch
 
-MAX_TOGETHER = 64
+MAX_TOGETHER: Final = 64
+LINGER_SECONDS: Final = 0.004
+"""How long a transaction waits for batches that are being filled, so that they share it."""
 
 
 @dataclass(slots=True)
@@ -44,13 +48,26 @@ class Together:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._waiting: list[_Ticket] = []
-        self._lock = threading.Lock()
+        self._filling = 0
+        self._lock = threading.Condition()
         self._turn = threading.Lock()
         self._flushers = ThreadPoolExecutor(8, "flush")
 
     def close(self) -> None:
         """End the threads that flush; nothing may be committed any more."""
         self._flushers.shutdown()
+
+    @contextmanager
+    def filling(self) -> Generator[None]:
+        """Say that a batch is being filled that is to be committed soon."""
+        with self._lock:
+            self._filling += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._filling -= 1
+                self._lock.notify_all()
 
     def commit(self, batch: Batch) -> list[Outcome]:
         """Make a batch durable; when this returns, everything in it is acknowledged.
@@ -71,6 +88,7 @@ class Together:
         with self._turn:
             if not ticket.done:
                 with self._lock:
+                    self._lock.wait_for(lambda: not self._filling, LINGER_SECONDS)
                     taken, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
                     if ticket not in taken:
                         self._waiting.remove(ticket)

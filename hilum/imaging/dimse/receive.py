@@ -99,7 +99,8 @@ class Receiver:
         # Unique among all that are committed together; of what is set aside it tells people who sent it.
         name = f"{caller.title}, association {caller.number}, message {message.command.message_id}"
         with self.archive.batch(caller.source, ORIGIN) as batch:
-            batch.add(name, chunks, inspect)
+            with self.together.filling():
+                batch.add(name, chunks, inspect)
             (outcome,) = self.together.commit(batch)
         return outcome
 
@@ -112,4 +113,5 @@ def _file(start: bytes, data: Iterator[memoryview]) -> Generator[bytes | memoryv
         if len(head) >= HEAD:
             break
     yield bytes(head)
-    yield from data
+    for fragment in data:  # not "yield from", which would close what is still to be read when this is given up
+        yield fragment

@@ -21,7 +21,7 @@ def check_settings(settings: Settings) -> Mapping[str, Place | None]:
     parse_sources(settings.dicom_sources)
     peers = parse_peers(settings.dicom_peers)
     tls_context(settings)
-    if not peers and not settings.dicom_tls_clients:
+    if not peers:
         try:
             check_loopback(settings.dicom_host)
         except Invalid as error:
