@@ -76,14 +76,18 @@ class Machine:
 @pytest.fixture
 def machines(cluster: EmbeddedPostgres, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     """One that forwards and one that receives."""
-    with fresh_database(cluster) as here, fresh_database(cluster) as there:
-        with serving(tmp_path / "here", here, workers=2) as one, serving(tmp_path / "there", there) as two:
-            found = Machine(one, Database(here, 2)), Machine(two, Database(there, 2))
-            yield found
-            for machine in found:  # those that were started anew
-                if machine.server.process.poll() is None:
-                    machine.server.stop()
-                machine.database.close()
+    with (
+        fresh_database(cluster) as here,
+        fresh_database(cluster) as there,
+        serving(tmp_path / "here", here, workers=2) as one,
+        serving(tmp_path / "there", there) as two,
+    ):
+        found = Machine(one, Database(here, 2)), Machine(two, Database(there, 2))
+        yield found
+        for machine in found:  # those that were started anew
+            if machine.server.process.poll() is None:
+                machine.server.stop()
+            machine.database.close()
 
 
 def stow(url: str, files: list[bytes]) -> None:
