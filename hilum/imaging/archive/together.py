@@ -82,6 +82,7 @@ class Together:
         HilumError
             As of `Batch.commit`; nothing of the batch was kept.
         """
+        batch.group.prepare()
         ticket = _Ticket(batch)
         with self._lock:
             self._waiting.append(ticket)

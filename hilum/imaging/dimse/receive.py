@@ -98,7 +98,7 @@ class Receiver:
     ) -> Outcome:
         # Unique among all that are committed together; of what is set aside it tells people who sent it.
         name = f"{caller.title}, association {caller.number}, message {message.command.message_id}"
-        with self.archive.batch(caller.source, ORIGIN) as batch:
+        with self.archive.batch(caller.source, ORIGIN, sender=caller.title) as batch:
             with self.together.filling():
                 batch.add(name, chunks, inspect)
             (outcome,) = self.together.commit(batch)

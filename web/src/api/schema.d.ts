@@ -84,6 +84,158 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Deliveries
+         * @description Deliveries that failed, and the last ones to webhooks; the latest first.
+         */
+        get: operations["get_deliveries_api_v1_imaging_deliveries_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/deliveries/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Consumer
+         * @description Try all dead letters of a consumer again.
+         */
+        post: operations["replay_consumer_api_v1_imaging_deliveries_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/deliveries/{delivery_id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Delivery
+         * @description Try a dead letter again.
+         */
+        post: operations["replay_delivery_api_v1_imaging_deliveries__delivery_id__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Destinations
+         * @description Where instances can be sent to, by name.
+         */
+        get: operations["get_destinations_api_v1_imaging_destinations_get"];
+        put?: never;
+        /**
+         * Add Destination
+         * @description Add a destination.
+         */
+        post: operations["add_destination_api_v1_imaging_destinations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Destination
+         * @description One destination.
+         */
+        get: operations["get_destination_api_v1_imaging_destinations__destination__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Destination
+         * @description Delete a destination to which no rule sends.
+         */
+        delete: operations["delete_destination_api_v1_imaging_destinations__destination__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Destination
+         * @description Change a destination; what waits for it goes by what is new. With ``active`` false everything waits.
+         */
+        patch: operations["patch_destination_api_v1_imaging_destinations__destination__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Destination
+         * @description Bring a deleted destination back.
+         */
+        post: operations["restore_destination_api_v1_imaging_destinations__destination__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/destinations/{destination}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Destination
+         * @description Ask a destination for a sign of life: a C-ECHO, or a search by DICOMweb. Nothing is stored there.
+         */
+        post: operations["test_destination_api_v1_imaging_destinations__destination__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/events": {
         parameters: {
             query?: never;
@@ -182,6 +334,46 @@ export interface paths {
         get: operations["get_history_api_v1_imaging_facilities__number__history_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/fhir/publication": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Publication
+         * @description Which studies wait for the FHIR server, and why.
+         */
+        get: operations["get_publication_api_v1_imaging_fhir_publication_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/fhir/publication/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Retry
+         * @description Send what waits now, or everything again (to a server that has lost it).
+         */
+        post: operations["post_retry_api_v1_imaging_fhir_publication_retry_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -392,6 +584,158 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Rules
+         * @description All rules in the order in which they are tried, with how far each is.
+         */
+        get: operations["get_rules_api_v1_imaging_rules_get"];
+        put?: never;
+        /**
+         * Add Rule
+         * @description Add a rule, for what arrives from now on.
+         */
+        post: operations["add_rule_api_v1_imaging_rules_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Rule
+         * @description One rule, with how far it is.
+         */
+        get: operations["get_rule_api_v1_imaging_rules__rule__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Rule
+         * @description Delete a rule; what it has queued is not sent, unless the rule is brought back.
+         */
+        delete: operations["delete_rule_api_v1_imaging_rules__rule__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Rule
+         * @description Change a rule. What it has queued stays queued: it goes to the new destination, and waits while it is off.
+         */
+        patch: operations["patch_rule_api_v1_imaging_rules__rule__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description What a rule has queued, oldest first, also what it has sent.
+         */
+        get: operations["get_queue_api_v1_imaging_rules__rule__queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Queue
+         * @description Queue all dead letters of a rule anew.
+         */
+        post: operations["replay_queue_api_v1_imaging_rules__rule__queue_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/{item}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Discard Item
+         * @description Take one instance, waiting or given up, out of the queue: it is not sent.
+         */
+        delete: operations["discard_item_api_v1_imaging_rules__rule__queue__item__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/queue/{item}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Item
+         * @description Queue one dead letter anew.
+         */
+        post: operations["replay_item_api_v1_imaging_rules__rule__queue__item__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/rules/{rule}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Rule
+         * @description Bring a deleted rule back, with what it had queued.
+         */
+        post: operations["restore_rule_api_v1_imaging_rules__rule__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/set-aside": {
         parameters: {
             query?: never;
@@ -427,6 +771,50 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/sites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Sites
+         * @description Sites, by key.
+         */
+        get: operations["get_sites_api_v1_imaging_sites_get"];
+        put?: never;
+        /**
+         * Post Site
+         * @description Have events wait for an edge until it has read them.
+         */
+        post: operations["post_site_api_v1_imaging_sites_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/sites/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Site
+         * @description Delete a site, and the events that wait for it.
+         */
+        delete: operations["delete_site_api_v1_imaging_sites__key__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -486,6 +874,26 @@ export interface paths {
         get: operations["get_studies_api_v1_imaging_studies_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/index-from-fhir": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Index
+         * @description Index the studies of a source's FHIR server: they become known with availability ``remote``.
+         */
+        post: operations["post_index_api_v1_imaging_studies_index_from_fhir_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1017,6 +1425,98 @@ export interface paths {
         get: operations["get_instance_api_v1_imaging_wado__sop_instance_uid__get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Webhooks
+         * @description Webhooks, in the order in which they were made.
+         */
+        get: operations["get_webhooks_api_v1_imaging_webhooks_get"];
+        put?: never;
+        /**
+         * Post Webhook
+         * @description Have events sent to an address from now on.
+         */
+        post: operations["post_webhook_api_v1_imaging_webhooks_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/webhooks/{webhook_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Webhook
+         * @description One webhook, and how it does.
+         */
+        get: operations["get_webhook_api_v1_imaging_webhooks__webhook_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Webhook
+         * @description Send nothing more to an address, and forget what was sent.
+         */
+        delete: operations["delete_webhook_api_v1_imaging_webhooks__webhook_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Webhook
+         * @description Change a webhook; what waits for it is tried at once.
+         */
+        patch: operations["patch_webhook_api_v1_imaging_webhooks__webhook_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/webhooks/{webhook_id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Webhook
+         * @description Send all dead letters of a webhook again.
+         */
+        post: operations["replay_webhook_api_v1_imaging_webhooks__webhook_id__replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/webhooks/{webhook_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try Webhook
+         * @description Send a test event now, once, and tell what became of it.
+         */
+        post: operations["try_webhook_api_v1_imaging_webhooks__webhook_id__test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1809,6 +2309,186 @@ export interface paths {
          * @description Suspend a subscription to all (PS3.18 section 11.12): what there is stays subscribed to.
          */
         post: operations["suspend_dicom_web_workitems__workitem__subscribers__ae_title__suspend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/Endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Endpoints
+         * @description Every Endpoint, or that of an id or an address.
+         */
+        get: operations["search_endpoints_fhir_Endpoint_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/Endpoint/_search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search Endpoints
+         * @description Every Endpoint, or that of an id or an address.
+         */
+        post: operations["search_endpoints_fhir_Endpoint__search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/Endpoint/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Endpoint
+         * @description Where the images of a source, or of its remote archive, can be fetched.
+         */
+        get: operations["get_endpoint_fhir_Endpoint__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/ImagingStudy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Studies
+         * @description The ImagingStudy resources that match, a page at a time.
+         */
+        get: operations["search_studies_fhir_ImagingStudy_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/ImagingStudy/_search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search Studies
+         * @description The ImagingStudy resources that match, a page at a time.
+         */
+        post: operations["search_studies_fhir_ImagingStudy__search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/ImagingStudy/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Study
+         * @description An ImagingStudy as it is now.
+         */
+        get: operations["get_study_fhir_ImagingStudy__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/ImagingStudy/{number}/_history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get History
+         * @description The versions of an ImagingStudy, latest first.
+         */
+        get: operations["get_history_fhir_ImagingStudy__number___history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/ImagingStudy/{number}/_history/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version
+         * @description An ImagingStudy as it was in one version.
+         */
+        get: operations["get_version_fhir_ImagingStudy__number___history__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/fhir/metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Metadata
+         * @description What this server can do (CapabilityStatement).
+         */
+        get: operations["get_metadata_fhir_metadata_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2780,6 +3460,56 @@ export interface components {
             who: string;
         };
         /**
+         * CreatedWebhook
+         * @description A new webhook, with its secret, which is shown this once.
+         */
+        CreatedWebhook: {
+            /** Active */
+            active: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Dead
+             * @description Deliveries that were given up; they can be replayed.
+             */
+            dead: number;
+            /**
+             * Failing Since
+             * @description Since when the receiver cannot be reached.
+             */
+            failing_since: string | null;
+            /** Id */
+            id: number;
+            /**
+             * Mode
+             * @enum {string}
+             */
+            mode: "binary" | "structured";
+            /** Problem */
+            problem: string;
+            /**
+             * Retry At
+             * @description When it is tried again.
+             */
+            retry_at: string | null;
+            /**
+             * Retrying
+             * @description Deliveries that failed and are tried again.
+             */
+            retrying: number;
+            /** Secret */
+            secret: string;
+            /** Sources */
+            sources: string[];
+            /** Types */
+            types: string[];
+            /** Url */
+            url: string;
+        };
+        /**
          * Deletion
          * @description That a study was deleted, or the one series or instance that is named.
          */
@@ -2803,6 +3533,241 @@ export interface components {
             when: string;
             /** Who */
             who: string;
+        };
+        /**
+         * Delivery
+         * @description One event and one consumer.
+         */
+        Delivery: {
+            /** Attempts */
+            attempts: number;
+            /**
+             * Consumer
+             * @description webhook:<id>, nats, sites, or the name of a handler.
+             */
+            consumer: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Due At
+             * @description When it is tried again.
+             */
+            due_at: string | null;
+            /** Event Id */
+            event_id: string;
+            /** Id */
+            id: number;
+            /** Reason */
+            reason: string;
+            /** Sequence */
+            sequence: number;
+            /** Source */
+            source: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "retrying" | "dead" | "delivered";
+            /**
+             * Status
+             * @description What an HTTP receiver answered.
+             */
+            status: number | null;
+            /** Subject */
+            subject: string;
+            /** Tried At */
+            tried_at: string | null;
+            /** Type */
+            type: string;
+        };
+        /**
+         * Destination
+         * @description A destination, and how it fares.
+         */
+        Destination: {
+            /** Active */
+            active: boolean;
+            address: components["schemas"]["DestinationAddress"];
+            /**
+             * Credentials
+             * @description Which kind it has.
+             * @enum {string}
+             */
+            credentials: "none" | "basic" | "bearer" | "certificate";
+            /**
+             * Error
+             * @description Why it failed last.
+             */
+            error: string;
+            /**
+             * Failures
+             * @description Failures in a row; 0 when it answers.
+             */
+            failures: number;
+            /** Id */
+            id: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "stow" | "cstore";
+            /** Last Sent At */
+            last_sent_at: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Retry At
+             * @description When it is asked again, if it failed.
+             */
+            retry_at: string | null;
+        };
+        /**
+         * DestinationAddress
+         * @description How a destination is reached; what does not belong to its kind is left out.
+         */
+        DestinationAddress: {
+            /**
+             * Base Url
+             * @description stow: where requests go instead, such as a tunnel.
+             * @default
+             */
+            base_url: string;
+            /**
+             * Called Ae Title
+             * @description cstore: its AE title.
+             * @default
+             */
+            called_ae_title: string;
+            /**
+             * Calling Ae Title
+             * @description cstore: our AE title.
+             * @default HILUM
+             */
+            calling_ae_title: string;
+            /**
+             * Host
+             * @description cstore
+             * @default
+             */
+            host: string;
+            /**
+             * Max Attempts
+             * @description Attempts with one instance until it is a dead letter.
+             * @default 8
+             */
+            max_attempts: number;
+            /**
+             * Port
+             * @description cstore
+             * @default 104
+             */
+            port: number;
+            /**
+             * Retry Seconds
+             * @description First wait after a failure; it doubles, to 5 minutes.
+             * @default 5
+             */
+            retry_seconds: number;
+            /**
+             * Timeout Seconds
+             * @description How long an answer may take.
+             * @default 60
+             */
+            timeout_seconds: number;
+            /**
+             * Tls
+             * @description cstore: whether it speaks DICOM over TLS.
+             * @default false
+             */
+            tls: boolean;
+            /**
+             * Tls Ca
+             * @description PEM of who vouches for it; empty: who this host trusts.
+             * @default
+             */
+            tls_ca: string;
+            /**
+             * Transfer Syntax Uid
+             * @description Convert to it; empty: as stored where it is taken.
+             * @default
+             */
+            transfer_syntax_uid: string;
+            /**
+             * Url
+             * @description stow: root of its DICOMweb service, such as …/dicom-web.
+             * @default
+             */
+            url: string;
+        };
+        /**
+         * DestinationChange
+         * @description Parts of a destination to change; one that is left out stays as it is. Credentials are replaced as a whole, and
+         *     are needed again when it moves to another address.
+         */
+        DestinationChange: {
+            /**
+             * Active
+             * @description While false nothing is sent there; rules queue all the same.
+             */
+            active?: boolean | null;
+            address?: components["schemas"]["DestinationAddress"] | null;
+            credentials?: components["schemas"]["DestinationCredentials"] | null;
+            /** Name */
+            name?: string | null;
+        };
+        /**
+         * DestinationCredentials
+         * @description What a destination asks for: a user name and password, or a token, or (over TLS) a certificate and its private
+         *     key; empty for nothing. They are never returned.
+         */
+        DestinationCredentials: {
+            /**
+             * Certificate
+             * @description PEM.
+             */
+            certificate?: string | null;
+            /** Password */
+            password?: string | null;
+            /**
+             * Private Key
+             * @description PEM, not encrypted.
+             */
+            private_key?: string | null;
+            /** Token */
+            token?: string | null;
+            /** Username */
+            username?: string | null;
+        };
+        /**
+         * DestinationIn
+         * @description A destination to be added.
+         */
+        DestinationIn: {
+            address: components["schemas"]["DestinationAddress"];
+            credentials?: components["schemas"]["DestinationCredentials"] | null;
+            /**
+             * Kind
+             * @description stow: STOW-RS; cstore: C-STORE.
+             * @enum {string}
+             */
+            kind: "stow" | "cstore";
+            /** Name */
+            name: string;
+        };
+        /**
+         * DestinationTest
+         * @description How a destination answered a sign of life.
+         */
+        DestinationTest: {
+            /** Message */
+            message: string;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Ok */
+            ok: boolean;
         };
         /**
          * Events
@@ -2848,6 +3813,55 @@ export interface components {
             source: string;
             /** Study Instance Uid */
             study_instance_uid: string;
+        };
+        /**
+         * FhirIndex
+         * @description Which studies of which source's FHIR server to index; ``url`` must be the one that the source names.
+         */
+        FhirIndex: {
+            /**
+             * Limit
+             * @description How many studies at most.
+             * @default 100
+             */
+            limit: number;
+            /**
+             * Source
+             * @default default
+             */
+            source: string;
+            /**
+             * Url
+             * @default
+             */
+            url: string;
+        };
+        /**
+         * FhirPublication
+         * @description How publication stands; ``items`` are the studies that wait, ``total`` how many do.
+         */
+        FhirPublication: {
+            /** Failures */
+            failures: number;
+            /** Items */
+            items: components["schemas"]["WaitingStudy"][];
+            /** Limit */
+            limit: number;
+            /**
+             * Next At
+             * Format: date-time
+             */
+            next_at: string;
+            /** Offset */
+            offset: number;
+            /** Problem */
+            problem: string;
+            /** Published */
+            published: number;
+            /** Server */
+            server: string;
+            /** Total */
+            total: number;
         };
         /**
          * FieldError
@@ -3054,6 +4068,64 @@ export interface components {
             /** Who */
             who: string;
         };
+        /**
+         * NewSite
+         * @description What a site is to be.
+         */
+        NewSite: {
+            /** Key */
+            key: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Sources
+             * @description Events of these sources go to it; empty: those that are addressed to it.
+             */
+            sources?: string[];
+            /**
+             * Types
+             * @description Only these types; empty: all.
+             */
+            types?: string[];
+        };
+        /**
+         * NewWebhook
+         * @description What a webhook is to be.
+         */
+        NewWebhook: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            /**
+             * Mode
+             * @default binary
+             * @enum {string}
+             */
+            mode: "binary" | "structured";
+            /**
+             * Secret
+             * @description whsec_ and 24 to 64 bytes in Base64; empty: one is made.
+             * @default
+             */
+            secret: string;
+            /**
+             * Sources
+             * @description Only of these sources; empty: all.
+             */
+            sources?: string[];
+            /**
+             * Types
+             * @description Only these types; empty: all.
+             */
+            types?: string[];
+            /** Url */
+            url: string;
+        };
         /** Page[Conflict] */
         Page_Conflict_: {
             /** Items */
@@ -3069,6 +4141,17 @@ export interface components {
         Page_Deletion_: {
             /** Items */
             items: components["schemas"]["Deletion"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Delivery] */
+        Page_Delivery_: {
+            /** Items */
+            items: components["schemas"]["Delivery"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -3109,6 +4192,17 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[QueueItem] */
+        Page_QueueItem_: {
+            /** Items */
+            items: components["schemas"]["QueueItem"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[Replaced] */
         Page_Replaced_: {
             /** Items */
@@ -3142,10 +4236,32 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[Site] */
+        Page_Site_: {
+            /** Items */
+            items: components["schemas"]["Site"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[Study] */
         Page_Study_: {
             /** Items */
             items: components["schemas"]["Study"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[WebhookState] */
+        Page_WebhookState_: {
+            /** Items */
+            items: components["schemas"]["WebhookState"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -3202,6 +4318,58 @@ export interface components {
              * @default about:blank
              */
             type: string;
+        };
+        /**
+         * QueueItem
+         * @description An instance in the queue of a rule.
+         */
+        QueueItem: {
+            /** Attempts */
+            attempts: number;
+            /**
+             * Digest
+             * @description blake3:…, of the bytes that are, or were, sent.
+             */
+            digest: string;
+            /** Error */
+            error: string;
+            /** Id */
+            id: number;
+            /**
+             * Queued At
+             * Format: date-time
+             */
+            queued_at: string;
+            /**
+             * Retry At
+             * Format: date-time
+             */
+            retry_at: string;
+            /** Sent At */
+            sent_at: string | null;
+            /** Series Instance Uid */
+            series_instance_uid: string;
+            /** Size */
+            size: number;
+            /** Sop Instance Uid */
+            sop_instance_uid: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "sending" | "sent" | "dead" | "skipped";
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /** Warning */
+            warning: string;
+        };
+        /**
+         * QueueReplay
+         * @description How many dead letters were queued anew.
+         */
+        QueueReplay: {
+            /** Replayed */
+            replayed: number;
         };
         /**
          * Reason
@@ -3262,6 +4430,14 @@ export interface components {
             size: number;
             /** Sop Instance Uid */
             sop_instance_uid: string;
+        };
+        /**
+         * Replayed
+         * @description How many dead letters are tried again.
+         */
+        Replayed: {
+            /** Replayed */
+            replayed: number;
         };
         /**
          * RevisionCounts
@@ -3337,6 +4513,156 @@ export interface components {
             source: string;
             /** Study Instance Uid */
             study_instance_uid: string;
+        };
+        /**
+         * Rule
+         * @description A rule, and how far it is.
+         */
+        Rule: {
+            /** Active */
+            active: boolean;
+            conditions: components["schemas"]["RuleConditions"];
+            counts: components["schemas"]["RuleCounts"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Destination Id */
+            destination_id: number;
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Priority */
+            priority: number;
+            /**
+             * When
+             * @enum {string}
+             */
+            when: "instance" | "study";
+        };
+        /**
+         * RuleChange
+         * @description Parts of a rule to change; one that is left out stays as it is. What the rule has queued stays queued.
+         */
+        RuleChange: {
+            /**
+             * Active
+             * @description While false it queues nothing, and what it has queued waits.
+             */
+            active?: boolean | null;
+            conditions?: components["schemas"]["RuleConditions"] | null;
+            /** Destination Id */
+            destination_id?: number | null;
+            /** Name */
+            name?: string | null;
+            /** Priority */
+            priority?: number | null;
+            /** When */
+            when?: ("instance" | "study") | null;
+        };
+        /**
+         * RuleConditions
+         * @description All must hold; of a list any member; an empty list asks for nothing.
+         */
+        RuleConditions: {
+            /** Modalities */
+            modalities?: string[];
+            /** Patterns */
+            patterns?: components["schemas"]["RulePattern"][];
+            /**
+             * Senders
+             * @description Calling AE titles, or addresses of STOW clients.
+             */
+            senders?: string[];
+            /**
+             * Sources
+             * @description Keys of sources.
+             */
+            sources?: string[];
+            /** Station Names */
+            station_names?: string[];
+        };
+        /**
+         * RuleCounts
+         * @description How much of a rule is in which state.
+         */
+        RuleCounts: {
+            /**
+             * Dead
+             * @description Dead letters: given up until they are replayed.
+             */
+            dead: number;
+            /**
+             * Oldest At
+             * @description Since when the oldest waits that is not sent yet.
+             */
+            oldest_at: string | null;
+            /**
+             * Per Minute
+             * @description Sent within the last minute.
+             */
+            per_minute: number;
+            /** Sending */
+            sending: number;
+            /**
+             * Sent
+             * @description Since the rule was made.
+             */
+            sent: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * RuleIn
+         * @description A rule to be added; it holds for what arrives from now on.
+         */
+        RuleIn: {
+            /**
+             * Active
+             * @default true
+             */
+            active: boolean;
+            conditions?: components["schemas"]["RuleConditions"];
+            /** Destination Id */
+            destination_id: number;
+            /** Name */
+            name: string;
+            /**
+             * Priority
+             * @description Higher goes first, and decides where rules overlap.
+             * @default 0
+             */
+            priority: number;
+            /**
+             * When
+             * @description Each instance as it arrives, or a study once a revision is complete.
+             * @default instance
+             * @enum {string}
+             */
+            when: "instance" | "study";
+        };
+        /**
+         * RulePattern
+         * @description A regular expression (RE2) that some part of an attribute's value matches.
+         */
+        RulePattern: {
+            /**
+             * Attribute
+             * @description Keyword, such as StudyDescription.
+             */
+            attribute: string;
+            /** Pattern */
+            pattern: string;
+        };
+        /**
+         * Sent
+         * @description How many studies are sent now.
+         */
+        Sent: {
+            /** Studies */
+            studies: number;
         };
         /**
          * Series
@@ -3469,6 +4795,34 @@ export interface components {
              * @enum {string}
              */
             patient: "archived" | "arrived";
+        };
+        /**
+         * Site
+         * @description An edge that events wait for.
+         */
+        Site: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Key */
+            key: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Sources
+             * @description Events of these sources go to it; empty: those that are addressed to it.
+             */
+            sources?: string[];
+            /**
+             * Types
+             * @description Only these types; empty: all.
+             */
+            types?: string[];
         };
         /**
          * SourceSummary
@@ -3828,6 +5182,23 @@ export interface components {
             /** Total */
             total: number;
         };
+        /**
+         * TestResult
+         * @description What became of a test.
+         */
+        TestResult: {
+            /** Delivered */
+            delivered: boolean;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Reason */
+            reason: string;
+            /**
+             * Status
+             * @description What the receiver answered.
+             */
+            status: number | null;
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -3840,6 +5211,97 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * WaitingStudy
+         * @description A study of which the FHIR server does not have the newest version; ``problem`` is empty where it is just due.
+         */
+        WaitingStudy: {
+            /** Attempts */
+            attempts: number;
+            /** Id */
+            id: number;
+            /**
+             * Next At
+             * Format: date-time
+             */
+            next_at: string;
+            /** Problem */
+            problem: string;
+            /** Published Version */
+            published_version: number;
+            /** Source */
+            source: string;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * WebhookChange
+         * @description What is to be another than it was.
+         */
+        WebhookChange: {
+            /** Active */
+            active?: boolean | null;
+            /** Mode */
+            mode?: ("binary" | "structured") | null;
+            /** Secret */
+            secret?: string | null;
+            /** Sources */
+            sources?: string[] | null;
+            /** Types */
+            types?: string[] | null;
+            /** Url */
+            url?: string | null;
+        };
+        /**
+         * WebhookState
+         * @description A webhook, and how it does.
+         */
+        WebhookState: {
+            /** Active */
+            active: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Dead
+             * @description Deliveries that were given up; they can be replayed.
+             */
+            dead: number;
+            /**
+             * Failing Since
+             * @description Since when the receiver cannot be reached.
+             */
+            failing_since: string | null;
+            /** Id */
+            id: number;
+            /**
+             * Mode
+             * @enum {string}
+             */
+            mode: "binary" | "structured";
+            /** Problem */
+            problem: string;
+            /**
+             * Retry At
+             * @description When it is tried again.
+             */
+            retry_at: string | null;
+            /**
+             * Retrying
+             * @description Deliveries that failed and are tried again.
+             */
+            retrying: number;
+            /** Sources */
+            sources: string[];
+            /** Types */
+            types: string[];
+            /** Url */
+            url: string;
         };
         /**
          * Window
@@ -4022,6 +5484,416 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Deletion_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_deliveries_api_v1_imaging_deliveries_get: {
+        parameters: {
+            query?: {
+                /** @description Any of these. */
+                state?: ("retrying" | "dead" | "delivered")[] | null;
+                /** @description Of this consumer. */
+                consumer?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Delivery_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_consumer_api_v1_imaging_deliveries_replay_post: {
+        parameters: {
+            query: {
+                /** @description webhook:<id>, nats, sites, or a handler. */
+                consumer: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_delivery_api_v1_imaging_deliveries__delivery_id__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                delivery_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_destinations_api_v1_imaging_destinations_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_destination_api_v1_imaging_destinations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestinationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_destination_api_v1_imaging_destinations__destination__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_destination_api_v1_imaging_destinations__destination__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_destination_api_v1_imaging_destinations__destination__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DestinationChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_destination_api_v1_imaging_destinations__destination__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Destination"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_destination_api_v1_imaging_destinations__destination__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                destination: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DestinationTest"];
                 };
             };
             /** @description There is no such thing. */
@@ -4282,6 +6154,90 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NameChange"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_publication_api_v1_imaging_fhir_publication_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FhirPublication"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_retry_api_v1_imaging_fhir_publication_retry_post: {
+        parameters: {
+            query?: {
+                /** @description Also what the server has already. */
+                everything?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sent"];
                 };
             };
             /** @description There is no such thing. */
@@ -4772,6 +6728,415 @@ export interface operations {
             };
         };
     };
+    get_rules_api_v1_imaging_rules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_rule_api_v1_imaging_rules_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_rule_api_v1_imaging_rules__rule__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_rule_api_v1_imaging_rules__rule__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_rule_api_v1_imaging_rules__rule__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_imaging_rules__rule__queue_get: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                state?: ("waiting" | "sending" | "sent" | "dead" | "skipped") | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_QueueItem_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_queue_api_v1_imaging_rules__rule__queue_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueReplay"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_item_api_v1_imaging_rules__rule__queue__item__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+                item: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_item_api_v1_imaging_rules__rule__queue__item__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+                item: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueReplay"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_rule_api_v1_imaging_rules__rule__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                rule: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_set_aside_api_v1_imaging_set_aside_get: {
         parameters: {
             query?: {
@@ -4829,6 +7194,129 @@ export interface operations {
         responses: {
             /** @description Successful Response */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sites_api_v1_imaging_sites_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Site_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_site_api_v1_imaging_sites_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSite"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Site"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_site_api_v1_imaging_sites__key__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4968,6 +7456,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Study_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_index_api_v1_imaging_studies_index_from_fhir_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FhirIndex"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
                 };
             };
             /** @description There is no such thing. */
@@ -6246,6 +8776,293 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhooks_api_v1_imaging_webhooks_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_WebhookState_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_webhook_api_v1_imaging_webhooks_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewWebhook"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedWebhook"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_webhook_api_v1_imaging_webhooks__webhook_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookState"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook_api_v1_imaging_webhooks__webhook_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_webhook_api_v1_imaging_webhooks__webhook_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookState"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_webhook_api_v1_imaging_webhooks__webhook_id__replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    try_webhook_api_v1_imaging_webhooks__webhook_id__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                webhook_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestResult"];
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -7682,6 +10499,213 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
+            };
+        };
+    };
+    search_endpoints_fhir_Endpoint_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    search_endpoints_fhir_Endpoint__search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    get_endpoint_fhir_Endpoint__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_studies_fhir_ImagingStudy_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    search_studies_fhir_ImagingStudy__search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    get_study_fhir_ImagingStudy__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_history_fhir_ImagingStudy__number___history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_version_fhir_ImagingStudy__number___history__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_metadata_fhir_metadata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
