@@ -133,6 +133,7 @@ def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str],
     from hilum.core.database import open_database
     from hilum.imaging.archive.store import Archive
     from hilum.imaging.dimse.provider import open_listener
+    from hilum.imaging.relay.inside import open_inside
 
     if supervised:
         die_with_parent()
@@ -141,7 +142,11 @@ def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str],
         own = socket(fileno=listener) if listener is not None else stack.enter_context(_bind_dicom(settings))
         database = stack.enter_context(open_database(settings, migrate=not supervised))
         blobs = open_blobs(settings.blobs_url, settings.data_path, settings.min_free_bytes)
+        relay, settings = stack.enter_context(open_inside(settings))
         running = stack.enter_context(open_listener(Archive(database, blobs, settings), own))
+        if relay is not None:
+            stack.callback(relay.leave)
+            relay.answer(running.take)
         if not supervised:
             ready(dicom_address(settings, own))
         running.run()
@@ -179,8 +184,10 @@ def _told_port(settings: Settings, listening: socket) -> Generator[None]:
 
 def _bind_dicom(settings: Settings, *, any_port: bool = False) -> socket:
     from hilum.imaging.dimse.setup import check_settings
+    from hilum.imaging.relay.inside import check_inside
 
     peers = check_settings(settings)
+    check_inside(settings)
     try:
         return bind(settings.dicom_host, settings.dicom_port, anywhere=bool(peers))
     except InUse as error:

@@ -1,0 +1,148 @@
+"""A connection to NATS, for rooms that work in threads: made when it is first needed, given up at the first failure and
+then made anew, so that whoever uses it decides when to try again. What is sent over it belongs to the rooms."""
+
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from hilum.core.config import Settings
+from hilum.core.errors import Unavailable
+
+T = TypeVar("T")
+CONNECT_SECONDS: Final = 5.0
+WORK_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """Where NATS is, and how Hilum shows who it is.
+
+    Attributes
+    ----------
+    servers
+        Addresses such as ``nats://host:4222`` or ``tls://host:4222``, any of which will do.
+    credentials
+        A ``.creds`` file.
+    ca, certificate, key
+        PEM files of TLS: whom to believe, and Hilum's own certificate.
+    name
+        What the server's lists call the connection.
+    """
+
+    servers: tuple[str, ...]
+    credentials: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    name: str = "hilum"
+
+    @classmethod
+    def of(cls, settings: Settings, name: str = "hilum") -> "NatsOptions":
+        """As the settings say."""
+        return cls(
+            tuple(url.strip() for url in settings.nats_url.split(",") if url.strip()),
+            settings.nats_credentials,
+            settings.nats_ca,
+            settings.nats_certificate,
+            settings.nats_key,
+            name,
+        )
+
+
+async def connect(options: NatsOptions) -> Client:
+    """Connect to the first of the servers that answers; a connection that is lost is not made anew by itself.
+
+    Raises
+    ------
+    Unavailable
+        None of them takes the connection.
+    """
+    reason = "no address is set; see HILUM_NATS_URL"
+    for server in options.servers:
+        try:
+            return await nats.connect(
+                server,
+                name=options.name,
+                allow_reconnect=False,
+                connect_timeout=int(CONNECT_SECONDS),
+                user_credentials=str(options.credentials) if options.credentials else None,
+                tls=_tls(options, server),
+                error_cb=_keep_quiet,
+            )
+        except (NatsError, OSError, TimeoutError, ValueError) as error:
+            reason = type(error).__name__  # its text may hold the address, and so a password
+    raise Unavailable(f"NATS cannot be reached now: {reason}.")
+
+
+def _tls(options: NatsOptions, server: str) -> ssl.SSLContext | None:
+    if not (options.ca or options.certificate or server.startswith("tls:")):
+        return None
+    context = ssl.create_default_context(cafile=str(options.ca) if options.ca else None)
+    if options.certificate:
+        context.load_cert_chain(options.certificate, options.key)
+    return context
+
+
+async def _keep_quiet(_: Exception) -> None:
+    """What goes wrong is told by whoever waits for it."""
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection, shared by the threads of a process."""
+
+    options: NatsOptions
+    _client: Client | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Do something with the connection, and wait for it.
+
+        Parameters
+        ----------
+        work
+            Given the connection, a new one after each failure. It ends within half a minute.
+
+        Raises
+        ------
+        Unavailable
+            NATS cannot be reached, or the connection broke; what had been sent may have arrived or not.
+        """
+        future = asyncio.run_coroutine_threadsafe(self._run(work), self._running())
+        return future.result()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="nats", daemon=True).start()
+            return self._loop
+
+    async def _run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        if self._client is None or not self._client.is_connected:
+            self._client = await connect(self.options)
+        client = self._client
+        try:
+            return await asyncio.wait_for(work(client), WORK_SECONDS)
+        except (NatsError, OSError, TimeoutError) as error:
+            self._client = None
+            await _close(client)
+            raise Unavailable(f"NATS did not do what it was asked: {type(error).__name__}.") from error
+
+
+async def _close(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(), CONNECT_SECONDS)
+    except (NatsError, OSError, TimeoutError):
+        return
