@@ -215,9 +215,18 @@ def explain_settings(settings: Settings, given: dict[str, object] | None = None)
         return "hilum.toml" if name in from_file else "default"
 
     return [
-        SettingSource(f"HILUM_{name.upper()}", getattr(settings, name), origin(name), field.description or "")
+        SettingSource(
+            f"HILUM_{name.upper()}", _shown(name, getattr(settings, name)), origin(name), field.description or ""
+        )
         for name, field in Settings.model_fields.items()
     ]
+
+
+def _shown(name: str, value: object) -> object:
+    """A setting as it may be seen: addresses of NATS without what is secret in them."""
+    if name != "nats_url":
+        return value
+    return re.sub(r"//[^/,]*@", "//***@", str(value))
 
 
 def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:

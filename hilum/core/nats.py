@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -69,19 +68,36 @@ async def connect(options: NatsOptions) -> Client:
     """
     reason = "no address is set; see HILUM_NATS_URL"
     for server in options.servers:
+        client = Client()
         try:
-            return await nats.connect(
-                server,
-                name=options.name,
-                allow_reconnect=False,
-                connect_timeout=int(CONNECT_SECONDS),
-                user_credentials=str(options.credentials) if options.credentials else None,
-                tls=_tls(options, server),
-                error_cb=_keep_quiet,
-            )
-        except (NatsError, OSError, TimeoutError, ValueError) as error:
+            await asyncio.wait_for(_connect(client, options, server), CONNECT_SECONDS)
+            return client
+        except (NatsError, OSError, ValueError) as error:
             reason = type(error).__name__  # its text may hold the address, and so a password
+            await close(client)
     raise Unavailable(f"NATS cannot be reached now: {reason}.")
+
+
+async def close(client: Client) -> None:
+    """Close a connection, in whatever state it is."""
+    try:
+        await asyncio.wait_for(client.close(), CONNECT_SECONDS)
+    except (NatsError, OSError):
+        return
+
+
+async def _connect(client: Client, options: NatsOptions, server: str) -> None:
+    await client.connect(
+        server,
+        name=options.name,
+        allow_reconnect=False,
+        max_reconnect_attempts=1,  # of the first connection, too, which is tried for ever otherwise
+        reconnect_time_wait=0,
+        connect_timeout=int(CONNECT_SECONDS),
+        user_credentials=str(options.credentials) if options.credentials else None,
+        tls=_tls(options, server),
+        error_cb=_keep_quiet,
+    )
 
 
 def _tls(options: NatsOptions, server: str) -> ssl.SSLContext | None:
@@ -135,14 +151,7 @@ class Link:
         client = self._client
         try:
             return await asyncio.wait_for(work(client), WORK_SECONDS)
-        except (NatsError, OSError, TimeoutError) as error:
+        except (NatsError, OSError) as error:
             self._client = None
-            await _close(client)
+            await close(client)
             raise Unavailable(f"NATS did not do what it was asked: {type(error).__name__}.") from error
-
-
-async def _close(client: Client) -> None:
-    try:
-        await asyncio.wait_for(client.close(), CONNECT_SECONDS)
-    except (NatsError, OSError, TimeoutError):
-        return

@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from hilum.core.errors import Unavailable
-from hilum.core.nats import NatsOptions, connect
+from hilum.core.nats import NatsOptions, close, connect
 from hilum.imaging.relay import frames as f
 from hilum.imaging.relay.frames import Frame, Kind, NotRelay, Opening, OtherVersion, Packet, Refusal, Way
 from hilum.imaging.relay.pump import Ends, Pump
@@ -112,7 +112,8 @@ class Carrier:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await _close(self._client)
+            if self._client is not None:
+                await close(self._client)
 
     async def leave(self) -> None:
         """Have no more associations opened here."""
@@ -209,7 +210,8 @@ class Carrier:
         finally:
             self._client = None
             self._answering.clear()
-            await _close(client)
+            if client is not None:
+                await close(client)
 
     async def _rest(self, client: Client) -> None:
         """Pass the time until the connection is to be looked at again."""
@@ -304,12 +306,6 @@ class Carrier:
             if self.counts.total() != told and now >= tell_at:
                 told, tell_at = self.counts.total(), now + _TELL_SECONDS
                 log.warning("relay.ignored", **self.counts)
-
-
-async def _close(client: Client | None) -> None:
-    if client is not None:
-        with suppress(*_LOST):
-            await asyncio.wait_for(client.close(), _HEALTH_SECONDS)
 
 
 def _refusal(reason: str) -> Packet:

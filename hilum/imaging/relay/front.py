@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from hilum.imaging.dimse.association import ARTIM_SECONDS
 from hilum.imaging.dimse.pdu import (
     ASSOCIATE_RQ,
     MAX_PDU,
@@ -33,6 +32,8 @@ from hilum.imaging.dimse.problems import (
 from hilum.imaging.relay.carrier import Carrier, Refused
 from hilum.imaging.relay.frames import Way
 
+ARTIM_SECONDS: Final = 30.0
+"""How long a connection may take to ask for an association (PS3.8 section 9.1.5)."""
 _HEAD: Final = 6
 _FINISH_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.2

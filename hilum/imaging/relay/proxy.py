@@ -18,7 +18,6 @@ from hilum.imaging.relay.carrier import Carrier, Door
 from hilum.imaging.relay.courier import Courier
 from hilum.imaging.relay.frames import check_channel
 from hilum.imaging.relay.front import Entrance, Front
-from hilum.imaging.relay.keep import Keeper
 from hilum.imaging.relay.spool import open_spool
 from hilum.imaging.relay.targets import Targets, parse_targets
 
@@ -50,6 +49,8 @@ def serve_proxy(settings: Settings, ready: Callable[[str], None]) -> None:
         )
         courier = None
         if settings.relay_keep is not None:
+            from hilum.imaging.relay.keep import Keeper  # with it comes what a mere relay does not need
+
             spool = stack.enter_context(open_spool(settings.relay_keep, settings.min_free_bytes))
             keeper = Keeper(spool, settings, carrier)
             courier = Courier(spool, carrier, entrance.channel)
