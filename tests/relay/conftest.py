@@ -1,5 +1,5 @@
-"""A real NATS, receivers (``hilum dicom``) and proxies (``hilum proxy``) as processes of their own, DICOM's own tools as
-modalities, and a line between relay and NATS that can be cut and spoilt."""
+"""A real NATS, receivers (``hilum dicom``) and proxies (``hilum proxy``) as processes of their own, DICOM's own tools
+as modalities, and a line between relay and NATS that can be cut and spoilt."""
 
 import os
 import re

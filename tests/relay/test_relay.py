@@ -1,6 +1,7 @@
 """Associations through proxy, NATS and receiver, with DICOM's own tools at both ends."""
 
 import asyncio
+import io
 import os
 import socket
 import struct
@@ -37,7 +38,7 @@ from tests.relay.conftest import Nats, Process, Site, body_digest
 
 @dataclass
 class Running:
-    """A proxy and a receiver that the tests of this file share, with a PACS behind the receiver and an AE at the edge."""
+    """A proxy and a receiver that the tests of this file share, with a PACS inside and an AE at the edge."""
 
     site: Site
     receiver: Process
@@ -171,8 +172,8 @@ def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running,
 
 @pytest.fixture
 def pacs(running: Running) -> Iterator[list[int]]:
-    """An archive of pynetdicom's that finds one study, and gives and moves its one instance; gives where it moved to."""
-    instance = pydicom.dcmread(__import__("io").BytesIO(ct(5)))
+    """An archive of pynetdicom's that finds one study, and gives and moves its instance; gives where that moves to."""
+    instance = pydicom.dcmread(io.BytesIO(ct(5)))
     destination = [0]
 
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
