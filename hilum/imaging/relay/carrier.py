@@ -85,7 +85,7 @@ class Carrier:
     _peer: str = field(default_factory=lambda: uuid4().hex)
     _pumps: dict[UUID, Pump] = field(default_factory=dict[UUID, Pump])
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
-    _opening: int = 0
+    _opening: set[UUID] = field(default_factory=set[UUID])
     _client: Client | None = None
     _answering: list[Subscription] = field(default_factory=list[Subscription])
     _stopping: bool = False
@@ -190,6 +190,8 @@ class Carrier:
         client = None
         try:
             client = await connect(self.options)
+            if client.max_payload < f.HEADER + f.CHUNK:
+                raise Unavailable(f"It takes too short messages: set max_payload to {f.HEADER + f.CHUNK} or more.")
             for channel in self.channels:
                 await client.subscribe(f.peer_subject(channel, self._peer), cb=self._arrived)
             for door in () if self._stopping else self.doors:
@@ -234,7 +236,8 @@ class Carrier:
         """Answer an opening, and carry the association if it is accepted."""
         try:
             frame = f.read_frame(message.data)
-            if frame.packet.kind != Kind.OPEN or not frame.from_opener or frame.association in self._pumps:
+            known = frame.association in self._pumps or frame.association in self._opening
+            if frame.packet.kind != Kind.OPEN or not frame.from_opener or known:
                 raise NotRelay("foreign")
             opening = f.read_opening(frame.packet)
         except OtherVersion:
@@ -243,14 +246,14 @@ class Carrier:
         except NotRelay as error:
             self.counts[str(error)] += 1
             return None
-        self._opening += 1
+        self._opening.add(frame.association)
         try:
             connection = await self._admit(door, opening)
         except Refused as error:
             log.warning("relay.refused", association=str(frame.association), why=error.reason)
             return await self._reply(message, Frame(frame.association, False, _refusal(error.reason)))
         finally:
-            self._opening -= 1
+            self._opening.discard(frame.association)
         pump = Pump(Ends(frame.association, door.channel, opening.peer, False), connection, self.silence, self._post)
         self._pumps[frame.association] = pump
         log.info("relay.accepted", association=str(frame.association), channel=door.channel, way=door.way)
@@ -262,7 +265,7 @@ class Carrier:
     async def _admit(self, door: Door, opening: Opening) -> socket.socket:
         if self._stopping:
             raise Refused("stopping")
-        if self.active + self._opening > self.limit:
+        if self.active + len(self._opening) > self.limit:
             raise Refused("limit")
         return await door.accept(opening)
 

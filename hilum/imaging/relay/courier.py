@@ -5,6 +5,7 @@ will never take is laid aside; all others wait and are sent again."""
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import BinaryIO, Final
@@ -75,6 +76,8 @@ class Courier:
         try:
             return await asyncio.to_thread(self._deliver, near, kept)
         finally:
+            with suppress(OSError):  # a thread may still wait at it
+                near.shutdown(socket.SHUT_RDWR)
             near.close()
             await pumping
 

@@ -162,9 +162,11 @@ async def _kept(keep: Keep, connection: socket.socket, request: AssociateRequest
     ended = asyncio.Event()
 
     def serve() -> None:
-        keep(connection, request)
-        with suppress(RuntimeError):  # the loop is gone, as at the end of the process
-            loop.call_soon_threadsafe(ended.set)
+        try:
+            keep(connection, request)
+        finally:
+            with suppress(RuntimeError):  # the loop is gone, as at the end of the process
+                loop.call_soon_threadsafe(ended.set)
 
     connection.setblocking(True)
     threading.Thread(target=serve, name="keep", daemon=True).start()
