@@ -90,8 +90,7 @@ def test_what_comes_out_is_a_prefix_and_all_of_it_when_the_bus_heals(
                     continue
                 if frame.association != association or frame.from_opener == (number == 0):
                     continue
-                answer = side.stream.receive(frame.packet, now)
-                if answer is not None:
+                for answer in side.stream.receive(frame.packet, now):
                     sides[1 - number].coming.append(frame_bytes(Frame(association, number == 0, answer)))
         assert b"".join(left).startswith(b"".join(sides[1].out))
         assert b"".join(right).startswith(b"".join(sides[0].out))
@@ -111,9 +110,8 @@ def test_a_reader_that_does_not_read_stops_the_writer() -> None:
     writer, reader = pair()
     sent = 0
     while writer.room:
-        reader_says = reader.receive(writer.send(b"x", 0.0), 0.0)
-        assert reader_says is not None
-        assert writer.receive(reader_says, 0.0) is None
+        (reader_says,) = reader.receive(writer.send(b"x", 0.0), 0.0)
+        assert not writer.receive(reader_says, 0.0)
         sent += 1
     assert sent == WINDOW
     assert reader.waiting() is not None
@@ -127,8 +125,7 @@ def test_a_reader_that_does_not_read_stops_the_writer() -> None:
 def test_a_lost_window_update_is_made_good_by_the_next_sign_of_life() -> None:
     writer, reader = pair()
     while writer.room:
-        answer = reader.receive(writer.send(b"x", 0.0), 0.0)
-        assert answer is not None
+        (answer,) = reader.receive(writer.send(b"x", 0.0), 0.0)
         writer.receive(answer, 0.0)
     for _ in range(WINDOW):
         reader.taken(0.0)  # every one of them lost
@@ -146,6 +143,16 @@ def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly() -> None:
     assert [first, second] == [p for p in writer.tick(20.0, again=True) if p.kind == Kind.DATA]
 
 
+def test_a_gap_that_the_reader_tells_of_is_closed_without_waiting() -> None:
+    writer, reader = pair()
+    sent = [writer.send(bytes([n]), 0.0) for n in range(5)]
+    again = [packet for late in sent[1:] for said in reader.receive(late, 0.0) for packet in writer.receive(said, 0.0)]
+    assert again == sent
+    answers = [said for packet in again for said in reader.receive(packet, 0.0)]
+    assert not [packet for said in answers for packet in writer.receive(said, 0.0)]
+    assert not writer.tick(4.0)
+
+
 def test_silence_breaks_the_stream_and_the_other_end_is_told() -> None:
     one, other = pair()
     one.send(b"x", 0.0)
@@ -154,10 +161,9 @@ def test_silence_breaks_the_stream_and_the_other_end_is_told() -> None:
     assert one.broken == "silence"
     other.receive(packets[0], 1.0)
     assert other.broken == "peer:silence"
-    assert other.receive(Packet(Kind.DATA, 0, b"late"), 2.0) is None
+    assert other.receive(Packet(Kind.DATA, 0, b"late"), 2.0) == ()
     assert other.waiting() is None
-    again = one.receive(Packet(Kind.DATA, 0, b"has not heard"), 62.0)
-    assert again is not None
+    (again,) = one.receive(Packet(Kind.DATA, 0, b"has not heard"), 62.0)
     assert again.kind == Kind.ABORT
 
 

@@ -107,9 +107,9 @@ class Pump:
 
     async def receive(self, packet: Packet) -> None:
         """Take a message of the other end."""
-        answer = self._stream.receive(packet, self._loop.time())
+        answers = self._stream.receive(packet, self._loop.time())
         self._changed.set()
-        if answer is not None:
+        for answer in answers:
             await self._send(answer)
 
     async def tick(self, *, again: bool = False) -> None:

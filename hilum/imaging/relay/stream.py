@@ -8,6 +8,7 @@ packet on. So what comes out is at any time a prefix of what went in."""
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from hilum.imaging.relay.frames import CHUNK, Kind, Packet
@@ -17,6 +18,8 @@ WINDOW: Final = 16
 FIRST_REPEAT_SECONDS: Final = 1.0
 LONGEST_REPEAT_SECONDS: Final = 8.0
 MOST_ALIVE_SECONDS: Final = 5.0
+SAID_TWICE: Final = 2
+"""After so many ACKs that repeat the one before, what is not acknowledged is sent again at once; once, until any is."""
 _MAX_REASON: Final = 64
 _BY_PEER: Final = "peer:"
 _LIMIT: Final = struct.Struct(">Q")
@@ -46,6 +49,8 @@ class Stream:
         self._unacknowledged: deque[Packet] = deque()
         self._next = 0
         self._limit = window
+        self._told = (0, window)
+        self._said_twice = 0
         self._ended = False
         self._arrived: deque[Packet] = deque()
         self._expected = 0
@@ -78,25 +83,24 @@ class Stream:
         self.broken = self.broken or reason
         return Packet(Kind.ABORT, 0, reason.encode("ascii", "replace")[:_MAX_REASON])
 
-    def receive(self, packet: Packet, now: float) -> Packet | None:
-        """Take a packet of the other end, in whatever order and however often it comes; gives what to answer."""
+    def receive(self, packet: Packet, now: float) -> Sequence[Packet]:
+        """Take a packet of the other end, in whatever order and however often it comes; gives what to send for it."""
         if self.broken:
             told = packet.kind in (Kind.ABORT, Kind.ACK) or self.broken.startswith(_BY_PEER)
-            return None if told else self.abort(self.broken)
+            return () if told else (self.abort(self.broken),)
         self._heard = now
         if packet.kind == Kind.ACK:
-            self._acknowledged(packet, now)
-            return None
+            return self._acknowledged(packet, now)
         if packet.kind == Kind.ABORT:
             self.broken = f"{_BY_PEER}{packet.body[:_MAX_REASON].decode('ascii', 'replace')}"
-            return None
+            return ()
         if packet.kind not in (Kind.DATA, Kind.END) or (packet.kind == Kind.DATA) != (0 < len(packet.body) <= CHUNK):
-            return None
+            return ()
         if packet.sequence == self._expected < self._taken + self._window and not self._end_arrived:
             self._arrived.append(packet)
             self._expected += 1
             self._end_arrived = packet.kind == Kind.END
-        return self._acknowledge(now)
+        return (self._acknowledge(now),)
 
     def waiting(self) -> Packet | None:
         """The next DATA or END that is to be taken; None when nothing more has arrived."""
@@ -142,16 +146,26 @@ class Stream:
         self._next += 1
         return packet
 
-    def _acknowledged(self, packet: Packet, now: float) -> None:
+    def _acknowledged(self, packet: Packet, now: float) -> Sequence[Packet]:
         if len(packet.body) != _LIMIT.size or packet.sequence > self._next:
-            return
+            return ()
         (limit,) = _LIMIT.unpack(packet.body)
+        before, self._told = self._told, (packet.sequence, limit)
         if limit <= packet.sequence + self._window:
             self._limit = max(self._limit, limit)
         while self._unacknowledged and self._unacknowledged[0].sequence < packet.sequence:
             self._unacknowledged.popleft()
             self._sent_at = now
             self._repeat_after = FIRST_REPEAT_SECONDS
+            self._said_twice = 0
+        if not self._unacknowledged or self._told != before or packet.sequence != self._unacknowledged[0].sequence:
+            return ()
+        # Said again without anything new: a packet came for which another was missing.
+        self._said_twice += 1
+        if self._said_twice != SAID_TWICE:
+            return ()
+        self._sent_at = now
+        return tuple(self._unacknowledged)
 
     def _acknowledge(self, now: float) -> Packet:
         self._said = now
