@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 import re
 import subprocess
 import threading
@@ -41,12 +42,12 @@ def send(port: int, place: Path, acknowledged: set[Path]) -> bool:
 
 
 def test_a_line_that_is_cut_and_spoilt_corrupts_nothing(site: Site, tmp_path: Path) -> None:
-    pieces = [0]
+    pieces, chance = [0], random.Random(4)
 
     def spoil(data: bytes) -> bytes:
         if len(data) > 40_000:
             pieces[0] += 1
-            if pieces[0] % 25 == 0:
+            if chance.random() < 0.04:
                 return data[:20_000] + bytes([data[20_000] ^ 0x55]) + data[20_001:]
         return data
 

@@ -302,7 +302,7 @@ class Carrier:
             await asyncio.sleep(_TICK_SECONDS)
             now = loop.time()
             for pump in list(self._pumps.values()):
-                if pump.ended_at and now - pump.ended_at > _LINGER_SECONDS:
+                if pump.over(now, _LINGER_SECONDS, self.silence):
                     del self._pumps[pump.ends.id]
                 else:
                     await pump.tick()

@@ -121,6 +121,12 @@ class Pump:
         if self._stream.broken:
             self._changed.set()
 
+    def over(self, now: float, linger: float, silence: float) -> bool:
+        """Whether nothing of it is left to be done or repeated: some seconds after its end, more if the other end does
+        not know of that yet."""
+        settled = self._stream.finished or bool(self._stream.broken)
+        return bool(self.ended_at) and now - self.ended_at > linger + (0 if settled else silence)
+
     async def abort(self, reason: str) -> None:
         """End it from this side."""
         await self._send(self._stream.abort(reason))
