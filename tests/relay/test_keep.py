@@ -6,8 +6,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from hilum.core.errors import InUse, OutOfSpace
+from hilum.core.config import Settings
+from hilum.core.errors import InUse, Invalid, OutOfSpace
 from hilum.imaging.dicom.header import Header, NotDicom
+from hilum.imaging.relay.proxy import serve_proxy
 from hilum.imaging.relay.spool import Letter, open_spool
 from tests.conftest import wait_until
 from tests.dimse.conftest import dcmtk
@@ -62,6 +64,24 @@ def test_what_is_kept_outlives_a_kill_and_is_delivered_once_the_link_is_up(site:
     # With the link up associations are relayed, and nothing is kept.
     assert send(proxy.port, tmp_path / "in", set())
     assert site.digests() == right
+    assert not list((keep / "waiting").iterdir())
+    # By setting all is kept first all the same.
+    always = site.proxy("--keep", tmp_path / "always", RELAY_KEEP_ALWAYS=True)
+    site.connected(always)
+    (tmp_path / "one").write_bytes(ct(8))
+    dcmtk("storescu", always.port, tmp_path / "one")
+    assert always.said("relay.keeping")
+    wait_until(lambda: site.digests().get(uid(8, 1, 1)) == body_digest(ct(8)), 120, "a delivered instance")
+    # Patients' images are for nobody else to read.
+    assert keep.stat().st_mode & 0o077 == 0
+
+
+def test_a_proxy_needs_a_list_of_callers_off_loopback_and_one_channel() -> None:
+    for given in ({"dicom_host": "0.0.0.0"}, {"relay_channels": ["a", "b"]}, {"relay_channels": ["a.b"]},
+                  {"nats_url": ""}, {"relay_keep_always": True}, {"relay_locals": ["CT01"]}):  # fmt: skip
+        settings = Settings(**({"nats_url": "nats://x", "relay_channels": ["main"]} | given))  # pyright: ignore
+        with pytest.raises(Invalid):
+            serve_proxy(settings, lambda _: None)
 
 
 def test_a_folder_is_held_by_one_and_keeps_only_what_is_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid
 from hilum.core.nats import NatsOptions
-from hilum.core.supervise import bind
+from hilum.core.supervise import bind, check_loopback
 from hilum.imaging.dimse.peers import check_title, parse_peers
 from hilum.imaging.relay.carrier import Carrier, Door
 from hilum.imaging.relay.courier import Courier
@@ -67,6 +67,14 @@ def _parts(settings: Settings) -> tuple[Carrier, Entrance]:
         raise Invalid("HILUM_RELAY_KEEP_ALWAYS needs a folder to keep instances in: HILUM_RELAY_KEEP.")
     channel = check_channel(settings.relay_channels[0])
     callers = frozenset(parse_peers(settings.dicom_peers)) or None
+    if callers is None:
+        try:
+            check_loopback(settings.dicom_host)
+        except Invalid as error:
+            raise Invalid(
+                f"The proxy would listen on {settings.dicom_host}, where other machines reach it: list the AE titles "
+                "that may call by --peers, or listen on 127.0.0.1."
+            ) from error
     titles = frozenset(check_title(title) for title in settings.relay_titles) or None
     limit = settings.dicom_max_associations
     doors = ()
