@@ -52,8 +52,13 @@ DicomHost = Annotated[
 ]
 DicomPort = Annotated[int | None, typer.Option("--dicom-port", help="Port of the DICOM listener.  [default: 11112]")]
 Title = Annotated[str | None, typer.Option("--aet", help="AE title of the DICOM listener.  [default: HILUM]")]
+Nats = Annotated[
+    str | None, typer.Option("--nats", help="Where NATS is, nats://… or tls://….  [default: HILUM_NATS_URL]")
+]
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
+# The relay's channel where none is named.
+_CHANNEL = "main"
 # Of findings so many are printed; --json has more.
 _SHOWN = 20
 
@@ -163,17 +168,67 @@ def dicom(
     dicom_host: DicomHost = None,
     dicom_port: DicomPort = None,
     aet: Title = None,
+    nats_url: Nats = None,
+    channel: Annotated[
+        str | None,
+        typer.Option("--channel", help="Channels whose associations it takes.  [default with --nats: main]"),
+    ] = None,
     listener: Annotated[int | None, typer.Option("--listener", hidden=True)] = None,
     supervised: Supervised = False,
 ) -> None:
-    """Run the DICOM listener alone, to scale out."""
+    """Run the DICOM listener alone, to scale out; with --nats it also takes what proxies relay."""
     from hilum.serve import serve_dicom
 
     def ready(address: str) -> None:
         out.print(f"DICOM is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
 
-    settings = _settings(data, dicom_host=dicom_host, dicom_port=dicom_port, aet=aet)
+    settings = _settings(
+        data, dicom_host=dicom_host, dicom_port=dicom_port, aet=aet, nats_url=nats_url, relay_channels=channel
+    )
+    if nats_url is not None and not settings.relay_channels:
+        settings = settings.model_copy(update={"relay_channels": [_CHANNEL]})
     serve_dicom(settings, listener, ready, supervised=supervised)
+
+
+@app.command()
+def proxy(
+    data: Data = None,
+    nats_url: Nats = None,
+    channel: Annotated[str | None, typer.Option("--channel", help="The channel it works on.  [default: main]")] = None,
+    listen_host: Annotated[
+        str | None, typer.Option("--listen-host", help="Address to listen on.  [default: 127.0.0.1]")
+    ] = None,
+    listen_port: Annotated[
+        int | None, typer.Option("--listen-port", help="Port to listen on.  [default: 11112]")
+    ] = None,
+    aet: Annotated[
+        str | None, typer.Option("--aet", help="Called AE titles that it takes, with commas.  [default: any]")
+    ] = None,
+    peers: Annotated[
+        str | None, typer.Option("--peers", help="AE titles that may call, with commas; needed off loopback.")
+    ] = None,
+    local: Annotated[
+        list[str] | None,
+        typer.Option("--local", help="TITLE=host:port of an AE here that the other end may reach; may be repeated."),
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Folder to keep instances in while nobody answers.")
+    ] = None,
+) -> None:
+    """Relay DICOM associations over NATS, at a hospital's edge; needs no database."""
+    from hilum.imaging.relay.proxy import serve_proxy
+
+    settings = _settings(
+        data, nats_url=nats_url, relay_channels=channel, dicom_host=listen_host, dicom_port=listen_port,
+        relay_titles=aet, dicom_peers=peers, relay_locals=local or None, relay_keep=keep,
+    )  # fmt: skip
+    if not settings.relay_channels:
+        settings = settings.model_copy(update={"relay_channels": [_CHANNEL]})
+
+    def ready(address: str) -> None:
+        out.print(f"The proxy is at {address}  (Ctrl+C stops it)", highlight=False, markup=False)
+
+    serve_proxy(settings, ready)
 
 
 @app.command()

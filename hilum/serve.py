@@ -169,6 +169,7 @@ def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str],
     """Run one process of the DICOM listener, on a socket handed down by the supervisor or on one of its own."""
     from hilum.core.database import open_database
     from hilum.imaging.dimse.provider import open_listener
+    from hilum.imaging.relay.inside import open_inside
     from hilum.services import open_archive
 
     if supervised:
@@ -177,7 +178,11 @@ def serve_dicom(settings: Settings, listener: int | None, ready: Callable[[str],
     with ExitStack() as stack:
         own = socket(fileno=listener) if listener is not None else stack.enter_context(_bind_dicom(settings))
         database = stack.enter_context(open_database(settings, migrate=not supervised))
+        relay, settings = stack.enter_context(open_inside(settings))
         running = stack.enter_context(open_listener(open_archive(settings, database), own))
+        if relay is not None:
+            stack.callback(relay.leave)
+            relay.answer(running.take)
         if not supervised:
             ready(dicom_address(settings, own))
         running.run()
@@ -215,8 +220,10 @@ def _told_port(settings: Settings, listening: socket) -> Generator[None]:
 
 def _bind_dicom(settings: Settings, *, any_port: bool = False) -> socket:
     from hilum.imaging.dimse.setup import check_settings
+    from hilum.imaging.relay.inside import check_inside
 
     peers = check_settings(settings)
+    check_inside(settings)
     try:
         return bind(settings.dicom_host, settings.dicom_port, guarded=bool(peers))
     except InUse as error:

@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     dicom_port: int = Field(11112, ge=0, le=65535, description="Port of the DICOM listener; 0: any free one.")
     dicom_peers: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
         default_factory=list,
-        description="AE titles that may call, separated by commas; with =host:port or =tls://host:port where C-MOVE "
-        "and storage commitment find them. Empty: any, on loopback.",
+        description="AE titles that may call, separated by commas; with =host:port, =tls://host:port or, behind a "
+        "proxy, =nats:channel where C-MOVE and storage commitment find them. Empty: any, on loopback.",
     )
     dicom_sources: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
         default_factory=list,
@@ -112,6 +112,34 @@ class Settings(BaseSettings):
     dicom_tls_ca: Path | None = Field(None, description="Whose certificates of DICOM peers are trusted, PEM.")
     dicom_tls_clients: bool = Field(
         False, description="Whether callers must show a certificate that HILUM_DICOM_TLS_CA has signed."
+    )
+    dicom_targets: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Called AE titles whose relayed associations go elsewhere than to Hilum: TITLE=host:port, with "
+        "commas.",
+    )
+    relay_channels: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Channels on NATS whose DICOM associations the listener takes, with commas; empty: none. A proxy "
+        "has one.",
+    )
+    relay_titles: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Called AE titles that the proxy takes, with commas; empty: any, for the other end to decide.",
+    )
+    relay_locals: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Where the proxy finds the AE titles that it answers for to the other end: TITLE=host:port, with "
+        "commas.",
+    )
+    relay_silence_seconds: float = Field(
+        30, ge=1, description="A relayed association whose other end is not heard for so long is aborted."
+    )
+    relay_keep: Path | None = Field(
+        None, description="Folder in which the proxy keeps instances while the other end is away; empty: it keeps none."
+    )
+    relay_keep_always: bool = Field(
+        False, description="Keep instances in that folder first also while the other end is there."
     )
     import_roots: Annotated[list[Path], NoDecode, BeforeValidator(_split_paths)] = Field(
         default_factory=list,

@@ -67,7 +67,11 @@ class Listener:
                 log.warning("dimse.not_accepted", errno=error.errno)
                 time.sleep(_PAUSE_SECONDS)
                 continue
-            self._begin(connection)
+            self._begin(connection, self.tls)
+
+    def take(self, connection: socket.socket) -> None:
+        """Serve a connection that came in another way than by the listening socket; without TLS."""
+        self._begin(connection, None)
 
     def stop(self) -> None:
         """Accept no more, and end all associations, each after the message that is being answered."""
@@ -84,14 +88,14 @@ class Listener:
         with self._lock:
             return list(self._open.values())
 
-    def _begin(self, connection: socket.socket) -> None:
+    def _begin(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         with self._lock:
             if self._connected >= self.limit + _REFUSED_AT_ONCE:
                 connection.close()
                 return
             self._connected += 1
         number = next(self._numbers)
-        thread = threading.Thread(target=self._serve, args=(number, connection), name=f"association-{number}")
+        thread = threading.Thread(target=self._serve, args=(number, connection, tls), name=f"association-{number}")
         thread.daemon = True
         try:
             thread.start()
@@ -100,9 +104,9 @@ class Listener:
             connection.close()
             self._end(number)
 
-    def _serve(self, number: int, connection: socket.socket) -> None:
+    def _serve(self, number: int, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
-            wire = self._wire(connection)
+            wire = self._wire(connection, tls)
             if wire is not None:
                 association = Association(number, wire, self.manner, self._admission(number))
                 with self._lock:
@@ -114,12 +118,12 @@ class Listener:
         finally:
             self._end(number)
 
-    def _wire(self, connection: socket.socket) -> Wire | None:
+    def _wire(self, connection: socket.socket, tls: ssl.SSLContext | None) -> Wire | None:
         try:
             connection.settimeout(HANDSHAKE_SECONDS)
-            if self.tls is None:
+            if tls is None:
                 return Wire(connection)
-            return Wire(self.tls.wrap_socket(connection, server_side=True))
+            return Wire(tls.wrap_socket(connection, server_side=True))
         except (OSError, ValueError) as error:
             log.warning("dimse.no_handshake", error=type(error).__name__)
             connection.close()

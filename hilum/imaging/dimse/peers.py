@@ -9,16 +9,18 @@ from typing import Final
 from hilum.core.errors import Invalid
 
 _TITLE: Final = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_RELAYED: Final = re.compile(r"nats:([A-Za-z0-9_-]{1,64})")
 _PLACE: Final = re.compile(r"(tls://)?(\[[0-9A-Fa-f:.]+\]|[^:/\[\]@\s]+):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a peer listens."""
+    """Where a peer listens: at an address, or behind the proxies of a relay's channel."""
 
     host: str
     port: int
     tls: bool = False
+    channel: str = ""
 
 
 def check_title(title: str) -> str:
@@ -35,7 +37,7 @@ def check_title(title: str) -> str:
 
 
 def parse_peers(entries: Sequence[str]) -> Mapping[str, Place | None]:
-    """Read the AE list: ``TITLE``, ``TITLE=host:port`` or ``TITLE=tls://host:port``.
+    """Read the AE list: ``TITLE``, ``TITLE=host:port``, ``TITLE=tls://host:port`` or ``TITLE=nats:channel``.
 
     Raises
     ------
@@ -45,14 +47,21 @@ def parse_peers(entries: Sequence[str]) -> Mapping[str, Place | None]:
     peers: dict[str, Place | None] = {}
     for entry in entries:
         title, given, text = entry.partition("=")
-        match = _PLACE.fullmatch(text.strip())
         title = check_title(title.strip())
-        if given and (match is None or not 0 < int(match[3]) < 1 << 16):
-            raise Invalid(f"Where {title} listens is written TITLE=host:port, or TITLE=tls://host:port.")
         if title in peers:
             raise Invalid(f"{title} is listed twice in HILUM_DICOM_PEERS.")
-        peers[title] = Place(match[2].strip("[]"), int(match[3]), bool(match[1])) if match else None
+        peers[title] = _place(title, text.strip()) if given else None
     return peers
+
+
+def _place(title: str, text: str) -> Place:
+    relayed = _RELAYED.fullmatch(text)
+    if relayed is not None:
+        return Place("", 0, channel=relayed[1])
+    match = _PLACE.fullmatch(text)
+    if match is None or not 0 < int(match[3]) < 1 << 16:
+        raise Invalid(f"Where {title} listens is written TITLE=host:port, TITLE=tls://host:port or TITLE=nats:channel.")
+    return Place(match[2].strip("[]"), int(match[3]), bool(match[1]))
 
 
 def parse_sources(entries: Sequence[str]) -> Mapping[str, str]:

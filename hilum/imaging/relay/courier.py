@@ -1,0 +1,165 @@
+"""Delivers what a proxy keeps, by C-STORE through the relay, as the modality would have sent it: to the AE title that
+was called, under the one that called. An instance is removed when the receiver has said that it has it; one that it
+will never take is laid aside; all others wait and are sent again."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from typing import BinaryIO, Final
+
+import structlog
+
+from hilum.core.errors import Unavailable
+from hilum.imaging.dimse import command as c
+from hilum.imaging.dimse.channel import Channel, Context, abort
+from hilum.imaging.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, AssociateRequest, Proposed, read_accept, request_bytes
+from hilum.imaging.dimse.problems import UNEXPECTED_PDU, AssociationEnded, Violation
+from hilum.imaging.dimse.wire import Wire
+from hilum.imaging.relay.carrier import Carrier, Refused
+from hilum.imaging.relay.spool import Kept, Spool
+from hilum.imaging.relay.targets import connected_pair
+
+_AT_ONCE: Final = 100
+_CHUNK: Final = 256 << 10
+_ANSWER_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+# Statuses after which the same instance would be refused again (PS3.4 section B.2.3, PS3.7 annex C).
+_FINAL: Final = frozenset((0x0111, 0x0117, 0x0122, 0x0124))
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """Delivers the instances of a folder over a channel."""
+
+    spool: Spool
+    carrier: Carrier
+    channel: str
+
+    async def run(self) -> None:
+        """Deliver until the task is cancelled."""
+        pause, after = _LOOK_SECONDS, ""
+        while True:
+            await asyncio.sleep(pause)
+            if not self.carrier.connected:
+                continue
+            kept = await asyncio.to_thread(self.spool.waiting, _AT_ONCE, after)
+            well = True
+            for _, group in groupby(kept, lambda one: (one.letter.called, one.letter.calling)):
+                well = await self._send(list(group)) and well
+            # Those that have to wait shall not keep the next ones waiting.
+            more = len(kept) == _AT_ONCE
+            after = kept[-1].name + "~" if more and not well else ""
+            if well:
+                pause = 0.0 if more else _LOOK_SECONDS
+            else:
+                pause = min(max(pause, _LOOK_SECONDS) * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _send(self, kept: Sequence[Kept]) -> bool:
+        """Send instances of one sender to one receiver; tells whether none of them has to wait."""
+        letter = kept[0].letter
+        near, far = connected_pair()
+        far.setblocking(False)
+        try:
+            pump = await self.carrier.open(self.channel, "in", letter.called, letter.calling, far)
+        except Refused as error:
+            log.warning("relay.not_delivered", why=error.reason, waiting=len(kept))
+            near.close()
+            far.close()
+            return False
+        pumping = asyncio.create_task(pump.run())
+        try:
+            return await asyncio.to_thread(self._deliver, near, kept)
+        finally:
+            with suppress(OSError):  # a thread may still wait at it
+                near.shutdown(socket.SHUT_RDWR)
+            near.close()
+            await pumping
+
+    def _deliver(self, connection: socket.socket, kept: Sequence[Kept]) -> bool:
+        wire = Wire(connection)
+        try:
+            channel = _associated(wire, kept)
+            done = [self._store(channel, number, one) for number, one in enumerate(kept, 1)]
+            channel.release()
+            return all(done)
+        except AssociationEnded as error:
+            log.warning("relay.not_delivered", why=str(error))
+            if isinstance(error, Violation):
+                abort(wire, error.reason)
+            wire.close()
+            return False
+        except OSError as error:
+            log.warning("relay.not_delivered", why=type(error).__name__)
+            abort(wire)
+            return False
+
+    def _store(self, channel: Channel, number: int, kept: Kept) -> bool:
+        """Send an instance; tells whether it is done with."""
+        letter = kept.letter
+        wanted = (letter.sop_class_uid, letter.transfer_syntax_uid)
+        context = next(
+            (one for one in channel.contexts.values() if (one.abstract_syntax, one.transfer_syntax) == wanted), None
+        )
+        if context is None:
+            return self._refused(kept, "context")
+        command = c.command_bytes(
+            c.C_STORE,
+            {
+                c.AFFECTED_CLASS: letter.sop_class_uid,
+                c.MESSAGE_ID: number,
+                c.PRIORITY: 0,
+                c.AFFECTED_INSTANCE: letter.sop_instance_uid,
+            },
+            data_set=True,
+        )
+        try:
+            with self.spool.open(kept) as file:
+                file.seek(letter.offset)
+                status = channel.request(context, command, _chunks(file)).status
+        except Unavailable:
+            return self._refused(kept, "damaged")
+        if status == 0 or status >> 12 == 0xB:
+            self.spool.delivered(kept)
+            log.info("relay.delivered", size=letter.size)
+            return True
+        if status >> 12 == 0xC or status >> 8 == 0xA9 or status in _FINAL:
+            return self._refused(kept, f"{status:04X}")
+        log.warning("relay.not_delivered", status=f"{status:04X}")
+        return False
+
+    def _refused(self, kept: Kept, why: str) -> bool:
+        log.error("relay.refused_for_good", name=kept.name, why=why)
+        self.spool.refuse(kept, why)
+        return True
+
+
+def _associated(wire: Wire, kept: Sequence[Kept]) -> Channel:
+    """Ask for an association with a context for each pair of SOP class and transfer syntax."""
+    pairs = dict.fromkeys((one.letter.sop_class_uid, one.letter.transfer_syntax_uid) for one in kept)
+    proposed = {2 * n + 1: Proposed(2 * n + 1, sop_class, (syntax,)) for n, (sop_class, syntax) in enumerate(pairs)}
+    letter = kept[0].letter
+    request = AssociateRequest(letter.called, letter.calling, tuple(proposed.values()))
+    wire.send(request_bytes(request))
+    kind, body = wire.read(_ANSWER_SECONDS)
+    if kind == ASSOCIATE_RJ:
+        raise AssociationEnded("rejected")
+    if kind != ASSOCIATE_AC:
+        raise Violation("no_accept", UNEXPECTED_PDU)
+    accept = read_accept(bytes(body))
+    contexts = [
+        Context(one.id, proposed[one.id].abstract_syntax, one.transfer_syntax, scu=True, scp=False)
+        for one in accept.contexts
+        if one.result == 0 and one.id in proposed
+    ]
+    return Channel(wire, contexts, accept.max_length)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk

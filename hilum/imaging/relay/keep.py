@@ -1,0 +1,147 @@
+"""Associations that a proxy serves itself: it takes C-STORE into its folder and answers C-ECHO; whatever needs the
+other end is answered with a failure that says so."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from hilum.core.config import Settings
+from hilum.core.errors import HilumError
+from hilum.imaging.dicom.header import Header, NotDicom, Unreadable
+from hilum.imaging.dicom.uids import check_uid
+from hilum.imaging.dicom.writer import meta_information
+from hilum.imaging.dimse import command as c
+from hilum.imaging.dimse import status as s
+from hilum.imaging.dimse.channel import Channel, Message, abort, response
+from hilum.imaging.dimse.negotiation import VERIFICATION, Policy
+from hilum.imaging.dimse.pdu import AssociateRequest, accept_bytes, reject_bytes
+from hilum.imaging.dimse.problems import UNEXPECTED_PDU, Aborted, AssociationEnded, Rejected, Released, Violation
+from hilum.imaging.dimse.wire import Wire
+from hilum.imaging.relay.carrier import Carrier
+from hilum.imaging.relay.spool import Letter, Spool
+
+_FINISH_SECONDS: Final = 2.0
+_AWAY: Final = "Hilum cannot be reached now; ask again later."
+_FAILURES: Final = {
+    c.C_FIND: s.OUT_OF_RESOURCES,
+    c.C_MOVE: s.NO_SUBOPERATIONS,
+    c.C_GET: s.NO_SUBOPERATIONS,
+    c.N_ACTION: s.PROCESSING,
+}
+
+log = structlog.get_logger()
+
+
+class _OtherInstance(Exception):
+    """The data set is not of the instance that the request names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Serves associations with a folder behind them."""
+
+    spool: Spool
+    settings: Settings
+    carrier: Carrier
+
+    def first(self, request: AssociateRequest) -> bool:
+        """Whether an association is served here although somebody might answer it: by setting, if it asks for no more
+        than storage and verification; in any case while NATS is away."""
+        if not self.carrier.connected:
+            return True
+        policy = self._policy(request)
+        simple = all(
+            one.abstract_syntax == VERIFICATION or policy.is_storage(one.abstract_syntax) for one in request.contexts
+        )
+        return self.settings.relay_keep_always and simple
+
+    def serve(self, connection: socket.socket, request: AssociateRequest) -> None:
+        """Serve an association to its end; nothing is raised."""
+        wire = Wire(connection)
+        try:
+            self._serve(wire, request)
+        except Released:
+            Channel(wire, (), 0).confirm_release()
+        except Aborted:
+            wire.close()
+        except Rejected as error:
+            with suppress(Aborted):
+                wire.send(reject_bytes(*error.answer))
+            wire.finish(_FINISH_SECONDS)
+        except Violation as error:
+            abort(wire, error.reason)
+        except Exception:
+            log.exception("relay.keep_failed")
+            abort(wire)
+
+    def _policy(self, request: AssociateRequest) -> Policy:
+        return Policy({request.called: ""}, private_classes=self.settings.dicom_private_classes)
+
+    def _serve(self, wire: Wire, request: AssociateRequest) -> None:
+        policy = self._policy(request)
+        policy.check(request)
+        accept, contexts = policy.decide(request)
+        wire.send(accept_bytes(request, accept))
+        channel = Channel(wire, contexts, request.max_length)
+        log.info("relay.keeping", calling=request.calling, contexts=len(contexts))
+        while True:
+            message = channel.receive(self.settings.dicom_idle_seconds)
+            field = message.command.field
+            if field == c.C_STORE:
+                self._store(policy, channel, message, request)
+            elif field & c.RESPONSE:
+                raise Violation("unexpected_response", UNEXPECTED_PDU)
+            elif field != c.C_CANCEL:
+                if message.command.has_data_set:
+                    channel.identifier(message.context)
+                status = s.SUCCESS if field == c.C_ECHO else _FAILURES.get(field, s.UNKNOWN_OPERATION)
+                more: dict[int, int | str] = {} if status == s.SUCCESS else {c.ERROR_COMMENT: _AWAY}
+                channel.answer(message.context, response(message, status, more))
+
+    def _store(self, policy: Policy, channel: Channel, message: Message, request: AssociateRequest) -> None:
+        data = channel.data_set(message.context) if message.command.has_data_set else iter(())
+        status, comment = self._kept(policy, message, request, data)
+        for _ in data:  # what a refused instance still sends
+            pass
+        more: dict[int, int | str] = {c.AFFECTED_INSTANCE: message.command.text(c.AFFECTED_INSTANCE)}
+        if status != s.SUCCESS:
+            log.warning("relay.not_kept", status=f"{status:04X}")
+            if comment:
+                more[c.ERROR_COMMENT] = comment
+        channel.answer(message.context, response(message, status, more))
+
+    def _kept(
+        self, policy: Policy, message: Message, request: AssociateRequest, data: Iterator[memoryview]
+    ) -> tuple[int, str]:
+        sop_class, sop_instance = message.command.sop_class_uid, message.command.text(c.AFFECTED_INSTANCE)
+        syntax = message.context.transfer_syntax
+        if sop_class != message.context.abstract_syntax or not policy.is_storage(sop_class):
+            return s.NO_SUCH_CLASS, "The SOP class is not that of the presentation context."
+        if not check_uid(sop_instance):
+            return s.INVALID_INSTANCE, "Affected SOP Instance UID is no UID."
+
+        def inspect(header: Header) -> None:
+            said = header.first("SOPClassUID"), header.first("SOPInstanceUID")
+            if said[0] not in ("", sop_class) or said[1] not in ("", sop_instance):
+                raise _OtherInstance
+
+        letter = Letter(
+            called=request.called, calling=request.calling, sop_class_uid=sop_class, sop_instance_uid=sop_instance,
+            transfer_syntax_uid=syntax,
+        )  # fmt: skip
+        start = meta_information(sop_class, sop_instance, syntax, request.calling)
+        try:
+            self.spool.keep(letter, start, data, inspect, self.settings.max_instance_bytes)
+        except AssociationEnded:
+            raise
+        except _OtherInstance:
+            return s.MISMATCH, "The data set is of another instance than the request."
+        except (NotDicom, Unreadable) as error:
+            return s.CANNOT_UNDERSTAND, str(error)[:64]
+        except HilumError as error:
+            return s.of_error(error), s.comment(error)
+        return s.SUCCESS, ""
