@@ -19,7 +19,7 @@ def free_port() -> int:
 
 
 class Client:
-    """Requests to one server over one connection. Servers close idle ones: do not keep it."""
+    """Requests to one server over one connection, made anew when the server has closed it for having rested."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
@@ -28,12 +28,19 @@ class Client:
         self, method: str, path: str, body: bytes | None = None, accept: str = "*/*", expected: int = 200
     ) -> bytes:
         """Send one request, which is answered with the status that is expected, and return the body of its answer."""
-        self._connection.request(method, path, body, {"Accept": accept})
-        response = self._connection.getresponse()
+        try:
+            response = self._ask(method, path, body, accept)
+        except ConnectionError:
+            self._connection.close()
+            response = self._ask(method, path, body, accept)
         content = response.read()
         if response.status != expected:
             raise Failed(f"{method} {path} answered {response.status}: {content[:500].decode(errors='replace')}")
         return content
+
+    def _ask(self, method: str, path: str, body: bytes | None, accept: str) -> http.client.HTTPResponse:
+        self._connection.request(method, path, body, {"Accept": accept})
+        return self._connection.getresponse()
 
     def get_count(self, path: str, name: str) -> int:
         """Get a JSON object and return its number `name`."""
