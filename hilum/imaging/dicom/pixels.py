@@ -103,7 +103,7 @@ def _rle(frame: bytes, image: ImageDescription) -> Pixels:
     size = image.rows * image.columns * image.samples * dtype.itemsize
     try:
         data = bytes(imagecodecs.dicomrle_decode(frame, dtype, out=size))
-    except Exception:
+    except Exception:  # whatever the decoder says of it, the frame is told to be damaged below
         data = b""
     if len(data) != size:
         raise Unreadable("pixels", "The frame is damaged: its run lengths do not fill the image.") from None

@@ -36,7 +36,7 @@ from hilum.imaging.dicomweb.syntaxes import frame_offers
 _VERSION: Final = 3
 """Of the way frames are made: one more whenever they come out otherwise, so that nobody keeps an older one."""
 _AT_ONCE: Final = 1000
-_OFFERS: Final = Recent[tuple[str, bool], list[Offer]](1000)
+_OFFERS: Final = Recent[tuple[str, bool], Sequence[Offer]](1000)
 """By digest of an instance, and whether one frame is asked for."""
 
 
@@ -158,7 +158,7 @@ def _read(
         yield from frame_bytes(file, header, numbers, places, syntax)
 
 
-def _offers(file: BinaryIO, header: Header, digest: str, *, single: bool) -> list[Offer]:
+def _offers(file: BinaryIO, header: Header, digest: str, *, single: bool) -> Sequence[Offer]:
     offers = _OFFERS.get((digest, single))
     if offers is None:
         rather_decoded = is_misread(file, header)
