@@ -225,10 +225,10 @@ def _bind_dicom(settings: Settings, *, any_port: bool = False) -> socket:
     peers = check_settings(settings)
     check_inside(settings)
     try:
-        return bind(settings.dicom_host, settings.dicom_port, guarded=bool(peers))
+        return bind(settings.dicom_host, settings.dicom_port, anywhere=bool(peers))
     except InUse as error:
         if any_port:
-            return bind(settings.dicom_host, 0, guarded=bool(peers))
+            return bind(settings.dicom_host, 0, anywhere=bool(peers))
         raise InUse(
             f"DICOM port {settings.dicom_port} on {settings.dicom_host} is taken: stop what listens there, or choose "
             "another by --dicom-port; 0 takes any free one."
