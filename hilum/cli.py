@@ -5,23 +5,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 import hilum
-from hilum.core.config import Settings, explain_settings, load_settings
+from hilum.cli_cdm import cdm
+from hilum.core.config import Settings, explain_settings
 from hilum.core.errors import HilumError, Invalid
-from hilum.core.log import configure_logging
 from hilum.core.supervise import exit_on_signals
+from hilum.terminal import Data, Json, err, out
+from hilum.terminal import bar as _bar
+from hilum.terminal import print_summary as _print_summary
+from hilum.terminal import settings as _settings
 
 if TYPE_CHECKING:
     from hilum.imaging.archive.repair import Repaired
@@ -37,14 +36,8 @@ db = typer.Typer(help="The database's schema.", no_args_is_help=True)
 source_commands = typer.Typer(help="Data sources.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(source_commands, name="source")
+app.add_typer(cdm, name="cdm")
 
-out = Console()
-err = Console(stderr=True)
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.  [default: ./hilum-data]", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.  [default: 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on.  [default: 8000]")]
 DicomHost = Annotated[
@@ -74,13 +67,6 @@ def main() -> None:
     except HilumError as error:
         _say_error(error)
         sys.exit(1)
-
-
-def _settings(data: Path | None, **given: object) -> Settings:
-    """Read the settings, and from here on log as they say, to standard error: standard output is the command's own."""
-    settings = load_settings(data, **given)
-    configure_logging(settings, "command")
-    return settings
 
 
 def _say_error(error: HilumError) -> None:
@@ -431,44 +417,6 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([{"name": f.name, "works": f.works, "text": f.text} for f in findings]))  # noqa: T201
     raise typer.Exit(0 if all(finding.works for finding in findings) else 1)
-
-
-def _print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seconds: float) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, count in counts.items():
-        if count:
-            table.add_row(name.replace("_", " "), f"{count:,}")
-    table.add_row("seconds", f"{seconds:.1f}")
-    out.print(table)
-    for reason in reasons:
-        out.print(f"{reason['count']:,} x {reason['reason']}", markup=False, highlight=False, soft_wrap=True)
-        for example in cast("list[str]", reason["examples"]):
-            out.print(f"    {example}", markup=False, highlight=False, soft_wrap=True, style="dim")
-
-
-@contextmanager
-def _bar(text: str, *, hidden: bool = False) -> Generator["Step"]:
-    """Show a progress bar on a terminal, and nothing elsewhere."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )  # fmt: skip
-    with Bar(*columns, console=err, transient=True, disable=hidden or not err.is_terminal) as bar:
-        yield Step(bar, text)
-
-
-class Step:
-    """A progress bar as the rooms see it: a function of what is done and how much there is."""
-
-    def __init__(self, bar: Bar, text: str) -> None:
-        self._bar = bar
-        self._task = bar.add_task(text, total=None, rate="")
-        self._begin = time.monotonic()
-
-    def __call__(self, done: int, total: int | None, text: str | None = None) -> None:
-        seconds = time.monotonic() - self._begin
-        rate = f"{done / seconds:,.0f}/s" if seconds > 1 else ""
-        self._bar.update(self._task, completed=done, total=total, rate=rate, description=text)
 
 
 @source_commands.command("add")

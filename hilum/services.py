@@ -7,6 +7,7 @@ import structlog
 
 from hilum.clinical.fhir import tasks as fhir_tasks
 from hilum.clinical.fhir import versions as fhir_versions
+from hilum.clinical.linkage import tasks as linkage_tasks
 from hilum.core.blobs import StorageRefused, open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -84,6 +85,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     fhir_tasks.register(jobs, archive)
     handlers = Handlers()
     fhir_versions.register(handlers, archive)
+    linkage_tasks.register(handlers, jobs, archive)
     routing_matching.register(handlers, database, archive.choice, lambda: jobs.wake(routing_tasks.SEND))
     delivery_tasks.register(jobs)
     enrich: Enrich = naming_patients(database) if settings.event_patient_data else list

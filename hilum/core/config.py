@@ -199,6 +199,16 @@ class Settings(BaseSettings):
     fhir_publish_token: SecretStr = Field(SecretStr(""), description="Bearer token for that server.")
     fhir_publish_user: str = Field("", description="User name for that server, with HILUM_FHIR_PUBLISH_PASSWORD.")
     fhir_publish_password: SecretStr = Field(SecretStr(""), description="Password for that server.")
+    omop_procedures: Literal["mint", "require"] = Field(
+        "mint",
+        description="A linked study whose procedure the CDM does not know: mint a procedure_occurrence of its own, or "
+        "require a person to name one.",
+    )
+    omop_procedure_ids: str = Field(
+        "2000000000-2000999999",
+        pattern=r"^[0-9]{1,18}-[0-9]{1,18}$",
+        description="The range that ids of minted procedures are taken from, when a CDM is created or attached.",
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -1,5 +1,6 @@
-"""The demo's clinical story as OMOP CDM 5.4 CSVs: persons, visits, imaging procedures, conditions and notes. The
-imaging tables are not among them: linking images to procedures is what the archive is for."""
+"""The demo's clinical story as OMOP CDM 5.4 CSVs: sites, persons, the time they are observed, visits, imaging
+procedures, conditions and notes. The imaging tables are not among them: linking images to procedures is what the
+archive is for."""
 
 import csv
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ _PROCEDURE_FIELD = 1147082
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
+    care_site: list[Row]
     person: list[Row]
+    observation_period: list[Row]
     visit_occurrence: list[Row]
     procedure_occurrence: list[Row]
     condition_occurrence: list[Row]
@@ -51,7 +54,11 @@ def write_cdm(story: Story, folder: Path) -> dict[str, int]:
 
 def _tables(story: Story) -> _Tables:
     ids = person_ids(story)
-    tables = _Tables([], [], [], [], [])
+    tables = _Tables([], [], [], [], [], [], [])
+    for number, site in enumerate(story.sites.values(), 1):
+        tables.care_site.append(
+            {"care_site_id": number, "care_site_name": site.name, "care_site_source_value": site.key}
+        )
     for person in story.persons:
         born = person.birth_date
         tables.person.append(
@@ -74,6 +81,17 @@ def _tables(story: Story) -> _Tables:
                 "race_source_concept_id": 0,
                 "ethnicity_source_value": "",
                 "ethnicity_source_concept_id": 0,
+            }
+        )
+        days = [date for _, date in person.conditions]
+        days += [study.date for study in story.studies if study.patient_id == person.patient_id]
+        tables.observation_period.append(
+            {
+                "observation_period_id": 2001 + len(tables.observation_period),
+                "person_id": ids[person.patient_id],
+                "observation_period_start_date": _date(min(days)),
+                "observation_period_end_date": "2025-12-31",
+                "period_type_concept_id": _EHR,
             }
         )
         for key, date in person.conditions:

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from hilum.clinical.linkage.bulk import KIND, link_all
+from hilum.clinical.linkage.settle import Manner
 from hilum.core.config import Settings
 from hilum.core.database import open_database
 from hilum.core.errors import Conflict
 from hilum.core.postgres import remove_database
+from hilum.core.progress import job_here
 from hilum.demo import make, real_files
+from hilum.demo.load_cdm import load_demo_cdm
 from hilum.imaging.archive.sources import add_source
 from hilum.imaging.intake.command import run_import
 from hilum.imaging.intake.lanes import Lanes
@@ -54,6 +58,13 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
             (SAMPLES, real_files(), "Importing samples"),
         ):
             run_import(settings, source, found, lambda d, t, text=text: step(d, t, text), lanes=lanes)
+        if load_demo_cdm(database, DEFAULT, folder / "cdm", settings.omop_procedure_ids):
+            with job_here(database, KIND, "Linking the demo's studies", DEFAULT, _silent) as progress:
+                link_all(database, DEFAULT, Manner.of(settings), progress)
+
+
+def _silent(done: int, total: int | None) -> None:
+    """It takes less than a second."""
 
 
 def reset_demo(settings: Settings) -> None:

@@ -51,7 +51,8 @@ def _further_index(table: str) -> sa.Index:
 
 
 class Source(Table):
-    """One data source, with studies of its own, and where its remote archive answers, if it has one."""
+    """One data source, with studies of its own, and where its remote archive answers and which schemas its OMOP CDM is
+    in, if it has them; an ``attached`` CDM is another's."""
 
     __tablename__ = "source"
 
@@ -62,6 +63,11 @@ class Source(Table):
     recorded: Mapped[bool] = mapped_column(server_default="false")
     dicomweb_url: Mapped[str] = tables.text()
     fhir_url: Mapped[str] = tables.text()
+    cdm_schema: Mapped[str] = tables.text()
+    vocabulary_schema: Mapped[str] = tables.text()
+    imaging_schema: Mapped[str] = tables.text()
+    results_schema: Mapped[str] = tables.text()
+    cdm_attached: Mapped[bool] = tables.no()
 
 
 class Patient(Table):

@@ -1,0 +1,147 @@
+"""The tables of the imaging extension beside a CDM, in its imaging schema: image_occurrence and image_feature with the
+names of the seed and, beside them, the newer published ones, the view image_feature_value, and the sequences that ids
+are drawn from. Their rows are the business of other rooms."""
+
+from collections.abc import Mapping
+from typing import Final, LiteralString, cast
+
+from hilum.clinical.cdm.cdm import Cdm
+from hilum.core.database import Transaction
+from hilum.core.errors import Conflict, Invalid
+
+OCCURRENCE: Final = "image_occurrence"
+FEATURE: Final = "image_feature"
+
+
+def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = frozenset()) -> None:
+    """Create the image tables with keys of the types that the CDM has, but for those that are there (``have``)."""
+    schemas = cdm.schemas
+    types = {
+        "<PERSON>": column_type(sql, schemas.cdm, "person", "person_id"),
+        "<PROCEDURE>": column_type(sql, schemas.cdm, "procedure_occurrence", "procedure_occurrence_id"),
+        "<VISIT>": column_type(sql, schemas.cdm, "visit_occurrence", "visit_occurrence_id"),
+        "<CONCEPT>": column_type(sql, schemas.vocabulary, "concept", "concept_id"),
+    }
+    if OCCURRENCE not in have:
+        sql.rows(_typed(cdm.sql(_OCCURRENCE), types))
+    if FEATURE not in have:
+        sql.rows(_typed(cdm.sql(_FEATURE), types))
+    sql.rows(cdm.sql(_VALUES))
+
+
+def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str) -> None:
+    """Make the sequences of Hilum's own ids; those of minted procedures come from a reserved range.
+
+    Raises
+    ------
+    Conflict
+        The CDM has procedures in that range.
+    Invalid
+        The range is none.
+    """
+    first, last = (int(part) for part in procedure_ids.split("-"))
+    if not 0 < first < last:
+        raise Invalid(f"HILUM_OMOP_PROCEDURE_IDS: {procedure_ids} is no range of ids.")
+    kind = column_type(sql, cdm.schemas.cdm, "procedure_occurrence", "procedure_occurrence_id")
+    if kind == "integer" and last >= 1 << 31:
+        raise Invalid(f"HILUM_OMOP_PROCEDURE_IDS: the CDM's ids are integers, up to {(1 << 31) - 1}.")
+    query = "select count(*) as taken from {cdm}.procedure_occurrence where procedure_occurrence_id between %s and %s"
+    (row,) = sql.rows(cdm.sql(query), (first, last))
+    if row["taken"]:
+        raise Conflict(
+            f"{row['taken']} procedures of the CDM have ids from {first} to {last}: name a free range with "
+            "HILUM_OMOP_PROCEDURE_IDS."
+        )
+    (row,) = sql.rows(
+        cdm.sql("select coalesce(max(image_occurrence_id), 0) + 1 as next from {imaging}.image_occurrence")
+    )
+    ranges = cast("LiteralString", f"minvalue {first} maxvalue {last}")
+    begin = cast("LiteralString", str(row["next"]))
+    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_procedure_id " + ranges))
+    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_image_occurrence_id start " + begin))
+
+
+def column_type(sql: Transaction, schema: str, table: str, column: str) -> str:
+    """The type of a column, as PostgreSQL writes it.
+
+    Raises
+    ------
+    Invalid
+        There is no such column.
+    """
+    rows = sql.rows(
+        "select format_type(a.atttypid, a.atttypmod) as type from pg_attribute a join pg_class c on c.oid = a.attrelid "
+        "join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s and a.attname = %s "
+        "and a.attnum > 0 and not a.attisdropped",
+        (schema, table, column),
+    )
+    if not rows:
+        raise Invalid(f"Schema {schema} has no column {table}.{column}.")
+    return str(rows[0]["type"])
+
+
+def _typed(statement: LiteralString, types: Mapping[str, str]) -> LiteralString:
+    text: str = statement
+    for word, kind in types.items():
+        text = text.replace(word, kind)
+    return cast("LiteralString", text)
+
+
+_OCCURRENCE: Final[LiteralString] = """
+  create table {imaging}.image_occurrence (
+    image_occurrence_id bigint primary key,
+    person_id <PERSON> not null,
+    procedure_occurrence_id <PROCEDURE> not null,
+    visit_occurrence_id <VISIT>,
+    anatomic_site_concept_id <CONCEPT>,
+    wadors_uri text,
+    local_path text not null,
+    image_occurrence_date date not null,
+    image_study_uid varchar(250) not null,
+    image_series_uid varchar(250) not null,
+    modality varchar(250) not null,
+    modality_concept_id <CONCEPT> default 0 not null,
+    accession_number varchar(250)
+  );
+  create unique index image_occurrence_series on {imaging}.image_occurrence (image_study_uid, image_series_uid);
+  create index image_occurrence_person on {imaging}.image_occurrence (person_id);
+  create index image_occurrence_procedure on {imaging}.image_occurrence (procedure_occurrence_id);
+  create index image_occurrence_visit on {imaging}.image_occurrence (visit_occurrence_id);
+"""
+_FEATURE: Final[LiteralString] = """
+  create table {imaging}.image_feature (
+    image_feature_id bigint primary key,
+    person_id <PERSON> not null,
+    image_occurrence_id bigint not null references {imaging}.image_occurrence (image_occurrence_id) on delete cascade,
+    table_concept_id <CONCEPT> not null,
+    table_row_id bigint not null,
+    image_feature_concept_id <CONCEPT> not null,
+    image_feature_type_concept_id <CONCEPT> not null,
+    image_finding_concept_id <CONCEPT>,
+    image_finding_id bigint,
+    anatomic_site_concept_id <CONCEPT>,
+    alg_system text,
+    alg_datetime timestamp,
+    image_feature_event_field_concept_id <CONCEPT> generated always as (table_concept_id) stored,
+    image_feature_event_id bigint generated always as (table_row_id) stored
+  );
+  create index image_feature_person on {imaging}.image_feature (person_id);
+  create index image_feature_occurrence on {imaging}.image_feature (image_occurrence_id);
+  create index image_feature_row on {imaging}.image_feature (table_row_id, table_concept_id);
+"""
+# The event field is a table's concept, or (CDM 5.4's own convention) that of its key.
+_VALUES: Final[LiteralString] = """
+  create view {imaging}.image_feature_value as
+  select f.image_feature_id, f.person_id, f.image_occurrence_id, f.image_feature_concept_id,
+    f.image_feature_type_concept_id, f.image_finding_concept_id, f.image_finding_id, f.anatomic_site_concept_id,
+    f.alg_system, f.alg_datetime,
+    coalesce(m.measurement_date, o.observation_date) as value_date,
+    coalesce(m.value_as_number, o.value_as_number) as value_as_number,
+    coalesce(m.value_as_concept_id, o.value_as_concept_id) as value_as_concept_id,
+    coalesce(o.value_as_string, m.value_source_value) as value_as_string,
+    coalesce(m.unit_concept_id, o.unit_concept_id) as unit_concept_id,
+    coalesce(m.unit_source_value, o.unit_source_value) as unit_source_value
+  from {imaging}.image_feature f
+  left join {read}.measurement m on f.table_concept_id in (1147330, 1147138) and m.measurement_id = f.table_row_id
+  left join {read}.observation o on f.table_concept_id in (1147304, 1147165) and o.observation_id = f.table_row_id
+"""

@@ -1,0 +1,1 @@
+"""The rows of image_occurrence, one a series."""

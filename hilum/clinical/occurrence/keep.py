@@ -1,0 +1,167 @@
+"""The rows of image_occurrence: one for each series of a study whose person and procedure are known, written anew
+whenever the study, its series or its links have changed, with the id that the series always had. Rows that were there
+before Hilum are used and left as they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, LiteralString, cast
+from urllib.parse import urlsplit
+
+from hilum.clinical.cdm.cdm import Cdm
+from hilum.clinical.cdm.concepts import modality_concepts
+from hilum.clinical.occurrence.anatomy import site_of
+from hilum.core.config import Settings
+from hilum.core.database import Transaction
+from hilum.imaging.archive.views import dicomweb_root
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a reader of the CDM finds images: the base address of this Hilum, and what stands before an object's
+    key."""
+
+    base_url: str
+    objects: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Places":
+        """As the settings say."""
+        parts = urlsplit(settings.blobs_url)
+        if parts.scheme in ("s3", "gs", "az"):
+            root = settings.blobs_url.rstrip("/")
+        else:
+            root = str(Path(parts.path) if parts.path else settings.data_path / "objects")
+        return cls(settings.base_url, f"{root}/")
+
+
+def keep_occurrences(sql: Transaction, cdm: Cdm, studies: Sequence[int], uids: Sequence[str], places: Places) -> None:
+    """Bring the rows of studies up to date; what is right already is not touched.
+
+    Parameters
+    ----------
+    sql
+        Where; one transaction with what has changed.
+    cdm
+        Of the studies' source.
+    studies, uids
+        The studies, by number and by UID: one that is deleted loses its rows.
+    places
+        Where the images are.
+    """
+    named = {"source": cdm.source_id, "uids": list(uids), "studies": list(studies)}
+    columns = occurrence_columns(sql, cdm)
+    values = named | _read_series(sql, cdm, named) | {
+        "root": places.base_url + dicomweb_root(cdm.source), "objects": places.objects,
+    }  # fmt: skip
+    sql.rows(cdm.sql(_RESERVE), values)
+    sql.rows(cdm.sql(_DELETE), values)
+    sql.rows(cdm.sql(_write(columns)), values)
+
+
+def occurrence_columns(sql: Transaction, cdm: Cdm) -> Mapping[str, str]:
+    """The columns that the site's image_occurrence has, by their names in small letters."""
+    rows = sql.rows(
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
+        "and attgenerated = ''",
+        (cdm.sql("{imaging}.image_occurrence"),),
+    )
+    return {str(row["attname"]).lower(): str(row["attname"]) for row in rows}
+
+
+def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dict[str, object]:
+    """Modality and body site of each series, as concepts."""
+    rows = sql.rows(_SERIES, named)
+    modalities = modality_concepts(sql, cdm)
+    sites = [
+        site_of((), *(str(row[name]) for name in ("body_part", "series_description", "protocol_name",
+            "study_description", "of_study"))) for row in rows
+    ]  # fmt: skip
+    return {
+        "series": [row["id"] for row in rows],
+        "modality_words": [row["modality"] for row in rows],
+        "modality": [modalities.get(str(row["modality"]), 0) for row in rows],
+        "site": [site.concept_id or None for site in sites],
+        "said_by": [site.said_by for site in sites],
+        "word": [site.word for site in sites],
+    }
+
+
+def _write(columns: Mapping[str, str]) -> LiteralString:
+    """The statement that writes rows into the columns that there are."""
+    from psycopg import sql as pg
+
+    chosen = [(pg.Identifier(columns[name]).as_string(), text) for name, text in _VALUES.items() if name in columns]
+    names = ", ".join(name for name, _ in chosen)
+    rest = [name for name, _ in chosen[1:]]
+    statement = (
+        f"insert into {{imaging}}.image_occurrence as i ({names}) "
+        f"select {', '.join(text for _, text in chosen)} {_WANTED} and not o.adopted "
+        f"on conflict ({chosen[0][0]}) do update set {', '.join(f'{name} = excluded.{name}' for name in rest)} "
+        f"where ({', '.join(f'i.{name}' for name in rest)}) is distinct from "
+        f"({', '.join(f'excluded.{name}' for name in rest)})"
+    )
+    return cast("LiteralString", statement)
+
+
+_SERIES: Final[LiteralString] = """
+  select e.id, case when s.corrected->'modality'->>'file' = e.modality then s.modality else e.modality end as modality,
+    e.series_description, e.protocol_name, s.study_description, s.body_part as of_study,
+    case when s.corrected->'body_part'->>'file' = e.body_part then s.body_part else e.body_part end as body_part
+  from hilum.series e join hilum.study s on s.id = e.study_id
+  where s.id = any(%(studies)s) and s.deleted_at is null
+"""
+# Date: that of the series, else of the study.
+_VALUES: Final = {
+    "image_occurrence_id": "o.image_occurrence_id",
+    "person_id": "p.target_id",
+    "procedure_occurrence_id": "r.target_id",
+    "visit_occurrence_id": "v.target_id",
+    "anatomic_site_concept_id": "g.site",
+    "wadors_uri": "%(root)s || '/studies/' || s.study_instance_uid",
+    "local_path": """case
+      when s.availability = 'remote' then k.dicomweb_url || '/studies/' || s.study_instance_uid || '/series/' ||
+        e.series_instance_uid
+      when left(e.folder_path, 1) = '/' then e.folder_path else %(objects)s || e.folder_path end""",
+    "image_occurrence_date": "coalesce(e.series_date, s.study_date)",
+    "image_study_uid": "s.study_instance_uid",
+    "image_series_uid": "e.series_instance_uid",
+    "modality": "g.word_of_modality",
+    "modality_concept_id": "g.modality",
+    "accession_number": "nullif(s.accession_number, '')",
+}
+_WANTED: Final[LiteralString] = """
+  from unnest(%(series)s::bigint[], %(modality_words)s::text[], %(modality)s::bigint[], %(site)s::bigint[],
+    %(said_by)s::text[], %(word)s::text[]) g (id, word_of_modality, modality, site, said_by, word)
+  join hilum.series e on e.id = g.id join hilum.study s on s.id = e.study_id join hilum.source k on k.id = s.source_id
+  join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
+  join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure' and r.target_id is not null
+  left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
+  left join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
+    and o.series_instance_uid = e.series_instance_uid
+  where s.deleted_at is null and coalesce(e.series_date, s.study_date) is not null
+"""
+_RESERVE: Final[LiteralString] = f"""
+  insert into hilum.series_occurrence as known (source_id, study_instance_uid, series_instance_uid,
+    image_occurrence_id, adopted, anatomy_from, anatomy_word)
+  select s.source_id, s.study_instance_uid, e.series_instance_uid,
+    coalesce(o.image_occurrence_id, t.image_occurrence_id, nextval('{{imaging}}.hilum_image_occurrence_id')),
+    t.image_occurrence_id is not null, g.said_by, g.word
+  {
+    _WANTED.replace(
+        "where",
+        '''left join {imaging}.image_occurrence t on o.image_occurrence_id is null
+    and t.image_study_uid = s.study_instance_uid and t.image_series_uid = e.series_instance_uid where''',
+    )
+}
+    and (o.image_occurrence_id is null or (o.anatomy_from, o.anatomy_word) <> (g.said_by, g.word))
+  on conflict (source_id, study_instance_uid, series_instance_uid) do update set
+    anatomy_from = excluded.anatomy_from, anatomy_word = excluded.anatomy_word
+"""
+_DELETE: Final[LiteralString] = f"""
+  delete from {{imaging}}.image_occurrence i using hilum.series_occurrence known
+  where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
+    and i.image_occurrence_id = known.image_occurrence_id
+    and (known.study_instance_uid, known.series_instance_uid) not in
+      (select s.study_instance_uid, e.series_instance_uid {_WANTED})
+"""
