@@ -48,6 +48,35 @@ def create(
     )  # fmt: skip
 
 
+@cdm.command("attach")
+def attach(
+    cdm_schema: Annotated[str, typer.Option("--cdm-schema", help="Schema of the clinical tables.")],
+    data: Data = None,
+    source: Source = "default",
+    vocabulary_schema: VocabularySchema = "",
+    imaging_schema: ImagingSchema = "",
+    results_schema: ResultsSchema = "",
+) -> None:
+    """Attach an OMOP CDM that is in the database already; only imaging and results are written."""
+    from hilum.clinical.cdm.attach import attach_cdm
+    from hilum.clinical.cdm.cdm import Schemas
+    from hilum.core.database import open_database
+
+    chosen = settings(data)
+    schemas = Schemas(
+        cdm_schema,
+        vocabulary_schema or cdm_schema,
+        imaging_schema or f"{cdm_schema}_imaging",
+        results_schema or f"{cdm_schema}_results",
+    )
+    with open_database(chosen, pool_size=1) as database:
+        attach_cdm(database, source, schemas, chosen.omop_procedure_ids)
+    out.print(
+        f"The CDM in {schemas.cdm} is attached to source {source}; Hilum writes {schemas.imaging} and "
+        f"{schemas.results}.", markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 @cdm.command("link")
 def link(data: Data = None, source: Source = "default", as_json: Json = False) -> None:
     """Tie every study of a source to its person, procedure and visit, and write image_occurrence."""

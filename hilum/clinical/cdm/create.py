@@ -61,7 +61,7 @@ def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         metadata.create_all(sql.connection, tables=tables, checkfirst=False)
         create_image_tables(sql, cdm)
         create_sequences(sql, cdm, procedure_ids)
-        sql.rows(cdm.sql(_COHORTS))
+        sql.rows(cdm.sql(COHORTS))
         sql.rows(cdm.sql(_VIEWS))
         if not shares:
             load_seed(sql, cdm)
@@ -109,7 +109,7 @@ def _tables(schemas: Schemas) -> "sa.MetaData":
     return made
 
 
-_COHORTS: Final[LiteralString] = """
+COHORTS: Final[LiteralString] = """
   create table {results}.cohort (
     cohort_definition_id bigint not null,
     subject_id bigint not null,

@@ -105,7 +105,7 @@ _PERSONS: Final[LiteralString] = """
 """
 _PROCEDURES: Final[LiteralString] = """
   select o.procedure_occurrence_id as id, o.procedure_source_value as source_value,
-    o.procedure_concept_id as concept_id, c.concept_name, o.procedure_date as date, o.visit_occurrence_id
+    o.procedure_concept_id as concept_id, c.concept_name, o.procedure_date as start_date, o.visit_occurrence_id
   from {cdm}.procedure_occurrence o
   left join {vocabulary}.concept c on c.concept_id = o.procedure_concept_id
   where o.person_id = %(person)s and (o.procedure_occurrence_id = any(%(ids)s) or o.procedure_date = %(day)s)
@@ -113,7 +113,7 @@ _PROCEDURES: Final[LiteralString] = """
 """
 _VISITS: Final[LiteralString] = """
   select v.visit_occurrence_id as id, v.visit_source_value as source_value, v.visit_concept_id as concept_id,
-    c.concept_name, v.visit_start_date as date, v.visit_end_date as end_date
+    c.concept_name, v.visit_start_date as start_date, v.visit_end_date as end_date
   from {cdm}.visit_occurrence v left join {vocabulary}.concept c on c.concept_id = v.visit_concept_id
   where v.person_id = %(person)s and (v.visit_occurrence_id = any(%(ids)s)
     or %(day)s between v.visit_start_date - 1 and coalesce(v.visit_end_date, v.visit_start_date) + 1)
