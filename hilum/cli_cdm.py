@@ -2,15 +2,27 @@
 
 import json
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from hilum.terminal import Data, Json, bar, out, print_summary, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hilum.clinical.cdm.concepts import Seed
+
+# Of missing concepts so many are printed; --json has all.
+_SHOWN: Final = 20
+
 cdm = typer.Typer(help="The OMOP CDM of a source.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option("--source", help="Key of the source.")]
+
+
+ShowSql = Annotated[bool, typer.Option("--sql", help="Show the SQL of each check.")]
 
 
 def _schema(name: str, what: str) -> object:
@@ -97,6 +109,69 @@ def link(data: Data = None, source: Source = "default", as_json: Json = False) -
         print(json.dumps({"counts": progress.counts, "waiting": reasons}))  # noqa: T201
     else:
         print_summary(progress.counts, [_told(each) for each in reasons], time.monotonic() - begin)
+
+
+@cdm.command("vocabulary")
+def vocabulary(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Athena's files; without it, the small vocabulary that ships.")
+    ] = None,
+    data: Data = None,
+    source: Source = "default",
+    as_json: Json = False,
+) -> None:
+    """Load a vocabulary from Athena, and tell what Hilum's own concepts lack in it."""
+    from hilum.clinical.cdm.cdm import require_cdm
+    from hilum.clinical.cdm.concepts import missing_concepts
+    from hilum.clinical.cdm.seed import load_seed
+    from hilum.clinical.cdm.vocabulary import load_vocabulary
+    from hilum.core.database import open_database
+
+    with open_database(settings(data), pool_size=1) as database, bar("Loading", hidden=as_json) as step:
+        counts = load_vocabulary(database, source, folder, step) if folder else {}
+        with database.transaction() as sql:
+            cdm = require_cdm(sql, source)
+            if folder is None and not cdm.attached:
+                counts["concept"] = load_seed(sql, cdm)
+            missing = missing_concepts(sql, cdm)
+    if as_json:
+        lacking = [{"concept_id": seed.concept_id, "use": seed.use, "word": seed.word} for seed in missing]
+        print(json.dumps({"rows": counts, "missing": lacking}))  # noqa: T201
+        return
+    for table, rows in counts.items():
+        out.print(f"{table}: {'as before' if rows is None else f'{rows:,} rows'}", markup=False, highlight=False)
+    _print_missing(missing)
+
+
+@cdm.command("status")
+def status(data: Data = None, source: Source = "default", as_json: Json = False, show_sql: ShowSql = False) -> None:
+    """Tell how well the images of a source are tied to its CDM, and what is wrong."""
+    from hilum.clinical.linkage.status import status_of
+    from hilum.core.database import open_database
+
+    with open_database(settings(data), pool_size=1) as database:
+        found = status_of(database, source)
+    if as_json:
+        checks = [{"name": c.name, "text": c.text, "count": c.count, "sql": c.sql} for c in found.checks]
+        lacking = [seed.concept_id for seed in found.missing]
+        print(json.dumps({"checks": checks, "waiting": found.waiting, "missing_concepts": lacking}))  # noqa: T201
+        return
+    for check in found.checks:
+        style = "yellow" if check.count and not check.good else None
+        out.print(f"{check.count:>10,}  {check.text}", markup=False, highlight=False, style=style)
+        if show_sql:
+            out.print(f"            {check.sql}", markup=False, highlight=False, style="dim", soft_wrap=True)
+    for each in found.waiting:
+        out.print(f"{each['studies']:>10,}  wait for a {each['kind']}: {each['text']}", markup=False, highlight=False)
+    _print_missing(found.missing)
+
+
+def _print_missing(missing: "Sequence[Seed]") -> None:
+    if missing:
+        out.print(f"{len(missing):,} of Hilum's concepts are not in the vocabulary:", markup=False, highlight=False)
+    for seed in missing[:_SHOWN]:
+        text = f"    {seed.concept_id} {seed.concept_name} ({seed.use} {seed.word})"
+        out.print(text, markup=False, highlight=False, soft_wrap=True, style="dim")
 
 
 def _told(reason: dict[str, object]) -> dict[str, object]:

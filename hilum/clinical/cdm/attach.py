@@ -47,13 +47,11 @@ _FEATURE_COLUMNS: Final = frozenset((
     "image_feature_type_concept_id", "image_finding_concept_id", "image_finding_id", "anatomic_site_concept_id",
     "alg_system", "alg_datetime",
 ))  # fmt: skip
-_FEATURE_NEEDED: Final = (
-    "image_feature_id",
-    "person_id",
-    "image_occurrence_id",
-    "image_feature_concept_id",
-    "image_feature_type_concept_id",
+_FEATURE_PAIRS: Final = (
+    ("table_concept_id", "image_feature_event_field_concept_id"),
+    ("table_row_id", "image_feature_event_id"),
 )
+_FEATURE_NEEDED: Final = tuple(sorted(_FEATURE_COLUMNS - {name for pair in _FEATURE_PAIRS for name in pair}))
 _LONGEST_UID: Final = 64
 
 
@@ -92,7 +90,7 @@ def attach_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         create_image_tables(sql, cdm, have)
         create_sequences(sql, cdm, procedure_ids)
         for table in (OCCURRENCE, FEATURE, "image_feature_value"):
-            _view(sql, cdm, table, cast("LiteralString", f"select * from {{imaging}}.{table}"))
+            _view(sql, cdm, table, f"select * from {{imaging}}.{table}")
         if not has_table(sql, schemas.results, "cohort"):
             sql.rows(cdm.sql(COHORTS))
         keep_cdm(sql, cdm)
@@ -139,12 +137,13 @@ def _check_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str]) -> Non
         place = f"{cdm.schemas.imaging}.{table}"
         found = columns_of(sql, cdm.schemas.imaging, table)
         missing = [name for name in needed if name not in found]
-        pairs = (("modality", "modality_concept_id"),) if table == OCCURRENCE else (
-            ("table_concept_id", "image_feature_event_field_concept_id"), ("table_row_id", "image_feature_event_id"),
-        )  # fmt: skip
+        pairs = (("modality", "modality_concept_id"),) if table == OCCURRENCE else _FEATURE_PAIRS
         missing += [" or ".join(pair) for pair in pairs if not found.keys() & set(pair)]
         if missing:
             raise Invalid(f"{place} is there and lacks {', '.join(missing)}.")
+        capital = [written for written, _, _ in found.values() if written != written.lower()]
+        if capital:
+            raise Invalid(f"{place} is there and has columns in capitals ({', '.join(capital)}): rename them.")
         unknown = [name for name, (_, _, given) in found.items() if given and name not in known]
         if unknown:
             raise Invalid(f"{place} is there and demands {', '.join(unknown)}, which Hilum does not know.")
@@ -166,16 +165,11 @@ def _check_type(place: str, name: str, kind: str) -> None:
 
 def _make_key(sql: Transaction, cdm: Cdm) -> None:
     """Have rows that are there found by key and by series, as those of a new table are."""
-    names = columns_of(sql, cdm.schemas.imaging, OCCURRENCE)
-    table = pg.Identifier(cdm.schemas.imaging, OCCURRENCE)
-    key, series = pg.Identifier(names["image_occurrence_id"][0]), pg.Identifier(names["image_series_uid"][0])
-    twice = sql.driver.execute(
-        pg.SQL("select {key} from {table} group by {key} having count(*) > 1 limit 1").format(key=key, table=table)
-    ).fetchone()
-    if twice:
-        raise Invalid(f"{cdm.schemas.imaging}.{OCCURRENCE} is there and has image_occurrence_id {twice[0]} twice.")
-    sql.driver.execute(pg.SQL("create unique index hilum_image_key on {} ({})").format(table, key))
-    sql.driver.execute(pg.SQL("create index hilum_image_series on {} ({})").format(table, series))
+    rows = sql.rows(cdm.sql(_TWICE))
+    if rows:
+        twice = rows[0]["image_occurrence_id"]
+        raise Invalid(f"{cdm.schemas.imaging}.{OCCURRENCE} is there and has image_occurrence_id {twice} twice.")
+    sql.rows(cdm.sql(_KEY))
 
 
 def _add_tables(sql: Transaction, cdm: Cdm) -> None:
@@ -223,3 +217,12 @@ def _view(sql: Transaction, cdm: Cdm, name: str, query: LiteralString) -> None:
         return
     view = pg.Identifier(results, name).as_string()
     sql.driver.execute(cast("LiteralString", f"create view {view} as {cdm.sql(query)}"))
+
+
+_TWICE: Final[LiteralString] = """
+  select image_occurrence_id from {imaging}.image_occurrence group by 1 having count(*) > 1 limit 1
+"""
+_KEY: Final[LiteralString] = """
+  create unique index hilum_image_key on {imaging}.image_occurrence (image_occurrence_id);
+  create index hilum_image_series on {imaging}.image_occurrence (image_series_uid);
+"""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _LOCK: Final = 4_845_114_014
+# Tables that have no key in the CDM: the package gives them one, which Athena's files do not keep.
+_WITHOUT_KEY: Final = ("concept_synonym", "drug_strength")
 
 
 def default_schemas(
@@ -98,7 +100,7 @@ def _tables(schemas: Schemas) -> "sa.MetaData":
             given.name,
             given.type,
             *keys,
-            primary_key=given.primary_key,
+            primary_key=given.primary_key and given.table.name not in _WITHOUT_KEY,
             nullable=given.nullable,
             index=given.index and not given.primary_key,
             autoincrement=False,

@@ -5,7 +5,7 @@ are drawn from. Their rows are the business of other rooms."""
 from collections.abc import Mapping
 from typing import Final, LiteralString, cast
 
-from hilum.clinical.cdm.cdm import Cdm
+from hilum.clinical.cdm.cdm import Cdm, has_table
 from hilum.core.database import Transaction
 from hilum.core.errors import Conflict, Invalid
 
@@ -26,7 +26,8 @@ def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = froze
         sql.rows(_typed(cdm.sql(_OCCURRENCE), types))
     if FEATURE not in have:
         sql.rows(_typed(cdm.sql(_FEATURE), types))
-    sql.rows(cdm.sql(_VALUES))
+    if not has_table(sql, schemas.imaging, "image_feature_value"):
+        sql.rows(cdm.sql(_values(sql, cdm)))
 
 
 def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str) -> None:
@@ -78,6 +79,18 @@ def column_type(sql: Transaction, schema: str, table: str, column: str) -> str:
     if not rows:
         raise Invalid(f"Schema {schema} has no column {table}.{column}.")
     return str(rows[0]["type"])
+
+
+def _values(sql: Transaction, cdm: Cdm) -> LiteralString:
+    """The view, in the names that image_feature has."""
+    rows = sql.rows(
+        "select attname from pg_attribute where attrelid = %s::regclass and attname = 'table_concept_id'",
+        (cdm.sql("{imaging}.image_feature"),),
+    )
+    if rows:
+        return _VALUES
+    newer = _VALUES.replace("table_concept_id", "image_feature_event_field_concept_id")
+    return newer.replace("table_row_id", "image_feature_event_id")
 
 
 def _typed(statement: LiteralString, types: Mapping[str, str]) -> LiteralString:

@@ -59,14 +59,14 @@ def keep_occurrences(sql: Transaction, cdm: Cdm, studies: Sequence[int], uids: S
     sql.rows(cdm.sql(_write(columns)), values)
 
 
-def occurrence_columns(sql: Transaction, cdm: Cdm) -> Mapping[str, str]:
-    """The columns that the site's image_occurrence has, by their names in small letters."""
+def occurrence_columns(sql: Transaction, cdm: Cdm) -> frozenset[str]:
+    """The columns that the site's image_occurrence has and that can be written."""
     rows = sql.rows(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
         "and attgenerated = ''",
         (cdm.sql("{imaging}.image_occurrence"),),
     )
-    return {str(row["attname"]).lower(): str(row["attname"]) for row in rows}
+    return frozenset(str(row["attname"]) for row in rows)
 
 
 def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dict[str, object]:
@@ -87,17 +87,14 @@ def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dic
     }
 
 
-def _write(columns: Mapping[str, str]) -> LiteralString:
+def _write(columns: frozenset[str]) -> LiteralString:
     """The statement that writes rows into the columns that there are."""
-    from psycopg import sql as pg
-
-    chosen = [(pg.Identifier(columns[name]).as_string(), text) for name, text in _VALUES.items() if name in columns]
-    names = ", ".join(name for name, _ in chosen)
-    rest = [name for name, _ in chosen[1:]]
+    names = [name for name in _VALUES if name in columns]
+    rest = names[1:]
     statement = (
-        f"insert into {{imaging}}.image_occurrence as i ({names}) "
-        f"select {', '.join(text for _, text in chosen)} {_WANTED} and not o.adopted "
-        f"on conflict ({chosen[0][0]}) do update set {', '.join(f'{name} = excluded.{name}' for name in rest)} "
+        f"insert into {{imaging}}.image_occurrence as i ({', '.join(names)}) "
+        f"select {', '.join(_VALUES[name] for name in names)} {_WANTED} and not o.adopted "
+        f"on conflict (image_occurrence_id) do update set {', '.join(f'{name} = excluded.{name}' for name in rest)} "
         f"where ({', '.join(f'i.{name}' for name in rest)}) is distinct from "
         f"({', '.join(f'excluded.{name}' for name in rest)})"
     )
