@@ -72,7 +72,8 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
         False,
         f"select count(*) {_SERIES} and s.person_id is not null and not exists (select from hilum.series_occurrence o "
         "join {imaging}.image_occurrence i on i.image_occurrence_id = o.image_occurrence_id "
-        "where o.source_id = :source and o.study_instance_uid = s.study_instance_uid and o.series_instance_uid = e.series_instance_uid)",
+        "where o.source_id = :source and o.study_instance_uid = s.study_instance_uid "
+        "and o.series_instance_uid = e.series_instance_uid)",
     ),
     (
         "rows_without_series",
