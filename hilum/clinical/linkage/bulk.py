@@ -10,6 +10,7 @@ from hilum.core.progress import Progress
 
 KIND: Final = "cdm_link"
 _AT_ONCE: Final = 2000
+_TIDIED: Final = (1, 5, 25)
 
 
 def link_all(database: Database, source: str, manner: Manner, progress: Progress) -> None:
@@ -35,7 +36,7 @@ def link_all(database: Database, source: str, manner: Manner, progress: Progress
         cdm = require_cdm(sql, source)
         (row,) = sql.rows("select count(*) as studies from hilum.study where source_id = %s", (cdm.source_id,))
         progress.expect(cast("int", row["studies"]))
-    after = 0
+    after = batches = 0
     while True:
         with database.transaction() as sql:
             rows = sql.rows(_NEXT, (cdm.source_id, after, _AT_ONCE))
@@ -43,7 +44,11 @@ def link_all(database: Database, source: str, manner: Manner, progress: Progress
                 break
             studies = [cast("int", row["id"]) for row in rows]
             progress.count("changed", settle(sql, cdm, studies, manner))
-        after = studies[-1]
+        after, batches = studies[-1], batches + 1
+        if batches in _TIDIED:  # tables that grow from nothing are searched badly until they are counted
+            database.tidy("study_link", "series_occurrence", "minted_procedure")
+            with database.transaction() as sql:
+                sql.rows(cdm.sql("analyze {imaging}.image_occurrence"))
         progress.count("studies", len(studies))
         progress.step(len(studies))
     with database.transaction() as sql:
