@@ -5,9 +5,12 @@ study's modality; else one is minted, or a person has to name it. One statement 
 from collections.abc import Sequence
 from typing import Final, LiteralString
 
+from psycopg.errors import SequenceGeneratorLimitExceeded
+
 from hilum.clinical.cdm.cdm import Cdm, has_table
 from hilum.clinical.cdm.concepts import IMAGING_PROCEDURE, MINTED_TYPE, modality_words
 from hilum.core.database import Transaction
+from hilum.core.errors import Conflict
 
 REASONS: Final = {
     "no_procedure": "The CDM has no procedure for this study.",
@@ -34,6 +37,11 @@ def link_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint:
         Their numbers; to be right for one, those of the same person and day belong to it.
     mint
         Whether a study without a procedure gets one of its own; else it waits.
+
+    Raises
+    ------
+    Conflict
+        One has to be minted, and the reserved range of ids is used up.
     """
     values: dict[str, object] = {"studies": list(studies), "mint": mint}
     by_number = [row["id"] for row in sql.rows(cdm.sql(_BY_NUMBER), values)]
@@ -41,7 +49,13 @@ def link_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint:
     known = {"concepts": list(concepts), "uses": list(uses), "words": list(words)}
     ancestors = has_table(sql, cdm.schemas.vocabulary, "concept_ancestor")
     statement = _BY_DAY if ancestors else _BY_DAY.replace("{vocabulary}.concept_ancestor", _NO_ANCESTORS)
-    sql.rows(cdm.sql(statement), values | known | {"done": by_number})
+    try:
+        sql.rows(cdm.sql(statement), values | known | {"done": by_number})
+    except SequenceGeneratorLimitExceeded as error:
+        raise Conflict(
+            f"All ids for minted procedures are used up: raise maxvalue of the sequence {cdm.schemas.imaging}."
+            "hilum_procedure_id, or set HILUM_OMOP_PROCEDURES=require."
+        ) from error
 
 
 def keep_minted(sql: Transaction, cdm: Cdm, uids: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ _VALUES: Final = {
     "modality_concept_id": "g.modality",
     "accession_number": "nullif(s.accession_number, '')",
 }
-_WANTED: Final[LiteralString] = """
+_FROM: Final[LiteralString] = """
   from unnest(%(series)s::bigint[], %(modality_words)s::text[], %(modality)s::bigint[], %(site)s::bigint[],
     %(said_by)s::text[], %(word)s::text[]) g (id, word_of_modality, modality, site, said_by, word)
   join hilum.series e on e.id = g.id join hilum.study s on s.id = e.study_id join hilum.source k on k.id = s.source_id
@@ -136,7 +136,15 @@ _WANTED: Final[LiteralString] = """
   left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
   left join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
     and o.series_instance_uid = e.series_instance_uid
-  where s.deleted_at is null and coalesce(e.series_date, s.study_date) is not null
+"""
+_WHERE: Final[LiteralString] = "where s.deleted_at is null and coalesce(e.series_date, s.study_date) is not null"
+_WANTED: Final[LiteralString] = f"{_FROM} {_WHERE}"
+_THEIRS: Final[LiteralString] = """
+  left join lateral (
+    select min(x.image_occurrence_id) as image_occurrence_id from {imaging}.image_occurrence x
+    where o.image_occurrence_id is null and x.image_study_uid = s.study_instance_uid
+      and x.image_series_uid = e.series_instance_uid
+  ) t on true
 """
 _RESERVE: Final[LiteralString] = f"""
   insert into hilum.series_occurrence as known (source_id, study_instance_uid, series_instance_uid,
@@ -144,13 +152,7 @@ _RESERVE: Final[LiteralString] = f"""
   select s.source_id, s.study_instance_uid, e.series_instance_uid,
     coalesce(o.image_occurrence_id, t.image_occurrence_id, nextval('{{imaging}}.hilum_image_occurrence_id')),
     t.image_occurrence_id is not null, g.said_by, g.word
-  {
-    _WANTED.replace(
-        "where",
-        '''left join {imaging}.image_occurrence t on o.image_occurrence_id is null
-    and t.image_study_uid = s.study_instance_uid and t.image_series_uid = e.series_instance_uid where''',
-    )
-}
+  {_FROM} {_THEIRS} {_WHERE}
     and (o.image_occurrence_id is null or (o.anatomy_from, o.anatomy_word) <> (g.said_by, g.word))
   on conflict (source_id, study_instance_uid, series_instance_uid) do update set
     anatomy_from = excluded.anatomy_from, anatomy_word = excluded.anatomy_word

@@ -135,11 +135,15 @@ def test_image_tables_in_the_newer_names_are_kept_and_used(
         "9)",
         (uid(1), uid(1, 1)),
     )
+    connection.execute(
+        "insert into imaging.image_occurrence select 9, 1, 3, null, null, 'theirs', 'theirs', '2020-01-01', "
+        "image_study_uid, image_series_uid, 9 from imaging.image_occurrence"
+    )
     site = attached(url, tmp_path)
     site.person(1)
     site.store(ct(1, 1, 1), ct(1, 2, 1))
     columns = ("image_occurrence_id", "person_id", "wadors_uri = 'theirs'", "modality_concept_id")
-    assert site.images(*columns) == [(7, 1, True, 9), (8, 1, False, 4300757)]
+    assert sorted(site.images(*columns)) == [(7, 1, True, 9), (9, 1, True, 9), (10, 1, False, 4300757)]
     assert connection.execute("select count(*) from imaging.image_feature_value").fetchone() == (0,)
     site.archive.database.close()
 

@@ -208,6 +208,14 @@ def test_a_procedure_is_minted_once_and_taken_back(site: Site) -> None:
     assert site.links()["procedure"] == (2_000_000_000, "minted")
 
 
+def test_a_range_that_is_used_up_is_told_with_the_way_out(site: Site) -> None:
+    site.person(1)
+    site.rows("select setval('omop_imaging.hilum_procedure_id', 2000999999)")
+    with pytest.raises(Conflict, match="hilum_procedure_id"):
+        site.store(ct(1, 1, 1))
+    assert site.images("person_id") == []
+
+
 def test_a_study_waits_for_its_procedure_where_none_may_be_minted(site: Site) -> None:
     site.mint = False
     site.person(1)
