@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, LiteralString, TypeAlias, cast
 
-from hilum.clinical.cdm.cdm import Cdm, find_cdm, require_cdm
+from hilum.clinical.cdm.cdm import Cdm, require_cdm
 from hilum.clinical.linkage import persons, procedures, visits
 from hilum.core.database import Row, Transaction
 
@@ -71,11 +71,6 @@ def links_of(sql: Transaction, study: int) -> list[Row]:
     """The links of a study: kind, target, method, evidence, who made it and when, and a reason where it waits."""
     rows = sql.rows(_LINKS, (study,))
     return [row | {"text": TEXTS[str(row["kind"])].get(str(row["reason"]), "")} for row in rows]
-
-
-def has_cdm(sql: Transaction, source: str) -> bool:
-    """Whether a source has a CDM."""
-    return find_cdm(sql, source) is not None
 
 
 _MOST: Final = 10
