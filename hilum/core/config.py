@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     worklist_silent_hours: float = Field(
         24,
         ge=0,
-        description="After how long without a sign of its performer whoever asks may cancel a claimed workitem, in hours.",
+        description="How long its performer may be silent before whoever asks may cancel a claimed workitem, in hours.",
     )
     forwarded_keep_days: float = Field(
         30, ge=1, description="How long it is remembered, instance by instance, what was forwarded, in days."
