@@ -2,7 +2,7 @@
 how the services' endpoints become a router that answers every method of every address. The dependencies are coroutines
 though they wait for nothing: a plain function costs a turn of the thread pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -41,8 +41,8 @@ class Door:
         The forms of what may be sent to it.
     query
         Names of the query parameters that the endpoint reads by itself.
-    often
-        Whether a viewer asks for it again and again: it then has a `ShortWay`. Its endpoint takes ``request``,
+    short
+        For what a viewer asks again and again, and so has a `ShortWay`: what the endpoint takes besides ``request``,
         ``archive``, ``ranges``, ``root``, ``target`` and what else the path names.
     """
 
@@ -52,7 +52,7 @@ class Door:
     answers: Sequence[Offer] = ()
     takes: Sequence[Offer] = ()
     query: Sequence[str] = ()
-    often: bool = False
+    short: Callable[[Request], Mapping[str, object]] | None = None
 
 
 async def the_ranges(request: Request) -> list[MediaRange]:
@@ -72,6 +72,12 @@ async def the_root(request: Request) -> str:
 
 def _ranges_of(request: Request) -> list[MediaRange]:
     return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
+
+
+def nothing_more(request: Request) -> dict[str, object]:
+    """Of a door: that its endpoint takes what all take."""
+    del request
+    return {}
 
 
 def root_of(request: Request) -> str:
@@ -138,10 +144,11 @@ class ShortWay(BaseRoute):
     """GET of a door, past the framework's search for routes and dependencies, which takes longer than it takes to find
     and read a frame. The door's own route stays, for the other methods and for the description of the service."""
 
-    def __init__(self, prefix: str, door: Door) -> None:
-        self.path: str = prefix + door.path
+    def __init__(self, path: str, endpoint: Callable[..., Response], more: Callable[[Request], Mapping[str, object]]):
+        self.path: str = path
         """By which its requests are counted, together with those of the door."""
-        self._endpoint = door.endpoint
+        self._endpoint = endpoint
+        self._more = more
         self._pattern, _, _ = compile_path(self.path)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -166,8 +173,9 @@ class ShortWay(BaseRoute):
             archive=request.app.state.archive,
             ranges=_ranges_of(request),
             root=root_of(request),
-            target=Target(source, named.pop("study"), named.pop("series"), named.pop("instance")),
+            target=Target(source, named.pop("study"), named.pop("series"), named.pop("instance", None)),
             **named,
+            **self._more(request),
         )
 
 

@@ -38,4 +38,4 @@ def routers(further: Sequence[Door] = ()) -> list[APIRouter]:
 
 def short_ways() -> list[ShortWay]:
     """Make the routes of what is asked most, to be tried before all others."""
-    return [ShortWay(base, door) for base in BASES for door in _DOORS if door.often]
+    return [ShortWay(base + door.path, door.endpoint, door.short) for base in BASES for door in _DOORS if door.short]
