@@ -186,6 +186,11 @@ class Settings(BaseSettings):
     worklist_keep_days: float = Field(
         30, ge=0, description="How long ended workitems are kept that no subscriber has locked, in days."
     )
+    worklist_silent_hours: float = Field(
+        24,
+        ge=0,
+        description="How long its performer may be silent before whoever asks may cancel a claimed workitem, in hours.",
+    )
     forwarded_keep_days: float = Field(
         30, ge=1, description="How long it is remembered, instance by instance, what was forwarded, in days."
     )
