@@ -1,11 +1,14 @@
 """Settings: the command line before the environment, before hilum.toml, before the default; and a typo is told."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from hilum.cli import config
 from hilum.core.config import explain_settings, load_settings
 from hilum.core.errors import Invalid
+from hilum.core.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +48,38 @@ def test_options_of_a_bucket_may_be_a_table_and_are_never_shown(tmp_path: Path) 
     assert '"secret_access_key": "tell-nobody"' in settings.blobs_options.get_secret_value()
     shown = [str(entry.value) for entry in explain_settings(settings)]
     assert "tell-nobody" not in f"{shown} {settings!r} {settings}"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:tell-nobody@db.example:5433/hilum", "postgresql://ann:***@db.example:5433/hilum"),
+        ("postgresql+psycopg://ann:@db.example/hilum?a=b@c", "postgresql+psycopg://ann:***@db.example/hilum?a=b@c"),
+        ("postgresql://ann:tell-@nobody:/x@db.example/hilum", "postgresql://ann:***@db.example/hilum"),
+        ("postgresql://ann:tell?nobody@db.example/hilum", "postgresql://ann:***@db.example/hilum"),
+        (
+            "postgresql://ann@/hilum?host=/run/pg&Password=tell-nobody",
+            "postgresql://ann@/hilum?host=/run/pg&Password=***",
+        ),
+        ("postgresql:///hilum?sslpassword=tell-nobody&port=1", "postgresql:///hilum?sslpassword=***&port=1"),
+        ("postgresql://db.example/hilum", "postgresql://db.example/hilum"),
+        ("", ""),
+    ],
+)
+def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    found = {entry.name: entry.value for entry in explain_settings(load_settings(Path("/nowhere"), database_url=url))}
+    assert found["HILUM_DATABASE_URL"] == shown
+
+
+def test_config_tells_the_database_that_is_really_used(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told() -> str:
+        config(data, as_json=True)
+        return json.loads(capsys.readouterr().out)["HILUM_DATABASE_URL"]["value"]
+
+    assert told() == ""
+    with EmbeddedPostgres(data) as server:
+        assert told() == server.url
+    monkeypatch.setenv("HILUM_DATABASE_URL", "postgresql://ann:tell-nobody@db.example/hilum")
+    assert told() == "postgresql://ann:***@db.example/hilum"
