@@ -531,7 +531,7 @@ def config(data: Data = None, as_json: Json = False) -> None:
     from hilum.serve import told_dicom_port
 
     # What a setting leaves open is told as it really is.
-    really = {"HILUM_DICOM_PORT": told_dicom_port(settings)}
+    really: dict[str, object] = {"HILUM_DICOM_PORT": told_dicom_port(settings)}
     if not settings.database_url:
         really["HILUM_DATABASE_URL"] = embedded_url(settings.data_path)
     entries = [
