@@ -1,11 +1,13 @@
 """Settings: the command line before the environment, before hilum.toml, before the default; and a typo is told."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from hilum.cli import config
 from hilum.core.config import explain_settings, load_settings
 from hilum.core.errors import Invalid
 from hilum.core.postgres import EmbeddedPostgres
@@ -71,15 +73,15 @@ def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown
     assert found["HILUM_DATABASE_URL"] == shown
 
 
-def test_config_tells_the_database_that_is_really_used(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def told() -> str:
-        config(data, as_json=True)
-        return json.loads(capsys.readouterr().out)["HILUM_DATABASE_URL"]["value"]
+def test_config_tells_the_database_that_is_really_used(data: Path) -> None:
+    def told(**more: str) -> str:
+        environment = os.environ | {"HILUM_DATA": str(data)} | more
+        command = [sys.executable, "-m", "hilum", "config", "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["HILUM_DATABASE_URL"]["value"]
 
     assert told() == ""
     with EmbeddedPostgres(data) as server:
         assert told() == server.url
-    monkeypatch.setenv("HILUM_DATABASE_URL", "postgresql://ann:tell-nobody@db.example/hilum")
-    assert told() == "postgresql://ann:***@db.example/hilum"
+    url = "postgresql://ann:{}@db.example/hilum"
+    assert told(HILUM_DATABASE_URL=url.format("tell-nobody")) == url.format("***")
