@@ -527,10 +527,15 @@ def upgrade(
 def config(data: Data = None, as_json: Json = False) -> None:
     """Print every setting, its value and where it came from."""
     settings = _settings(data)
+    from hilum.core.postgres import embedded_url
     from hilum.serve import told_dicom_port
 
+    # What a setting leaves open is told as it really is.
+    really: dict[str, object] = {"HILUM_DICOM_PORT": told_dicom_port(settings)}
+    if not settings.database_url:
+        really["HILUM_DATABASE_URL"] = embedded_url(settings.data_path)
     entries = [
-        replace(entry, value=told_dicom_port(settings) or entry.value) if entry.name == "HILUM_DICOM_PORT" else entry
+        replace(entry, value=really.get(entry.name) or entry.value)
         for entry in explain_settings(settings, {"data": data})
     ]
     if as_json:

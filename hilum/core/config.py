@@ -79,7 +79,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
     health_port: int = Field(
-        0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of HILUM_HOST on which a worker that runs alone answers /health and /ready; 0: none.",
     )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     aet: str = Field("HILUM", description="AE title that the DICOM listener answers to, with the source default.")
@@ -284,10 +287,19 @@ def explain_settings(settings: Settings, given: dict[str, object] | None = None)
 
 
 def _shown(name: str, value: object) -> object:
-    """A setting as it may be seen: addresses of NATS without what is secret in them."""
-    if name != "nats_url":
-        return value
-    return re.sub(r"//[^/,]*@", "//***@", str(value))
+    """A setting as it may be seen: of an address that may hold a secret, all but that."""
+    if name == "database_url":
+        return _without_password(str(value))
+    if name == "nats_url":
+        return re.sub(r"//[^/,]*@", "//***@", str(value))
+    return value
+
+
+def _without_password(url: str) -> str:
+    """The URL of a database with its password masked, wherever libpq takes one: before the host, among the options."""
+    # Before the query if there is an @, for a password may hold one by mistake.
+    url = re.sub(r"^([^:/?#]+://[^/?#:@]*):(?:[^?]*|[^@]*)@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Whether a process without a web server lives and is ready, told on a small port of its own to whoever keeps processes
 running. It answers two questions with a status and a word, and knows nothing else."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from hilum.core.errors import HilumError, InUse
+from hilum.core.errors import HilumError, InUse, Invalid
 
 ALIVE_SECONDS: Final = 60.0
 _READ_SECONDS: Final = 5.0
@@ -32,11 +33,13 @@ class Pulse:
 
 
 @contextmanager
-def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[None]:
-    """Answer ``/health`` (it lives) and ``/ready`` (it can work) on a port, on every address of this machine.
+def telling(host: str, port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[None]:
+    """Answer ``/health`` (it lives) and ``/ready`` (it can work) on a port.
 
     Parameters
     ----------
+    host
+        The address to listen on.
     port
         0 tells nobody.
     pulse
@@ -48,6 +51,8 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
     ------
     InUse
         Another program listens there.
+    Invalid
+        There is no such address.
     """
     if not port:
         yield
@@ -70,10 +75,15 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
             """A question every few seconds is not worth a line."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = Server((host, port), Handler)
+    except socket.gaierror as error:
+        raise Invalid(f"{host} is no address of this machine: correct HILUM_HOST.") from error
     except OSError as error:
-        raise InUse(f"Port {port} is taken: choose another for HILUM_HEALTH_PORT.") from error
+        raise InUse(f"Port {port} on {host} cannot be listened on: choose another for HILUM_HEALTH_PORT.") from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     try:

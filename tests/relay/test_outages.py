@@ -160,7 +160,7 @@ def secured(folder: Path) -> tuple[Nats, NatsOptions]:
     limits = dict.fromkeys(("subs", "data", "payload", "conn", "leaf", "imports", "exports"), -1)
     account_token = _token(operator, account, {"type": "account", "limits": {**limits, "wildcards": True}})
     # All that docs/reference/relay.md says a proxy needs, and no more.
-    may = {"allow": ["hilum.dimse.main.>", "_INBOX.>"]}
+    may = {"allow": ["hilum-dimse.main.>", "_INBOX.>"]}
     user_token = _token(account, user, {"type": "user", "pub": may, "sub": may, "subs": -1, "data": -1, "payload": -1})
     (folder / "hilum.creds").write_text(
         f"-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n"

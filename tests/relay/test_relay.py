@@ -132,10 +132,10 @@ async def _heard(client: Client) -> list[str]:
     async def note(message: object) -> None:
         found.append(message.subject)  # pyright: ignore
 
-    await client.subscribe("hilum.dimse.>", cb=note)
+    await client.subscribe("hilum-dimse.>", cb=note)
     while len({subject for subject in found if ".peer." in subject}) < 2:
         await asyncio.sleep(0.05)
-    return sorted({subject for subject in found if subject.startswith("hilum.dimse.")})
+    return sorted({subject for subject in found if subject.startswith("hilum-dimse.")})
 
 
 def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running, tmp_path: Path) -> None:

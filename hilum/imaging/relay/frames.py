@@ -155,14 +155,15 @@ def check_channel(channel: str) -> str:
     return channel
 
 
+# Not below ``hilum.``: the stream of events takes all of that, and would answer what is opened here and keep images.
 def open_subject(channel: str, way: Way) -> str:
     """Where associations of a channel are opened."""
-    return f"hilum.dimse.{channel}.{way}.open"
+    return f"hilum-dimse.{channel}.{way}.open"
 
 
 def peer_subject(channel: str, peer: str) -> str:
     """Where a process takes the messages of its associations."""
-    return f"hilum.dimse.{channel}.peer.{peer}"
+    return f"hilum-dimse.{channel}.peer.{peer}"
 
 
 def _digest(head: bytes, body: bytes) -> bytes:
