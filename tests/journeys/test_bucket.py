@@ -135,7 +135,7 @@ def test_a_server_does_not_start_on_a_bucket_that_refuses_it(
 ) -> None:
     environment = os.environ | {
         "HILUM_DATA": str(tmp_path / "data"), "HILUM_DATABASE_URL": database_url, "HILUM_PORT": "0",
-        "HILUM_BLOBS_URL": url, "HILUM_BLOBS_OPTIONS": s3.options(**options),
+        "HILUM_DICOM_PORT": "0", "HILUM_BLOBS_URL": url, "HILUM_BLOBS_OPTIONS": s3.options(**options),
     }  # fmt: skip
     for command in ("serve", "doctor"):
         done = subprocess.run(
