@@ -25,7 +25,7 @@ from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.store import Archive
 from tests.s3 import S3, s3_server
 
