@@ -16,7 +16,7 @@ from hilum.clinical.fhir.codes import Element, plain
 from hilum.clinical.fhir.versions import keep
 from hilum.core.errors import Conflict, Invalid, Unavailable
 from hilum.core.progress import Progress
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.patients import MAX_PATIENT_ID
 from hilum.imaging.archive.remote import RemoteStudy, keep_remote

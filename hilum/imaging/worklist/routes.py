@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hilum.core.errors import HilumError
 from hilum.core.http import PROBLEMS, Model, Router, problem, refuse_unknown_parameters
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hilum.core.database import Database, Transaction
 from hilum.core.events import Event
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.models import Source
 from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.uids import check_uid
