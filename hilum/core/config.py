@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     event_patient_data: bool = Field(
         False, description="Add patient_id and accession_number to events that leave by webhooks and NATS."
     )
+    outgoing_ca: Path | None = Field(
+        None,
+        description="Certificates (PEM) that receivers of webhooks and FHIR servers are believed by, "
+        "beside those that this machine trusts.",
+    )
     nats_url: str = Field(
         "",
         description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class Receiver:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/events"
         self.process: subprocess.Popen[bytes] | None = None
+        self._read: list[dict[str, Any]] = []
+        self._offset = 0
         folder.mkdir()
         self.mode("204")
 
@@ -98,9 +100,15 @@ class Receiver:
             self.process.wait()
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was received so far."""
+        """What was received so far; a line that is still being written is left for the next time."""
         path = self.folder / "requests"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+            self._read += [json.loads(line) for line in whole.splitlines()]
+            self._offset += len(whole) + 1 if whole else 0
+        return list(self._read)
 
     def subjects(self) -> list[str]:
         return [request["headers"]["ce-subject"] for request in self.requests()]
@@ -111,13 +119,22 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@contextmanager
+def receiving(folder: Path) -> Iterator[Receiver]:
+    """Run a receiver that takes everything."""
+    made = Receiver(folder)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     """A running receiver that takes everything."""
-    made = Receiver(tmp_path / "receiver")
-    made.start()
-    yield made
-    made.stop()
+    with receiving(tmp_path / "receiver") as running:
+        yield running
 
 
 class Nats:

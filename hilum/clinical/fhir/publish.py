@@ -78,6 +78,7 @@ class Publisher:
         self._url = checked_url(settings.fhir_publish_url)
         self._base = public_base(settings)
         self._credentials = Credentials.of(settings)
+        self._authorities = settings.outgoing_ca
         self._running = threading.Lock()
         self._endpoints: dict[str, tuple[Endpoint, str]] = {}
 
@@ -119,7 +120,7 @@ class Publisher:
     async def _send_all(self) -> int:
         sent, refused = 0, 0
         until = time.monotonic() + self._manners.round
-        async with FhirServer(self._url, self._credentials, self._manners.answer) as server:
+        async with FhirServer(self._url, self._credentials, self._manners.answer, self._authorities) as server:
             while time.monotonic() < until and refused < MAX_REFUSED:
                 due = self._take()
                 if due is None:
