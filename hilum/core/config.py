@@ -179,7 +179,9 @@ class Settings(BaseSettings):
         "",
         description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",
     )
-    nats_credentials: Path | None = Field(None, description="File with the credentials for NATS (.creds).")
+    nats_credentials: Path | None = Field(
+        None, description="File with the credentials for NATS: .creds, or an nkey's seed."
+    )
     nats_ca: Path | None = Field(None, description="Certificates (PEM) that NATS is believed by; empty: the system's.")
     nats_certificate: Path | None = Field(None, description="Hilum's own certificate (PEM), where NATS asks for one.")
     nats_key: Path | None = Field(None, description="The key of that certificate (PEM).")

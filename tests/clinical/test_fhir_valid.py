@@ -24,7 +24,10 @@ from tests.make import ct, uid
 from tests.routing.test_cstore_out import in_native
 
 ODD = st.sampled_from(
-    ["", " ", "\x1b$B", "a\0b", "CT\\PT", "ÅÄÖ 山田", "\ufffe", "x" * 64, "a\n\tb", "  two  blanks ", "\u2028", "^^^"]
+    [
+        "", " ", "\x1b$B", "a\0b", "CT\\PT", "ÅÄÖ 山田", "\ufffe", "x" * 64, "a\n\tb", "  two  blanks ", "\u2028",
+        "6x \u2005«", "^^^",
+    ]
 )  # fmt: skip
 TEXTS = st.one_of(ODD, st.text(max_size=70))
 CODES = st.one_of(st.sampled_from(["CT", "MR", "PT", "SR", "", "ct ", "C T", "OT"]), st.text(max_size=16))
@@ -48,7 +51,8 @@ SERIES = st.fixed_dictionaries(
     {
         "series_instance_uid": UIDS, "series_number": NUMBERS, "modality": CODES, "series_description": TEXTS,
         "body_part": PARTS, "anatomic_region": REGIONS,
-        "laterality": st.sampled_from(["", "L", "R", "B", "U", "l", "?"]), "series_date": DATES, "series_time": TIMES, "procedure_step_date": DATES, "procedure_step_time": TIMES, "instances": INSTANCES,
+        "laterality": st.sampled_from(["", "L", "R", "B", "U", "l", "?"]), "series_date": DATES, "series_time": TIMES,
+        "procedure_step_date": DATES, "procedure_step_time": TIMES, "instances": INSTANCES,
         "num_instances": st.integers(0, 9),
     }
 )  # fmt: skip

@@ -75,10 +75,11 @@ def couriers(database: Database) -> Iterator[Callable[..., None]]:
 class Receiver:
     """A process that receives webhooks; see ``receiver.py``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/events"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/events"
+        self._certificate = [str(certificate)] if certificate else []
         self.process: subprocess.Popen[bytes] | None = None
         self._read: list[dict[str, Any]] = []
         self._offset = 0
@@ -91,7 +92,7 @@ class Receiver:
 
     def start(self) -> None:
         script = str(Path(__file__).with_name("receiver.py"))
-        self.process = subprocess.Popen([sys.executable, script, str(self.folder), str(self.port)])
+        self.process = subprocess.Popen([sys.executable, script, str(self.folder), str(self.port), *self._certificate])
         wait_until(lambda: is_open(self.port))
 
     def stop(self) -> None:
@@ -120,9 +121,9 @@ def is_open(port: int) -> bool:
 
 
 @contextmanager
-def receiving(folder: Path) -> Iterator[Receiver]:
+def receiving(folder: Path, certificate: Path | None = None) -> Iterator[Receiver]:
     """Run a receiver that takes everything."""
-    made = Receiver(folder)
+    made = Receiver(folder, certificate)
     made.start()
     try:
         yield made
@@ -137,12 +138,33 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         yield running
 
 
+def authority(folder: Path, *names: str) -> Path:
+    """Make an authority (``ca.pem``), and for each name a certificate of 127.0.0.1 with its key in one file."""
+
+    def openssl(*words: str | Path) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    folder.mkdir()
+    openssl(*new, "-subj", "/CN=ca", "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
+    for name in names:
+        openssl(
+            *new, "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-addext",
+            "basicConstraints=critical,CA:FALSE", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key",
+            "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem",
+        )  # fmt: skip
+        with (folder / f"{name}.pem").open("a") as file:
+            file.write((folder / f"{name}.key").read_text())
+    return folder
+
+
 class Nats:
     """A NATS server with JetStream, whose store outlives it."""
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
+    def __init__(self, folder: Path, extra: str = "", **client: object) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self._client = client
         self._log = folder / "nats.log"
         self._config = folder / "nats.conf"
         store = f'jetstream {{ store_dir: "{folder}/store" }}'
@@ -164,7 +186,7 @@ class Nats:
         """Do something with JetStream."""
 
         async def calling() -> Any:
-            client = await nats.connect(self.url)
+            client = await nats.connect(self.url, **self._client)  # pyright: ignore[reportArgumentType]
             try:
                 return await work(client.jetstream())
             finally:

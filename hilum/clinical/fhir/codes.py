@@ -22,7 +22,7 @@ REVISION: Final = "urn:hilum:fhir:study-revision"
 """The extension that tells which revision of the study a resource was made from."""
 
 MAX_UNSIGNED: Final = 2**31 - 1
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\ud800-\udfff\ufffe\uffff]+")
 _OID: Final = re.compile(r"[012](?:\.(?:0|[1-9][0-9]*))+")
 _SNOMED_CODE: Final = re.compile(r"[1-9][0-9]{5,17}")
 _SNOMED_RT: Final = frozenset(("SRT", "SNM3", "99SDM"))

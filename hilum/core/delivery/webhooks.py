@@ -240,7 +240,7 @@ def _sent(post: Post, hook: Hook, event: CloudEvent) -> Undelivered | None:
     except Forbidden:
         return Undelivered("The receiver's name stands for a link-local or metadata address.", tries=REFUSAL_TRIES)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        return Undelivered(f"The receiver cannot be reached: {str(error)[:200]}", blame="consumer")
+        return Undelivered(f"The receiver cannot be reached: {str(error)[:200]}.", blame="consumer")
     except httpcore.TimeoutException:
         return Undelivered("The receiver did not answer in time.", blame="either")
     except httpcore.ProtocolError:

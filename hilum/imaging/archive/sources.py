@@ -49,7 +49,7 @@ def add_source(
     urls = {"dicomweb_url": checked_url(dicomweb_url), "fhir_url": checked_url(fhir_url)}
     given = {"name": name} | {column: url for column, url in urls.items() if url}
     login = {"fhir_user": fhir_user, "fhir_secret": fhir_secret}
-    stays = sa.or_(bool(not urls["fhir_url"]), Source.fhir_url == urls["fhir_url"])
+    stays = Source.fhir_url == urls["fhir_url"] if urls["fhir_url"] else sa.true()
     kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}
     statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:

@@ -9,7 +9,8 @@ import { nextTry } from '../settings/fares'
 import classes from '../settings/settings.module.css'
 import { publishes } from './text'
 
-function Waiting({ study }: { study: WaitingStudy }) {
+/** A study that waits: for its own time, or for the server's. */
+function Waiting({ study, away }: { study: WaitingStudy; away: boolean }) {
   return (
     <li className={classes.item} data-testid="unpublished">
       <div className={classes.about}>
@@ -20,11 +21,11 @@ function Waiting({ study }: { study: WaitingStudy }) {
           Source {study.source}, version {study.version}
           {study.attempts > 0 && ` · ${plural(study.attempts, 'attempt')}`}
         </span>
-        {study.problem && <span className={classes.failed}>{study.problem}</span>}
+        {study.problem && !away && <span className={classes.failed}>{study.problem}</span>}
       </div>
       <span>Waiting</span>
       <div className={classes.acts}>
-        <span className="dim">{nextTry(study.next_at)}</span>
+        {!away && <span className="dim">{nextTry(study.next_at)}</span>}
       </div>
     </li>
   )
@@ -50,27 +51,29 @@ export function Published({ publication }: { publication: FhirPublication }) {
           </Button>
         )}
       </header>
-      <div className={classes.row} data-testid="publication">
-        <div className={classes.about}>
-          <strong>{publication.server}</strong>
-          <span className={classes.mood} data-mood={mood}>
-            {state}
-          </span>
-          <span className="dim">
-            {count(publication.published)} published, {count(total)} waiting
-          </span>
-          {retry.error && (
-            <p role="alert" className={classes.failed}>
-              {sentence(retry.error)}
-            </p>
-          )}
-        </div>
-      </div>
+      <ul className={classes.list}>
+        <li className={classes.row} data-testid="publication">
+          <div className={classes.about}>
+            <strong>{publication.server}</strong>
+            <span className={classes.mood} data-mood={mood}>
+              {state}
+            </span>
+            <span className="dim">
+              {count(publication.published)} published, {count(total)} waiting
+            </span>
+            {retry.error && (
+              <p role="alert" className={classes.failed}>
+                {sentence(retry.error)}
+              </p>
+            )}
+          </div>
+        </li>
+      </ul>
       {items.length > 0 && (
         <div className={classes.queue}>
           <ul className={classes.list}>
             {items.map((one) => (
-              <Waiting key={one.id} study={one} />
+              <Waiting key={one.id} study={one} away={publication.failures > 0} />
             ))}
           </ul>
           {total > items.length && <p className={classes.none}>and {count(total - items.length)} more</p>}

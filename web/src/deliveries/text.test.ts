@@ -14,6 +14,7 @@ describe('a consumer', () => {
   })
   it('is told of everything, or behind, or away', () => {
     expect(fares(NATS, false, NOW)).toEqual({ mood: 'good', sentence: 'It has been told of everything.' })
+    expect(fares({ ...NATS, dead: 1 }, false, NOW).mood).toBe('bad')
     expect(fares({ ...NATS, behind: 1 }, false, NOW).sentence).toBe('It is 1 event behind.')
     expect(fares({ ...NATS, behind: 1200 }, true, NOW)).toEqual({ mood: 'still', sentence: 'It is off, and 1,200 events behind.' })
     const away = { ...NATS, behind: 3, failing_since: '2025-12-31T23:00:00Z', retry_at: '2026-01-01T00:10:00Z', problem: 'NATS is away.' }

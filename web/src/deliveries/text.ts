@@ -31,7 +31,9 @@ export function nameOf(consumer: string, hooks: readonly Webhook[] = []): string
 /** How a consumer fares. */
 export function fares(consumer: Consumer, paused: boolean, now = Date.now()): Fares {
   if (consumer.failing_since) return { mood: 'bad', sentence: `${consumer.problem} ${nextTry(consumer.retry_at, now)}` }
-  if (consumer.behind === 0) return { mood: 'good', sentence: 'It has been told of everything.' }
+  if (consumer.behind === 0) {
+    return consumer.dead ? { mood: 'bad', sentence: 'It did not take everything.' } : { mood: 'good', sentence: 'It has been told of everything.' }
+  }
   const behind = `${plural(consumer.behind, 'event')} behind.`
   return paused ? { mood: 'still', sentence: `It is off, and ${behind}` } : { mood: 'good', sentence: `It is ${behind}` }
 }
