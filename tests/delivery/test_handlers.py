@@ -15,6 +15,7 @@ from hilum.core.delivery import Handlers
 from hilum.core.delivery.ledger import replay
 from hilum.core.delivery.models import Site
 from hilum.core.errors import Invalid, Unavailable
+from hilum.core.events import Event
 from tests.conftest import wait_until
 from tests.delivery.conftest import QUICK, Seen, emit, rows
 
@@ -263,19 +264,20 @@ def worker(database_url: str, tmp_path: Path) -> Iterator[Callable[[], subproces
 def test_a_killed_worker_loses_no_event(database: Database, worker: Callable[..., object], tmp_path: Path) -> None:
     """kill -9 in the middle: each event is told at least once, and each after the one before it."""
     told = tmp_path / "told"
-    emit(database, *range(800))
+    with database.transaction() as sql:
+        sql.emit(*(Event("x.v1", "default", str(n), {}) for n in range(800)))
 
     def lines() -> list[list[str]]:
         return [line.split() for line in told.read_text().splitlines()] if told.exists() else []
 
     for goal in (100, 400):
         process = worker()
-        wait_until(lambda goal=goal: len(lines()) >= goal)
+        wait_until(lambda goal=goal: len(lines()) >= goal, 90)
         process.kill()  # pyright: ignore
         process.wait()  # pyright: ignore
         assert len({subject for _, subject in lines()}) < 800
     worker()
-    wait_until(lambda: len({subject for _, subject in lines()}) == 800)
+    wait_until(lambda: len({subject for _, subject in lines()}) == 800, 90)
     first = list(dict.fromkeys(subject for _, subject in lines()))
     assert first == [str(n) for n in range(800)]
     assert len({event for event, _ in lines()}) == 800
