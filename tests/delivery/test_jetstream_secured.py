@@ -66,7 +66,7 @@ def with_creds(folder: Path) -> str:
         f"-----BEGIN USER NKEY SEED-----\n{seed.decode()}\n------END USER NKEY SEED------\n"
     )
     accounts = {account.public_key.decode(): known, system.public_key.decode(): watching}
-    resolved = " ".join(f'{name}: "{one}"' for name, one in accounts.items())
+    resolved = ", ".join(f'{name}: "{one}"' for name, one in accounts.items())
     itself = token(operator, operator, {"type": "operator"})
     return (
         f'operator: "{itself}"\nsystem_account: {system.public_key.decode()}\n'
