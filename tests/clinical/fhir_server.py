@@ -114,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         kind, query = self._asked()
         with self.store.open() as db:
-            found = [body for _, _, body in self.store.matching(db, kind, query["identifier"])]
+            asked = query.get("identifier")
+            found = [body for _, _, body in self.store.matching(db, kind, asked)] if asked else []
         self._answer(
             200, {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in found]}
         )
