@@ -477,14 +477,28 @@ def add_source(
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
     dicomweb_url: Annotated[str, typer.Option("--dicomweb-url", help="DICOMweb of its remote archive.")] = "",
     fhir_url: Annotated[str, typer.Option("--fhir-url", help="FHIR of its remote archive.")] = "",
+    fhir_user: Annotated[str, typer.Option("--fhir-user", help="Who Hilum is to that; empty: a token says it.")] = "",
+    fhir_secret: Annotated[
+        typer.FileText | None,
+        typer.Option("--fhir-secret", help="File with the password, or with the token; - for standard input."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Add a data source, or change it."""
     from hilum.core.database import open_database
     from hilum.imaging.archive.sources import add_source as add
 
+    secret = fhir_secret.read(4096).strip() if fhir_secret else ""
     with open_database(_settings(data), pool_size=1) as database:
-        add(database, key, name or key, dicomweb_url=dicomweb_url, fhir_url=fhir_url)
+        add(
+            database,
+            key,
+            name or key,
+            dicomweb_url=dicomweb_url,
+            fhir_url=fhir_url,
+            fhir_user=fhir_user,
+            fhir_secret=secret,
+        )
     out.print(f"Source {key} is there.", markup=False, highlight=False)
 
 

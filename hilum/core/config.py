@@ -173,11 +173,18 @@ class Settings(BaseSettings):
     event_patient_data: bool = Field(
         False, description="Add patient_id and accession_number to events that leave by webhooks and NATS."
     )
+    outgoing_ca: Path | None = Field(
+        None,
+        description="Certificates (PEM) that receivers of webhooks and FHIR servers are believed by, "
+        "beside those that this machine trusts.",
+    )
     nats_url: str = Field(
         "",
         description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",
     )
-    nats_credentials: Path | None = Field(None, description="File with the credentials for NATS (.creds).")
+    nats_credentials: Path | None = Field(
+        None, description="File with the credentials for NATS: .creds, or an nkey's seed."
+    )
     nats_ca: Path | None = Field(None, description="Certificates (PEM) that NATS is believed by; empty: the system's.")
     nats_certificate: Path | None = Field(None, description="Hilum's own certificate (PEM), where NATS asks for one.")
     nats_key: Path | None = Field(None, description="The key of that certificate (PEM).")

@@ -51,7 +51,8 @@ def _further_index(table: str) -> sa.Index:
 
 
 class Source(Table):
-    """One data source, with studies of its own, and where its remote archive answers, if it has one."""
+    """One data source, with studies of its own, and where its remote archive answers, if it has one. ``fhir_secret`` is
+    the password of ``fhir_user`` there, or a bearer token where nobody is named."""
 
     __tablename__ = "source"
 
@@ -62,6 +63,8 @@ class Source(Table):
     recorded: Mapped[bool] = mapped_column(server_default="false")
     dicomweb_url: Mapped[str] = tables.text()
     fhir_url: Mapped[str] = tables.text()
+    fhir_user: Mapped[str] = tables.text()
+    fhir_secret: Mapped[str] = tables.text()
 
 
 class Patient(Table):
@@ -211,6 +214,7 @@ class Series(Table):
     series_time: Mapped[time | None]
     modality: Mapped[str] = tables.text()
     body_part: Mapped[str] = tables.text()
+    anatomic_region: Mapped[str] = tables.text()
     laterality: Mapped[str] = tables.text()
     view_position: Mapped[str] = tables.text()
     protocol_name: Mapped[str] = tables.text()
