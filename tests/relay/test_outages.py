@@ -52,7 +52,7 @@ def test_a_line_that_is_cut_and_spoilt_corrupts_nothing(site: Site, tmp_path: Pa
         return data
 
     folder(tmp_path / "in", instances=12, size=1000)
-    with line_to(site.nats, spoil) as line:
+    with line_to(site.nats, lambda: spoil) as line:
         receiver, proxy = site.dicom(), site.proxy(nats=line.url)
         site.connected(receiver, proxy)
         ended = threading.Event()

@@ -18,7 +18,7 @@ from hilum.imaging.relay.frames import (
     frame_bytes,
     read_frame,
 )
-from hilum.imaging.relay.stream import WINDOW, Stream
+from hilum.imaging.relay.stream import FIRST_WIDTH, WINDOW, Stream
 
 SILENCE = 60.0
 
@@ -145,12 +145,34 @@ def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly() -> None:
 
 def test_a_gap_that_the_reader_tells_of_is_closed_without_waiting() -> None:
     writer, reader = pair()
+    for packet in (writer.send(b"x", 0.0) for _ in range(3)):
+        for said in (*reader.receive(packet, 0.0), reader.taken(0.0)):
+            writer.receive(said, 0.0)
     sent = [writer.send(bytes([n]), 0.0) for n in range(5)]
     again = [packet for late in sent[1:] for said in reader.receive(late, 0.0) for packet in writer.receive(said, 0.0)]
     assert again == sent
     answers = [said for packet in again for said in reader.receive(packet, 0.0)]
     assert not [packet for said in answers for packet in writer.receive(said, 0.0)]
     assert not writer.tick(4.0)
+
+
+def test_a_slow_bus_gets_few_packets_at_once_and_patience_and_a_quick_one_many() -> None:
+    writer, reader = pair()
+    widths: list[int] = []
+    now = 0.0
+    for trip in (0.1, 3.0, 0.1):
+        for turn in range(3 * WINDOW):
+            sent: list[Packet] = []
+            while writer.room:
+                sent.append(writer.send(b"x", now))
+            again = [packet for packet in writer.tick(now + trip - 0.01) if packet.kind == Kind.DATA]
+            assert not again or turn < 5  # once it is known how long the way is, nothing on its way is sent again
+            now += trip
+            for packet in sent:
+                writer.receive(reader.receive(packet, now)[0], now)
+                writer.receive(reader.taken(now), now)
+        widths.append(len(sent))
+    assert widths == [WINDOW, 1, WINDOW]
 
 
 def test_silence_breaks_the_stream_and_the_other_end_is_told() -> None:
@@ -186,7 +208,7 @@ def test_packets_that_make_no_sense_change_nothing(packet: Packet) -> None:
     assert stream.waiting() is None
     assert stream.room
     assert not stream.broken
-    for _ in range(WINDOW):
+    for _ in range(FIRST_WIDTH):
         stream.send(b"x", 0.0)
     assert not stream.room
 

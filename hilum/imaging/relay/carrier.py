@@ -28,6 +28,7 @@ from hilum.imaging.relay.pump import Ends, Pump
 OPEN_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 0.2
 _HEALTH_SECONDS: Final = 5.0
+_LONG_SECONDS: Final = 600
 _AGAIN_SECONDS: Final = 0.5
 _LINGER_SECONDS: Final = 10.0
 _TELL_SECONDS: Final = 10.0
@@ -204,7 +205,7 @@ class Carrier:
                 await pump.tick(again=True)
             while client.is_connected:
                 await self._rest(client)
-                await client.flush(int(_HEALTH_SECONDS))
+                await _check(client)
         except Unavailable as error:
             log.warning("relay.not_connected", reason=str(error))
         except _LOST as error:
@@ -309,6 +310,21 @@ class Carrier:
             if self.counts.total() != told and now >= tell_at:
                 told, tell_at = self.counts.total(), now + _TELL_SECONDS
                 log.warning("relay.ignored", **self.counts)
+
+
+async def _check(client: Client) -> None:
+    """Ask whether the server is there; raises ``TimeoutError`` when for some time nothing at all comes from it. Behind
+    much that is sent over a slow link its answer may take long."""
+    asking = asyncio.create_task(client.flush(_LONG_SECONDS))
+    try:
+        while not asking.done():
+            heard = client.stats["in_msgs"]
+            await asyncio.wait((asking,), timeout=_HEALTH_SECONDS)
+            if not asking.done() and client.stats["in_msgs"] == heard:
+                raise TimeoutError
+        await asking
+    finally:
+        asking.cancel()
 
 
 def _refusal(reason: str) -> Packet:
