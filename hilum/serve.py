@@ -156,7 +156,8 @@ def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> N
             told = [name for kind in kinds for name in _TOLD.get(kind, ())]
             if told or not kinds:
                 stack.enter_context(services.courier.running(told))
-            stack.enter_context(telling(0 if supervised else settings.health_port, pulse, check))
+            port = 0 if supervised else settings.health_port
+            stack.enter_context(telling(port, pulse, check, host=settings.health_host))
             jobs.work(kinds, alive=pulse.beat)
 
 

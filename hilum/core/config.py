@@ -79,7 +79,14 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
     health_port: int = Field(
-        0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which a worker that runs alone and a proxy answer /health and /ready, the proxy also "
+        "/metrics; 0: none.",
+    )
+    health_host: str = Field(
+        "", description="Address of that port; empty: every address for a worker, 127.0.0.1 for a proxy."
     )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     aet: str = Field("HILUM", description="AE title that the DICOM listener answers to, with the source default.")

@@ -1,5 +1,6 @@
 """Whether a process without a web server lives and is ready, told on a small port of its own to whoever keeps processes
-running. It answers two questions with a status and a word, and knows nothing else."""
+running. It answers two questions with a status and a word, a third with the figures it is given, and knows nothing
+else."""
 
 import threading
 import time
@@ -32,8 +33,15 @@ class Pulse:
 
 
 @contextmanager
-def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[None]:
-    """Answer ``/health`` (it lives) and ``/ready`` (it can work) on a port, on every address of this machine.
+def telling(
+    port: int,
+    pulse: Pulse,
+    check: Callable[[], object],
+    *,
+    host: str = "",
+    metrics: Callable[[], tuple[bytes, str]] | None = None,
+) -> Generator[None]:
+    """Answer ``/health`` (it lives), ``/ready`` (it can work) and perhaps ``/metrics`` on a port.
 
     Parameters
     ----------
@@ -43,6 +51,10 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
         Of the work.
     check
         Raises what keeps the process from working; its result holds for two seconds.
+    host
+        Address to listen on; empty: every one of this machine.
+    metrics
+        Gives the process's figures for ``/metrics``, with their media type; None where it has none of its own.
 
     Raises
     ------
@@ -58,11 +70,15 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
         timeout = _READ_SECONDS
 
         def do_GET(self) -> None:
+            if self.path == "/metrics" and metrics is not None:
+                return self._tell(200, *metrics())
             answer = answers.get(self.path)
             status, text = answer() if answer else (404, "Ask for /health or /ready.")
-            body = text.encode()
+            return self._tell(status, text.encode(), "text/plain; charset=utf-8")
+
+        def _tell(self, status: int, body: bytes, media_type: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -71,9 +87,12 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
             """A question every few seconds is not worth a line."""
 
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
-        raise InUse(f"Port {port} is taken: choose another for HILUM_HEALTH_PORT.") from error
+        raise InUse(
+            f"HILUM_HEALTH_HOST and HILUM_HEALTH_PORT, {host or 'any'} port {port}, cannot be listened on: "
+            f"{error.strerror}; choose others."
+        ) from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     try:
