@@ -113,7 +113,8 @@ class Settings(BaseSettings):
         True, description="Take instances of SOP classes that DICOM does not define; off: refused when negotiated."
     )
     dicom_tls_certificate: Path | None = Field(
-        None, description="Certificate of the DICOM listener, PEM; with it connections are taken by TLS alone."
+        None,
+        description="Certificate of the DICOM listener or the proxy, PEM; with it connections are taken by TLS alone.",
     )
     dicom_tls_key: Path | None = Field(None, description="Key of that certificate, PEM; empty: in the same file.")
     dicom_tls_ca: Path | None = Field(None, description="Whose certificates of DICOM peers are trusted, PEM.")

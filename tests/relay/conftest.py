@@ -19,6 +19,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hilum.core.delivery.jetstream import Publisher
+from hilum.core.nats import Link, NatsOptions
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import free_port, fresh_database, wait_until
 
@@ -160,15 +162,26 @@ class Running:
     local: int
 
 
+def publish(url: str) -> None:
+    """Put an event on the stream of events, as a Hilum does that uses the same NATS for both."""
+    event: dict[str, object] = {
+        "specversion": "1.0", "id": "1", "source": "http://hilum/default", "type": "hilum.study.revised.v1",
+        "subject": "1.2", "time": "2026-01-01T00:00:00Z", "sequence": "1", "data": {},
+    }  # fmt: skip
+    publisher = Publisher(Link(NatsOptions((url,))), "http://hilum", list)
+    assert list(publisher.deliver([event])) == [None]
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, cluster: EmbeddedPostgres) -> Iterator[Running]:
     """Started once: starting costs more than most of what is tested."""
     place = tmp_path_factory.mktemp("relay")
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(cluster))
-        bus = Nats(place)
+        bus = Nats(place, f'jetstream {{ store_dir: "{place}/jetstream" }}')
         bus.start()
         stack.callback(bus.kill)
+        publish(bus.url)
         site = Site(place, url, bus, stack)
         pacs, slow, local = free_port(), free_port(), free_port()
         callers = "STORESCU,ECHOSCU,FINDSCU,MOVESCU,GETSCU"

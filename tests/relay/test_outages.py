@@ -16,8 +16,10 @@ import pydicom
 import pytest
 from blake3 import blake3
 
+from hilum.core.config import Settings
 from hilum.core.errors import Unavailable
 from hilum.core.nats import NatsOptions, connect
+from hilum.doctor import examine
 from tests.conftest import wait_until
 from tests.dimse.conftest import dcmtk
 from tests.make import ct, folder
@@ -166,7 +168,7 @@ def secured(folder: Path) -> tuple[Nats, NatsOptions]:
     limits = dict.fromkeys(("subs", "data", "payload", "conn", "leaf", "imports", "exports"), -1)
     account_token = _token(operator, account, {"type": "account", "limits": {**limits, "wildcards": True}})
     # All that docs/reference/relay.md says a proxy needs, and no more.
-    may = {"allow": ["hilum.dimse.main.>", "_INBOX.>"]}
+    may = {"allow": ["hilum-dimse.main.>", "_INBOX.>"]}
     user_token = _token(account, user, {"type": "user", "pub": may, "sub": may, "subs": -1, "data": -1, "payload": -1})
     (folder / "hilum.creds").write_text(
         f"-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n"
@@ -204,3 +206,15 @@ def test_tls_with_certificates_and_credentials(site: Site, tmp_path: Path) -> No
     (tmp_path / "one").write_bytes(ct())
     dcmtk("storescu", both[1].port, tmp_path / "one")
     assert list(site.digests().values()) == [body_digest(ct())]
+
+
+def test_a_nats_that_takes_only_short_messages_is_told_of(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+    bus = Nats(tmp_path / "bus", "max_payload: 200000")
+    bus.start()
+    site.stack.callback(bus.kill)
+    proxy = site.proxy(nats=bus.url)
+    wait_until(lambda: proxy.said("max_payload"), 60, "the reason")
+    settings = Settings(data=tmp_path, nats_url=bus.url, relay_channels=["main"])  # pyright: ignore[reportCallIssue]
+    finding = next(one for one in examine(settings) if one.name == "NATS")
+    assert (finding.works, "max_payload" in finding.text) == (False, True)

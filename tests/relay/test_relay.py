@@ -26,6 +26,7 @@ from pynetdicom.sop_class import (
 )
 
 from hilum.core.config import Settings
+from hilum.core.delivery.jetstream import STREAM
 from hilum.imaging.relay.frames import Frame, Kind, Packet, frame_bytes
 from hilum.imaging.relay.inside import open_inside
 from tests.conftest import free_port, wait_until
@@ -42,6 +43,19 @@ def test_echo_and_store_through_the_relay_are_byte_identical(running: Running, t
     for path in (tmp_path / "in").rglob("IM*"):
         data = path.read_bytes()
         assert stored[str(pydicom.dcmread(path).SOPInstanceUID)] == body_digest(data)
+
+
+def test_nothing_of_it_gets_onto_the_stream_of_events(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(ct(14))
+    dcmtk("storescu", running.proxy.port, tmp_path / "one")
+
+    async def messages() -> int:
+        client = await nats_client.connect(running.site.nats.url)
+        info = await client.jetstream().stream_info(STREAM)
+        await client.close()
+        return info.state.messages
+
+    assert asyncio.run(messages()) == 1  # the one that was published
 
 
 def test_an_object_of_100_megabytes_arrives_byte_for_byte(running: Running, tmp_path: Path) -> None:
@@ -99,10 +113,10 @@ async def _heard(client: Client) -> list[str]:
     async def note(message: object) -> None:
         found.append(message.subject)  # pyright: ignore
 
-    await client.subscribe("hilum.dimse.>", cb=note)
+    await client.subscribe("hilum-dimse.>", cb=note)
     while len({subject for subject in found if ".peer." in subject}) < 2:
         await asyncio.sleep(0.05)
-    return sorted({subject for subject in found if subject.startswith("hilum.dimse.")})
+    return sorted({subject for subject in found if subject.startswith("hilum-dimse.")})
 
 
 def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running, tmp_path: Path) -> None:

@@ -194,8 +194,8 @@ class Carrier:
         client = None
         try:
             client = await connect(self.options)
-            if client.max_payload < f.HEADER + f.CHUNK:
-                raise Unavailable(f"It takes too short messages: set max_payload to {f.HEADER + f.CHUNK} or more.")
+            if client.max_payload < f.LONGEST:
+                raise Unavailable(f"It takes too short messages: set max_payload to {f.LONGEST} or more.")
             for channel in self.channels:
                 await client.subscribe(f.peer_subject(channel, self._peer), cb=self._arrived)
             for door in () if self._stopping else self.doors:
