@@ -20,6 +20,8 @@ WINDOW: Final = 16
 """How many packets may be under way in one direction, or wait to be taken."""
 FIRST_WIDTH: Final = 2
 """How many are put under way before it is known how fast the bus is."""
+LOSSY_WIDTH: Final = 4
+"""Fewer are not put under way because some had to be sent again: a gap shows by those behind it."""
 QUICK_SECONDS: Final = 0.25
 """A packet that is acknowledged sooner lets one more be under way."""
 SLOW_SECONDS: Final = 1.0
@@ -187,7 +189,8 @@ class Stream:
         """Learn from a packet that is acknowledged how fast the bus is. Of one that was sent again nobody knows which
         of its copies is acknowledged, so that it tells no more than that the bus is slow, or loses."""
         if sequence < self._again_before:
-            self._width = max(self._width - 1, 1)
+            if self._width > LOSSY_WIDTH:
+                self._width -= 1
             return
         self._repeat_after = min(max(FIRST_REPEAT_SECONDS, 2 * seconds), LONGEST_REPEAT_SECONDS)
         if seconds > SLOW_SECONDS:
