@@ -82,7 +82,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of HILUM_HOST on which a worker that runs alone answers /health and /ready; 0: none.",
+        description="Port of HILUM_HOST on which a worker that runs alone and a proxy answer /health and /ready, the "
+        "proxy also /metrics; 0: none.",
     )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     aet: str = Field("HILUM", description="AE title that the DICOM listener answers to, with the source default.")
@@ -109,7 +110,8 @@ class Settings(BaseSettings):
         True, description="Take instances of SOP classes that DICOM does not define; off: refused when negotiated."
     )
     dicom_tls_certificate: Path | None = Field(
-        None, description="Certificate of the DICOM listener, PEM; with it connections are taken by TLS alone."
+        None,
+        description="Certificate of the DICOM listener or the proxy, PEM; with it connections are taken by TLS alone.",
     )
     dicom_tls_key: Path | None = Field(None, description="Key of that certificate, PEM; empty: in the same file.")
     dicom_tls_ca: Path | None = Field(None, description="Whose certificates of DICOM peers are trusted, PEM.")

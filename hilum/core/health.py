@@ -1,5 +1,6 @@
 """Whether a process without a web server lives and is ready, told on a small port of its own to whoever keeps processes
-running. It answers two questions with a status and a word, and knows nothing else."""
+running. It answers two questions with a status and a word, a third with the figures it is given, and knows nothing
+else."""
 
 import socket
 import threading
@@ -33,8 +34,15 @@ class Pulse:
 
 
 @contextmanager
-def telling(host: str, port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[None]:
-    """Answer ``/health`` (it lives) and ``/ready`` (it can work) on a port.
+def telling(
+    host: str,
+    port: int,
+    pulse: Pulse,
+    check: Callable[[], object],
+    *,
+    metrics: Callable[[], tuple[bytes, str]] | None = None,
+) -> Generator[None]:
+    """Answer ``/health`` (it lives), ``/ready`` (it can work) and perhaps ``/metrics`` on a port.
 
     Parameters
     ----------
@@ -46,6 +54,8 @@ def telling(host: str, port: int, pulse: Pulse, check: Callable[[], object]) -> 
         Of the work.
     check
         Raises what keeps the process from working; its result holds for two seconds.
+    metrics
+        Gives the process's figures for ``/metrics``, with their media type; None where it has none of its own.
 
     Raises
     ------
@@ -63,11 +73,15 @@ def telling(host: str, port: int, pulse: Pulse, check: Callable[[], object]) -> 
         timeout = _READ_SECONDS
 
         def do_GET(self) -> None:
+            if self.path == "/metrics" and metrics is not None:
+                return self._tell(200, *metrics())
             answer = answers.get(self.path)
             status, text = answer() if answer else (404, "Ask for /health or /ready.")
-            body = text.encode()
+            return self._tell(status, text.encode(), "text/plain; charset=utf-8")
+
+        def _tell(self, status: int, body: bytes, media_type: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -17,6 +17,7 @@ from hilum.imaging.dimse.channel import Channel
 from hilum.imaging.dimse.problems import AssociationEnded
 from hilum.imaging.dimse.requestor import NotAssociated, requested, store
 from hilum.imaging.dimse.wire import Wire
+from hilum.imaging.relay import counts
 from hilum.imaging.relay.carrier import Carrier, Refused
 from hilum.imaging.relay.spool import Kept, Spool
 from hilum.imaging.relay.targets import connected_pair
@@ -108,6 +109,7 @@ class Courier:
             return self._refused(kept, "damaged")
         if status == 0 or status >> 12 == 0xB:
             self.spool.delivered(kept)
+            counts.INSTANCES.labels("delivered").inc()
             log.info("relay.delivered", size=letter.size)
             return True
         if status >> 12 == 0xC or status >> 8 == 0xA9 or status in _FINAL:
@@ -118,6 +120,7 @@ class Courier:
     def _refused(self, kept: Kept, why: str) -> bool:
         log.error("relay.refused_for_good", name=kept.name, why=why)
         self.spool.refuse(kept, why)
+        counts.INSTANCES.labels("refused").inc()
         return True
 
 

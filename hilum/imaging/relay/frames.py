@@ -24,6 +24,8 @@ _MAGIC: Final = b"HLMR"
 _HEADER: Final = struct.Struct(">4sBBBx16sQI")
 _CHECK: Final = 16
 HEADER: Final = _HEADER.size + _CHECK
+LONGEST: Final = HEADER + CHUNK
+"""Bytes of the longest message."""
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Way = Literal["in", "out"]
@@ -71,7 +73,7 @@ class OtherVersion(NotRelay):
     """The message is of a version that is not spoken here."""
 
 
-class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Opening(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of OPEN and of ACCEPT: who sends it, and of OPEN the AE titles of the association."""
 
     peer: str
@@ -79,7 +81,7 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     calling: str = ""
 
 
-class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Refusal(msgspec.Struct, frozen=True):
     """The body of REFUSE."""
 
     reason: str
@@ -105,7 +107,7 @@ def read_frame(data: bytes) -> Frame:
     OtherVersion
         It is one of another version.
     """
-    if not HEADER <= len(data) <= HEADER + CHUNK or data[:4] != _MAGIC:
+    if not HEADER <= len(data) <= LONGEST or data[:4] != _MAGIC:
         raise NotRelay("foreign")
     if data[4] != VERSION:
         raise OtherVersion("version")
