@@ -3,26 +3,28 @@ sides."""
 
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.processes import Failed, Group
+from bench.relay import Relay
 
 PROGRAM = "/usr/bin/storescu"
 """Debian's: pynetdicom has put one of the same name beside Python's."""
 ASSOCIATIONS = 4
 
 
-def store(port: int, group: Group, folders: list[Path], associations: int) -> tuple[float, float]:
+def store(port: int, groups: Sequence[Group | Relay], folders: list[Path], associations: int) -> tuple[float, float]:
     """Send folders on so many associations at once: seconds it took, and of CPU in the server.
 
     Parameters
     ----------
-    port, group
-        Of the server.
+    port, groups
+        Of the server, and of what stands before it.
     folders
         What to send.
     """
-    before = group.cpu_seconds()
+    before = sum(group.cpu_seconds() for group in groups)
     began = time.perf_counter()
     senders = [
         subprocess.Popen(
@@ -36,4 +38,4 @@ def store(port: int, group: Group, folders: list[Path], associations: int) -> tu
     for sender, output in zip(senders, outputs, strict=True):
         if sender.returncode:
             raise Failed(f"storescu ended with {sender.returncode}:\n{output.decode(errors='replace')[-1000:]}")
-    return wall, group.cpu_seconds() - before
+    return wall, sum(group.cpu_seconds() for group in groups) - before

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -21,10 +22,12 @@ def environment(data: Path) -> dict[str, str]:
 class Platform:
     """A running `hilum serve` (or `hilum demo`) on the data directory `folder`/data."""
 
-    def __init__(self, folder: Path, command: str = "serve", ready: str = "/ready") -> None:
+    def __init__(
+        self, folder: Path, command: str = "serve", ready: str = "/ready", settings: Mapping[str, str] | None = None
+    ) -> None:
         self.port = free_port()
         self.data = folder / "data"
-        self.environment = environment(self.data)
+        self.environment = environment(self.data) | dict(settings or ())
         arguments = [command, "--data", str(self.data), "--port", str(self.port)]
         if command == "serve":
             arguments += ["--dicom-port", "0"]

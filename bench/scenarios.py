@@ -5,7 +5,7 @@ to repeat and to interleave is the caller's part.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
 from bench.orthanc_server import Orthanc
-from bench.processes import Failed
+from bench.processes import Failed, Group
+from bench.relay import Relay
 from bench.stow import store
 from bench.table import Goal, Row
 from bench.worklist import claims
@@ -154,16 +155,43 @@ def _dimse_orthanc(name: str) -> Side:
 def _sent(name: str, server: Platform | Orthanc, files: Corpus, held: Callable[[], int]) -> Figures:
     _warm(files)
     studies = sorted(corpus.ensure(files).iterdir())
-    half, each = len(studies) // 2, files.series * files.instances
-    figures: dict[str, float] = {}
     server.group.settle()
-    for associations, chosen in ((1, studies[:half]), (dimse.ASSOCIATIONS, studies[half:])):
-        wall, cpu = dimse.store(server.dicom_port, server.group, chosen, associations)
-        count = len(chosen) * each
-        figures |= {f"{name}.rate{associations}": count / wall, f"{name}.cpu{associations}": cpu * 1000 / count}
-    if held() != files.num_instances:
-        raise Failed(f"The server holds {held()} instances, not the {files.num_instances} sent.")
+    figures = _rates(name, (server.dicom_port, [server.group]), studies, files)
+    _check_held(held(), files)
     return figures
+
+
+def _relayed(name: str) -> Side:
+    """The same through a proxy and NATS, with the other half of the studies before that without."""
+
+    def side(folder: Path, files: Corpus) -> Figures:
+        with Relay(folder) as relay, Platform(folder, settings=relay.settings) as server:
+            relay.start_proxy()
+            _warm(files)
+            studies = sorted(corpus.ensure(files).iterdir())
+            half = len(studies) // 2
+            server.group.settle()
+            figures = _rates(f"{name}-direct", (server.dicom_port, [server.group]), studies[:half], files)
+            figures |= _rates(name, (relay.port, [server.group, relay]), studies[half:], files)
+            _check_held(server.instances(), files)
+            return figures
+
+    return side
+
+
+def _rates(name: str, to: tuple[int, Sequence[Group | Relay]], studies: list[Path], files: Corpus) -> dict[str, float]:
+    """Send half of some studies on one association, half on four."""
+    half, figures = len(studies) // 2, dict[str, float]()
+    for associations, chosen in ((1, studies[:half]), (dimse.ASSOCIATIONS, studies[half:])):
+        wall, cpu = dimse.store(*to, chosen, associations)
+        count = len(chosen) * files.series * files.instances
+        figures |= {f"{name}.rate{associations}": count / wall, f"{name}.cpu{associations}": cpu * 1000 / count}
+    return figures
+
+
+def _check_held(held: int, files: Corpus) -> None:
+    if held != files.num_instances:
+        raise Failed(f"The server holds {held} instances, not the {files.num_instances} sent.")
 
 
 def _dimse_rows(name: str, what: str) -> tuple[Row, ...]:
@@ -172,6 +200,19 @@ def _dimse_rows(name: str, what: str) -> tuple[Row, ...]:
         Row(f"{name}.cpu1", "CPU of that", "ms/file", "lower"),
         Row(f"{name}.rate4", f"C-STORE of {what}, 4 associations", "files/s", "higher", Goal("times better", 4)),
         Row(f"{name}.cpu4", "CPU of that", "ms/file", "lower"),
+    )
+
+
+def _relayed_rows(name: str, what: str) -> tuple[Row, ...]:
+    ways = ((f"{name}-direct", "direct"), (name, "through the relay"))
+    return tuple(
+        row
+        for count in ("1", "4")
+        for key, way in ways
+        for row in (
+            Row(f"{key}.rate{count}", f"C-STORE of {what} {way}, {count} association(s)", "files/s", "higher"),
+            Row(f"{key}.cpu{count}", "CPU of that", "ms/file", "lower"),
+        )
     )
 
 
@@ -284,6 +325,24 @@ SCENARIOS = (
         _dimse("dimse-small"),
         _dimse_orthanc("dimse-small"),
         _dimse_rows("dimse-small", "files of 12 KB"),
+    ),
+    Scenario(
+        "relay-ct",
+        "C-STORE of CT files by storescu, direct and through proxy and NATS",
+        Corpus("ct", studies=16, series=1, instances=50, edge=512),
+        Corpus("ct", studies=16, series=1, instances=10, edge=512),
+        _relayed("relay-ct"),
+        None,
+        _relayed_rows("relay-ct", "CT"),
+    ),
+    Scenario(
+        "relay-small",
+        "C-STORE of small files by storescu, direct and through proxy and NATS",
+        Corpus("small", studies=16, series=1, instances=50, edge=64),
+        Corpus("small", studies=16, series=1, instances=10, edge=64),
+        _relayed("relay-small"),
+        None,
+        _relayed_rows("relay-small", "files of 12 KB"),
     ),
     Scenario(
         "in-place",

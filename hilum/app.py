@@ -77,6 +77,7 @@ def _routed() -> FastAPI:
     )
     install_problems(app)
     # First what is asked a thousand times for a picture: routes are tried one after the other.
+    app.router.routes.extend(dicomweb_routes.short_ways())
     for router in (*dicomweb_routes.routers(worklist_routes.DOORS), *worklist_routes.routers):
         app.include_router(router)
     app.include_router(core_routes.router)

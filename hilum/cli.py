@@ -425,14 +425,28 @@ def add_source(
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "",
     dicomweb_url: Annotated[str, typer.Option("--dicomweb-url", help="DICOMweb of its remote archive.")] = "",
     fhir_url: Annotated[str, typer.Option("--fhir-url", help="FHIR of its remote archive.")] = "",
+    fhir_user: Annotated[str, typer.Option("--fhir-user", help="Who Hilum is to that; empty: a token says it.")] = "",
+    fhir_secret: Annotated[
+        typer.FileText | None,
+        typer.Option("--fhir-secret", help="File with the password, or with the token; - for standard input."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Add a data source, or change it."""
     from hilum.core.database import open_database
     from hilum.imaging.archive.sources import add_source as add
 
+    secret = fhir_secret.read(4096).strip() if fhir_secret else ""
     with open_database(_settings(data), pool_size=1) as database:
-        add(database, key, name or key, dicomweb_url=dicomweb_url, fhir_url=fhir_url)
+        add(
+            database,
+            key,
+            name or key,
+            dicomweb_url=dicomweb_url,
+            fhir_url=fhir_url,
+            fhir_user=fhir_user,
+            fhir_secret=secret,
+        )
     out.print(f"Source {key} is there.", markup=False, highlight=False)
 
 
@@ -475,10 +489,15 @@ def upgrade(
 def config(data: Data = None, as_json: Json = False) -> None:
     """Print every setting, its value and where it came from."""
     settings = _settings(data)
+    from hilum.core.postgres import embedded_url
     from hilum.serve import told_dicom_port
 
+    # What a setting leaves open is told as it really is.
+    really: dict[str, object] = {"HILUM_DICOM_PORT": told_dicom_port(settings)}
+    if not settings.database_url:
+        really["HILUM_DATABASE_URL"] = embedded_url(settings.data_path)
     entries = [
-        replace(entry, value=told_dicom_port(settings) or entry.value) if entry.name == "HILUM_DICOM_PORT" else entry
+        replace(entry, value=really.get(entry.name) or entry.value)
         for entry in explain_settings(settings, {"data": data})
     ]
     if as_json:

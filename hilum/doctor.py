@@ -69,8 +69,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _nats(settings: Settings) -> str:
     from hilum.core.nats import Link, NatsOptions  # here, for most have no NATS
+    from hilum.imaging.relay.frames import LONGEST
 
     async def examine_server(client: "Client") -> str:
+        if settings.relay_channels and client.max_payload < LONGEST:
+            raise HilumError(f"It takes too short messages for the relay: set its max_payload to {LONGEST} or more.")
         await client.jetstream().account_info()  # pyright: ignore[reportUnknownMemberType]
         return f"NATS {client.connected_server_version}, with JetStream"
 

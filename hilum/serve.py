@@ -156,7 +156,7 @@ def work(settings: Settings, only: Sequence[str] = (), *, supervised: bool) -> N
             told = [name for kind in kinds for name in _TOLD.get(kind, ())]
             if told or not kinds:
                 stack.enter_context(services.courier.running(told))
-            stack.enter_context(telling(0 if supervised else settings.health_port, pulse, check))
+            stack.enter_context(telling(settings.host, 0 if supervised else settings.health_port, pulse, check))
             jobs.work(kinds, alive=pulse.beat)
 
 

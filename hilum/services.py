@@ -17,6 +17,7 @@ from hilum.core.delivery.consumer import Enrich, Group
 from hilum.core.delivery.courier import Courier
 from hilum.core.errors import Unavailable
 from hilum.core.jobs import Jobs
+from hilum.core.trust import trusting
 from hilum.imaging.archive import tasks as archive_tasks
 from hilum.imaging.archive.event_patients import naming_patients
 from hilum.imaging.archive.further import chosen
@@ -88,8 +89,10 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     linkage_tasks.register(handlers, jobs, archive)
     routing_matching.register(handlers, database, archive.choice, lambda: jobs.wake(routing_tasks.SEND))
     delivery_tasks.register(jobs)
+    if settings.outgoing_ca:
+        trusting(settings.outgoing_ca)  # refused now rather than when something is to be sent
     enrich: Enrich = naming_patients(database) if settings.event_patient_data else list
-    groups = [handlers.group(), webhooks.group(database, enrich)]
+    groups = [handlers.group(), webhooks.group(database, enrich, settings.outgoing_ca)]
     if settings.nats_url:
         groups += _over_nats(settings, database, enrich)
     courier = Courier(database, settings, groups)

@@ -232,17 +232,32 @@ make_ohif() {
     stamp "$STATE/ohif/stamp" "$(digest <"$ROOT/tests/web/ohif.txt")"
 }
 
-# ---- a FHIR validator of others, by which the tests judge what we write -----------------------------------------------
+# ---- npm's packages that the tests run: a FHIR validator of others, by which they judge what we write, and an Azure ------
 
-oracle_digest() { cat -- "$ROOT"/tests/clinical/oracle/{package.json,package-lock.json,.npmrc} | digest; }
+npm_digest() { cat -- "$1"/{package.json,package-lock.json,.npmrc} | digest; } # FOLDER
 
-ready_oracle() { stamped "$STATE/oracle/stamp" "$(oracle_digest)"; }
+make_npm() { # PART FOLDER: what the lock file of the folder names, into .uv/PART
+    rm -rf -- "${STATE:?}/$1"
+    mkdir -- "$STATE/$1"
+    cp -- "$2"/{package.json,package-lock.json,.npmrc} "$STATE/$1"
+    (cd -- "$STATE/$1" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >&2)
+    stamp "$STATE/$1/stamp" "$(npm_digest "$2")"
+}
+
+ORACLE=$ROOT/tests/clinical/oracle
+
+ready_oracle() { stamped "$STATE/oracle/stamp" "$(npm_digest "$ORACLE")"; }
 
 make_oracle() {
     say "installing the FHIR validator of the tests"
-    rm -rf -- "$STATE/oracle"
-    mkdir -- "$STATE/oracle"
-    cp -- "$ROOT"/tests/clinical/oracle/{package.json,package-lock.json,.npmrc} "$STATE/oracle"
-    (cd -- "$STATE/oracle" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >&2)
-    stamp "$STATE/oracle/stamp" "$(oracle_digest)"
+    make_npm oracle "$ORACLE"
+}
+
+AZURITE=$ROOT/tests/core/azurite
+
+ready_azurite() { stamped "$STATE/azurite/stamp" "$(npm_digest "$AZURITE")"; }
+
+make_azurite() {
+    say "installing the Azure Blob Storage of the tests"
+    make_npm azurite "$AZURITE"
 }

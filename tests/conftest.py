@@ -14,22 +14,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from httpx._transports import default as transport
 
 from hilum.core.blobs import Blobs, LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.store import Archive
 from tests.s3 import S3, s3_server
 
 TEMPLATE = "hilum_template"
+
+# Each `httpx.get` would read all certificates of the system anew, which takes 35 ms, ten times what the rest does.
+transport.create_ssl_context = cache(transport.create_ssl_context)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "the condition") -> None:
@@ -231,6 +236,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server, for the tests of this worker."""
     with s3_server(tmp_path_factory.mktemp("s3")) as running:
         yield running
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

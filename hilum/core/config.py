@@ -79,7 +79,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port of the page, the REST API and DICOMweb.")
     http_processes: int = Field(2, ge=1, le=64, description="HTTP processes that serve runs side by side.")
     health_port: int = Field(
-        0, ge=0, le=65535, description="Port on which a worker that runs alone answers /health and /ready; 0: none."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of HILUM_HOST on which a worker that runs alone and a proxy answer /health and /ready, the "
+        "proxy also /metrics; 0: none.",
     )
     workers: int = Field(1, ge=0, le=64, description="Processes that run jobs, started by serve.")
     aet: str = Field("HILUM", description="AE title that the DICOM listener answers to, with the source default.")
@@ -106,7 +110,8 @@ class Settings(BaseSettings):
         True, description="Take instances of SOP classes that DICOM does not define; off: refused when negotiated."
     )
     dicom_tls_certificate: Path | None = Field(
-        None, description="Certificate of the DICOM listener, PEM; with it connections are taken by TLS alone."
+        None,
+        description="Certificate of the DICOM listener or the proxy, PEM; with it connections are taken by TLS alone.",
     )
     dicom_tls_key: Path | None = Field(None, description="Key of that certificate, PEM; empty: in the same file.")
     dicom_tls_ca: Path | None = Field(None, description="Whose certificates of DICOM peers are trusted, PEM.")
@@ -170,11 +175,18 @@ class Settings(BaseSettings):
     event_patient_data: bool = Field(
         False, description="Add patient_id and accession_number to events that leave by webhooks and NATS."
     )
+    outgoing_ca: Path | None = Field(
+        None,
+        description="Certificates (PEM) that receivers of webhooks and FHIR servers are believed by, "
+        "beside those that this machine trusts.",
+    )
     nats_url: str = Field(
         "",
         description="NATS with JetStream that events are published to, nats://… or tls://…, with commas; empty: none.",
     )
-    nats_credentials: Path | None = Field(None, description="File with the credentials for NATS (.creds).")
+    nats_credentials: Path | None = Field(
+        None, description="File with the credentials for NATS: .creds, or an nkey's seed."
+    )
     nats_ca: Path | None = Field(None, description="Certificates (PEM) that NATS is believed by; empty: the system's.")
     nats_certificate: Path | None = Field(None, description="Hilum's own certificate (PEM), where NATS asks for one.")
     nats_key: Path | None = Field(None, description="The key of that certificate (PEM).")
@@ -185,6 +197,11 @@ class Settings(BaseSettings):
     delete_grace_days: float = Field(7, ge=0, description="How long a deleted study can be restored, in days.")
     worklist_keep_days: float = Field(
         30, ge=0, description="How long ended workitems are kept that no subscriber has locked, in days."
+    )
+    worklist_silent_hours: float = Field(
+        24,
+        ge=0,
+        description="How long its performer may be silent before whoever asks may cancel a claimed workitem, in hours.",
     )
     forwarded_keep_days: float = Field(
         30, ge=1, description="How long it is remembered, instance by instance, what was forwarded, in days."
@@ -289,10 +306,19 @@ def explain_settings(settings: Settings, given: dict[str, object] | None = None)
 
 
 def _shown(name: str, value: object) -> object:
-    """A setting as it may be seen: addresses of NATS without what is secret in them."""
-    if name != "nats_url":
-        return value
-    return re.sub(r"//[^/,]*@", "//***@", str(value))
+    """A setting as it may be seen: of an address that may hold a secret, all but that."""
+    if name == "database_url":
+        return _without_password(str(value))
+    if name == "nats_url":
+        return re.sub(r"//[^/,]*@", "//***@", str(value))
+    return value
+
+
+def _without_password(url: str) -> str:
+    """The URL of a database with its password masked, wherever libpq takes one: before the host, among the options."""
+    # Before the query if there is an @, for a password may hold one by mistake.
+    url = re.sub(r"^([^:/?#]+://[^/?#:@]*):(?:[^?]*|[^@]*)@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def _layers(data: Path | None, given: dict[str, object]) -> dict[str, object]:

@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 from sqlalchemy import event
 from sqlalchemy.exc import DataError, InvalidatePoolError, OperationalError
@@ -56,20 +57,51 @@ class Transaction:
     a reader of the feed may simply ask for ``id > cursor``.
     """
 
-    connection: sa.Connection
+    _connection: sa.Connection
     _events: "list[Event]" = field(default_factory=list["Event"])
+    _owed: list[tuple[LiteralString, object]] = field(default_factory=list[tuple[LiteralString, object]])
+
+    @property
+    def connection(self) -> sa.Connection:
+        """SQLAlchemy's connection, for statements that it writes."""
+        self.settle()
+        return self._connection
 
     @property
     def driver(self) -> psycopg.Connection:
         """The psycopg connection below, for the few statements that are written by hand."""
-        return cast("psycopg.Connection", self.connection.connection.driver_connection)
+        self.settle()
+        return self._driver
+
+    @property
+    def _driver(self) -> psycopg.Connection:
+        return cast("psycopg.Connection", self._connection.connection.driver_connection)
 
     def rows(self, query: LiteralString, parameters: object = ()) -> list[Row]:
         """Run hand-written SQL and return its rows by column name."""
-        with self.driver.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
+        driver = self._driver
+        with driver.cursor(row_factory=dict_row) as cursor:
+            if self._owed or driver.pgconn.transaction_status == TransactionStatus.IDLE:  # BEGIN is owed too
+                owed, self._owed = self._owed, []
+                with driver.pipeline():
+                    for earlier, values in owed:
+                        driver.execute(earlier, values)  # pyright: ignore[reportArgumentType]
+                    cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
+            else:
+                cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
             # Asking for the description would make one of every column.
             return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+
+    def owe(self, query: LiteralString, parameters: object = ()) -> None:
+        """Have hand-written SQL run before anything else is, in one round trip with what is run next; for what gives no
+        rows. Its errors are raised then."""
+        self._owed.append((query, parameters))
+
+    def settle(self) -> None:
+        """Run what is owed."""
+        if self._owed:
+            query, parameters = self._owed.pop()
+            self.rows(query, parameters)
 
     def emit(self, *events: "Event") -> None:
         """Tell of changes that this transaction makes; they are in the feed if and only if it commits."""
@@ -82,24 +114,26 @@ class Transaction:
         try:
             with self.connection.begin_nested():
                 yield
+                self.settle()
         except BaseException:
             del self._events[before:]
+            self._owed.clear()
             raise
 
     def write_events(self) -> None:
         """Append the collected events; called once, by ``Database.transaction``, before the commit."""
         if not self._events:
+            self.settle()
             return
-        with self.driver.cursor() as cursor:
-            # In one round trip; no id is drawn before the lock is held, for the rows are joined to it.
-            cursor.execute(
-                "with lock as materialized (select pg_advisory_xact_lock(%s)), "
-                "told as materialized (select pg_notify('hilum_event', '') from lock) "
-                "insert into hilum.event (uuid, type, source, subject, time, data) "
-                "select uuid, type, source, subject, time, data "
-                "from told cross join json_populate_recordset(null::hilum.event, %s)",
-                (_EVENT_LOCK, msgspec.json.encode(self._events).decode()),
-            )
+        # In one round trip; no id is drawn before the lock is held, for the rows are joined to it.
+        self.rows(
+            "with lock as materialized (select pg_advisory_xact_lock(%s)), "
+            "told as materialized (select pg_notify('hilum_event', '') from lock) "
+            "insert into hilum.event (uuid, type, source, subject, time, data) "
+            "select uuid, type, source, subject, time, data "
+            "from told cross join json_populate_recordset(null::hilum.event, %s)",
+            (_EVENT_LOCK, msgspec.json.encode(self._events).decode()),
+        )
         self._events.clear()
 
 

@@ -1,6 +1,8 @@
 """Whether a process without a web server lives and is ready, told on a small port of its own to whoever keeps processes
-running. It answers two questions with a status and a word, and knows nothing else."""
+running. It answers two questions with a status and a word, a third with the figures it is given, and knows nothing
+else."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -8,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from hilum.core.errors import HilumError, InUse
+from hilum.core.errors import HilumError, InUse, Invalid
 
 ALIVE_SECONDS: Final = 60.0
 _READ_SECONDS: Final = 5.0
@@ -32,22 +34,35 @@ class Pulse:
 
 
 @contextmanager
-def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[None]:
-    """Answer ``/health`` (it lives) and ``/ready`` (it can work) on a port, on every address of this machine.
+def telling(
+    host: str,
+    port: int,
+    pulse: Pulse,
+    check: Callable[[], object],
+    *,
+    metrics: Callable[[], tuple[bytes, str]] | None = None,
+) -> Generator[None]:
+    """Answer ``/health`` (it lives), ``/ready`` (it can work) and perhaps ``/metrics`` on a port.
 
     Parameters
     ----------
+    host
+        The address to listen on.
     port
         0 tells nobody.
     pulse
         Of the work.
     check
         Raises what keeps the process from working; its result holds for two seconds.
+    metrics
+        Gives the process's figures for ``/metrics``, with their media type; None where it has none of its own.
 
     Raises
     ------
     InUse
         Another program listens there.
+    Invalid
+        There is no such address.
     """
     if not port:
         yield
@@ -58,11 +73,15 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
         timeout = _READ_SECONDS
 
         def do_GET(self) -> None:
+            if self.path == "/metrics" and metrics is not None:
+                return self._tell(200, *metrics())
             answer = answers.get(self.path)
             status, text = answer() if answer else (404, "Ask for /health or /ready.")
-            body = text.encode()
+            return self._tell(status, text.encode(), "text/plain; charset=utf-8")
+
+        def _tell(self, status: int, body: bytes, media_type: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -70,10 +89,15 @@ def telling(port: int, pulse: Pulse, check: Callable[[], object]) -> Generator[N
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the library
             """A question every few seconds is not worth a line."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer(("", port), Handler)
+        server = Server((host, port), Handler)
+    except socket.gaierror as error:
+        raise Invalid(f"{host} is no address of this machine: correct HILUM_HOST.") from error
     except OSError as error:
-        raise InUse(f"Port {port} is taken: choose another for HILUM_HEALTH_PORT.") from error
+        raise InUse(f"Port {port} on {host} cannot be listened on: choose another for HILUM_HEALTH_PORT.") from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     try:

@@ -32,10 +32,15 @@ class Router(APIRouter):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether one of the routes is meant."""
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not path.startswith(self.prefix.partition("{")[0]):
+        if not path_below(scope).startswith(self.prefix.partition("{")[0]):
             return Match.NONE, {}
         return super().matches(scope)
+
+
+def path_below(scope: Scope) -> str:
+    """The path of a request below that under which a proxy shows the application."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class Model(BaseModel):

@@ -38,15 +38,25 @@ _HELD: Final = {
         "Jobs queued or running.",
         "select count(*) from hilum.job where state in ('queued', 'running')",
     ),
+    "hilum_events": ("Last event of the feed.", "select coalesce(max(id), 0) from hilum.event"),
+}
+
+_OF_CONSUMERS: Final = {
+    "hilum_consumer_lag": (
+        "How far a consumer of events is behind the last event of the feed.",
+        "select c.name, greatest((select coalesce(max(id), 0) from hilum.event) - c.position, 0) "
+        "from hilum.delivery_cursor c",
+    ),
     "hilum_deliveries_retrying": (
         "Deliveries of events that failed and are tried again.",
-        "select count(*) from hilum.delivery where state = 'retrying'",
+        "select c.name, (select count(*) from hilum.delivery d where d.consumer = c.name and d.state = 'retrying') "
+        "from hilum.delivery_cursor c",
     ),
     "hilum_deliveries_dead": (
         "Deliveries of events that were given up.",
-        "select count(*) from hilum.delivery where state = 'dead'",
+        "select c.name, count(d.id) from hilum.delivery_cursor c "
+        "left join hilum.delivery d on d.consumer = c.name and d.state = 'dead' group by c.name",
     ),
-    "hilum_events": ("Last event of the feed.", "select coalesce(max(id), 0) from hilum.event"),
 }
 
 
@@ -79,6 +89,10 @@ def metrics_text(database: Database) -> tuple[bytes, str]:
     with database.connect() as connection:
         for name, (text, statement) in _HELD.items():
             Gauge(name, text, registry=registry).set(connection.scalar(sa.text(statement)) or 0)
+        for name, (text, statement) in _OF_CONSUMERS.items():
+            gauge = Gauge(name, text, ["consumer"], registry=registry)
+            for consumer, value in connection.execute(sa.text(statement)):
+                gauge.labels(consumer).set(value)
     if os.environ.get(FOLDER_VARIABLE):
         MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -31,7 +31,7 @@ class NatsOptions:
     servers
         Addresses such as ``nats://host:4222`` or ``tls://host:4222``, any of which will do.
     credentials
-        A ``.creds`` file.
+        A ``.creds`` file, or one that holds the seed of an nkey.
     ca, certificate, key
         PEM files of TLS: whom to believe, and Hilum's own certificate.
     name
@@ -87,6 +87,7 @@ async def close(client: Client) -> None:
 
 
 async def _connect(client: Client, options: NatsOptions, server: str) -> None:
+    creds, seed = _login(options.credentials)
     await client.connect(
         server,
         name=options.name,
@@ -94,10 +95,19 @@ async def _connect(client: Client, options: NatsOptions, server: str) -> None:
         max_reconnect_attempts=1,  # of the first connection, too, which is tried for ever otherwise
         reconnect_time_wait=0,
         connect_timeout=int(CONNECT_SECONDS),
-        user_credentials=str(options.credentials) if options.credentials else None,
+        user_credentials=creds,
+        nkeys_seed_str=seed,
         tls=_tls(options, server),
         error_cb=_keep_quiet,
     )
+
+
+def _login(credentials: Path | None) -> tuple[str | None, str | None]:
+    """A file of credentials as the library takes it: its name, where a token is in it, else the seed that it holds."""
+    if credentials is None:
+        return None, None
+    text = credentials.read_text(encoding="ascii")
+    return (str(credentials), None) if "-----BEGIN" in text else (None, text.strip())
 
 
 def _tls(options: NatsOptions, server: str) -> ssl.SSLContext | None:

@@ -111,8 +111,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The address as SQLAlchemy takes it."""
-        folder = quote(str(self._joined.socket_folder), safe="/")
-        return f"postgresql+psycopg://{host.SUPERUSER}@/{DATABASE}?host={folder}&port={host.PORT}"
+        return _url(self._joined)
 
     @property
     def log_path(self) -> Path:
@@ -291,6 +290,16 @@ class EmbeddedPostgres:
         return host.has_ended(pid)
 
 
+def embedded_url(data_path: Path) -> str:
+    """The address of a data folder's own database, as SQLAlchemy takes it, whether it runs now or not; empty when there
+    is none yet, or none that this user could run."""
+    try:
+        cluster = host.find_cluster(data_path.resolve())
+    except (OSError, Unavailable):
+        return ""
+    return _url(cluster) if cluster else ""
+
+
 def remove_database(data_path: Path) -> None:
     """Delete the embedded database of a data folder, wherever it lies; a folder that has none stays as it is.
 
@@ -346,6 +355,11 @@ def serve_lock(data_path: Path) -> Generator[None]:
     finally:
         os.ftruncate(handle, 0)
         os.close(handle)
+
+
+def _url(cluster: host.Cluster) -> str:
+    folder = quote(str(cluster.socket_folder), safe="/")
+    return f"postgresql+psycopg://{host.SUPERUSER}@/{DATABASE}?host={folder}&port={host.PORT}"
 
 
 def _ping(cluster: host.Cluster) -> pq.Ping:

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from hilum.core.errors import Gone
 from hilum.imaging.archive import delete, edit, people, query, sidecar
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.check import check
+from hilum.imaging.archive.companions import store_bundle_files
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.repair import repair
 from hilum.imaging.archive.sidecar import record_changes
 from hilum.imaging.archive.sources import add_source
-from hilum.imaging.archive.store import Archive, Batch, store_bundle_files
+from hilum.imaging.archive.store import Archive, Batch
 from tests.archive.test_store import states, store, study_row
 from tests.make import ct, uid
 

@@ -9,10 +9,11 @@ import pytest
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import read_events
 from hilum.imaging.archive import delete, query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
+from hilum.imaging.archive.companions import store_bundle_files
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.sidecar import record_changes
-from hilum.imaging.archive.store import Archive, store_bundle_files
+from hilum.imaging.archive.store import Archive
 from tests.archive.test_store import states, store, study_row
 from tests.make import ct, uid
 

@@ -8,7 +8,7 @@ import pytest
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import read_events
 from hilum.imaging.archive import delete, query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.check import check
 from hilum.imaging.archive.delete import Part
 from hilum.imaging.archive.repair import repair

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hilum.core.errors import Conflict, NotFound, PreconditionFailed
 from hilum.core.events import read_events
 from hilum.imaging.archive import edit, query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.edit import Field
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive

@@ -4,7 +4,7 @@ import pytest
 
 from hilum.core.errors import Conflict, Invalid
 from hilum.imaging.archive import people, query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.people import Kind
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive

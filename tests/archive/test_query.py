@@ -6,7 +6,7 @@ import pytest
 
 from hilum.core.errors import Invalid, NotFound
 from hilum.imaging.archive import query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from tests.archive.test_store import store

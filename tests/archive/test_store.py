@@ -10,7 +10,7 @@ from pydicom.data import get_testdata_file
 
 from hilum.core.events import read_events
 from hilum.imaging.archive import query
-from hilum.imaging.archive.catalogue import SourceRef, Written
+from hilum.imaging.archive.arrivals import SourceRef, Written
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.header import NotDicom

@@ -3,7 +3,8 @@ atomic, references that must exist, credentials. It can be told to fail or to ha
 has in a file. Run: ``python fhir_server.py PORT FILE [AUTHORIZATION]``.
 
 Beside FHIR: ``PUT /_mood`` with a JSON object (``status`` answered, ``times`` how often, ``hang`` seconds before it
-answers, ``headers``, ``prefix`` of the paths that are meant), and ``GET /_log``, every request that came."""
+answers, ``headers``, ``prefix`` of the paths that are meant; ``apart`` seconds between looking for an identifier and
+writing, as in servers whose conditional updates are not atomic), and ``GET /_log``, every request that came."""
 
 import json
 import re
@@ -40,7 +41,10 @@ class Store:
             if any(i.get("value") == value and system in ("", i.get("system")) for i in each[2].get("identifier", []))
         ]  # fmt: skip
 
-    def put(self, kind: str, identifier: str, resource: dict) -> tuple[int, dict]:
+    def put(self, kind: str, identifier: str, resource: dict, apart: float = 0) -> tuple[int, dict]:
+        with self.open() as db:
+            looked = self.matching(db, kind, identifier)
+        time.sleep(apart)
         with self.open() as db:
             db.execute("begin immediate")
             if kind == "ImagingStudy":
@@ -48,7 +52,7 @@ class Store:
                     named = reference["reference"].removeprefix("Endpoint/")
                     if not db.execute("select 1 from v where type = 'Endpoint' and id = ?", (int(named),)).fetchone():
                         return 422, outcome("not-found", "ImagingStudy.endpoint")
-            found = self.matching(db, kind, identifier)
+            found = looked if apart else self.matching(db, kind, identifier)
             if len(found) > 1:
                 return 412, outcome("multiple-matches", kind)
             if found:
@@ -95,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         if wrong or resource["resourceType"] != kind or identifier not in named or resource.get("meta"):
             self._answer(400, outcome("structure", kind))
             return
-        status, answer = self.store.put(kind, identifier, resource)
+        status, answer = self.store.put(kind, identifier, resource, type(self).mood.get("apart", 0))
         headers = (
             {"Location": f"http://{self.headers['Host']}/fhir/{kind}/{answer['id']}/_history/1"} if status < 300 else {}
         )
@@ -110,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         kind, query = self._asked()
         with self.store.open() as db:
-            found = [body for _, _, body in self.store.matching(db, kind, query["identifier"])]
+            asked = query.get("identifier")
+            found = [body for _, _, body in self.store.matching(db, kind, asked)] if asked else []
         self._answer(
             200, {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in found]}
         )

@@ -1,7 +1,9 @@
 """A FHIR server's list indexed: its studies are known and lie there; what is here is not touched by it."""
 
+import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from hilum.imaging.archive.query import StudyFilter, list_studies
 from hilum.imaging.archive.sources import add_source
 from tests.clinical.conftest import Fhir
 from tests.clinical.oracles import assert_valid
+from tests.clinical.test_fhir_publish import running
 from tests.conftest import Server
 from tests.dicomweb.conftest import Web, shared
 from tests.make import ct, uid
@@ -147,9 +150,38 @@ def test_only_the_server_that_the_source_names_is_asked(here: Fhir, remote: Web)
         indexed(here)
 
 
+def test_a_server_is_told_the_credentials_of_its_source_and_no_other_is(fhir: Fhir, tmp_path: Path) -> None:
+    database = fhir.archive.database
+    basic = "Basic " + base64.b64encode(b"hilum:s3cret-word").decode()
+    logins = (("Bearer s3cret-word", {}), (basic, {"fhir_user": "hilum"}))
+    for number, (authorization, login) in enumerate(logins):
+        (tmp_path / str(number)).mkdir()
+        with running(tmp_path / str(number), authorization) as peer:
+            add_source(database, "far", "Far", fhir_url=peer.url)
+            with pytest.raises(Unavailable, match="does not know the credentials"):
+                indexed(fhir)
+            add_source(database, "far", "Far", fhir_secret="s3cret-word", **login)
+            assert indexed(fhir).counts == {}
+            add_source(database, "far", "Far away", fhir_url=peer.url)  # the same server: they stay
+            assert indexed(fhir).counts == {}
+    with running(tmp_path, "Bearer s3cret-word") as peer:
+        add_source(database, "far", "Far", fhir_url=peer.url)  # another one
+        with pytest.raises(Unavailable, match="does not know the credentials"):
+            indexed(fhir)
+    with pytest.raises(Invalid, match="needs a password"):
+        add_source(database, "far", "Far", fhir_user="hilum")
+    shown = httpx.get(f"{fhir.root.removesuffix('/fhir')}/api/v1/imaging/sources").text
+    assert "far" in shown
+    assert "s3cret" not in shown
+
+
 def test_the_route_makes_a_job(server: Server, remote: Web) -> None:
     far = remote.root.removesuffix("/dicom-web")
-    server.hilum("source", "add", "far", "--fhir-url", f"{far}/fhir", "--dicomweb-url", remote.root)
+    (server.data / "secret").write_text("s3cret-word\n")
+    server.hilum(
+        "source", "add", "far", "--fhir-url", f"{far}/fhir", "--dicomweb-url", remote.root,
+        "--fhir-user", "hilum", "--fhir-secret", str(server.data / "secret"),
+    )  # fmt: skip
     address = f"{server.url}/api/v1/imaging/studies/index-from-fhir"
     job = server.job(httpx.post(address, json={"source": "far", "url": f"{far}/fhir"}))
     assert (job["state"], job["counts"]) == ("succeeded", {"studies_new": 7, "series": 14})

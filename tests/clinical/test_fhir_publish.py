@@ -336,6 +336,39 @@ def test_two_workers_at_once_send_each_study_once(fhir: Fhir, peer: Peer) -> Non
     assert len(sent) == len(set(sent)) == 20
 
 
+def test_a_server_that_looks_and_writes_in_two_steps_gets_no_duplicate(fhir: Fhir, peer: Peer) -> None:
+    """Two workers begin at once, so that both have an Endpoint to make; and a UID lies in two sources."""
+    add_source(fhir.archive.database, "other", "Other")
+    fhir.web.keep(*(ct(n) for n in range(1, 5)))
+    with fhir.archive.batch(fhir.archive.source("other"), "import") as batch:
+        batch.add("one", [ct(1, StudyDescription="other")])
+        batch.commit()
+    for n in range(1, 5):
+        fhir.found(("identifier", f"urn:oid:{uid(n)}"))
+    peer.mood(apart=0.3)
+    workers = [publisher(fhir, peer) for _ in range(2)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    with fhir.archive.database.connect() as connection:
+        taken = "select id from hilum.fhir_imaging_study where study_instance_uid = %s and taken_until > now()"
+        wait_until(lambda: connection.exec_driver_sql(taken, (uid(1),)).first(), 60, "a study that is being sent")
+        (row,) = connection.exec_driver_sql(
+            "select t.id from hilum.study t join hilum.source s on s.id = t.source_id "
+            "where s.key = 'default' and t.study_instance_uid = %s",
+            (uid(1),),
+        )
+    delete_study(fhir.archive.database, row.id, "ann")  # now that of the other source is to be sent
+    fhir.tell()
+    for thread in threads:
+        thread.join(120)
+    for worker in workers:
+        worker.run()
+    assert len(peer.has("Endpoint")) == 2
+    assert len(peer.latest()) == 4
+    assert peer.latest()[uid(1)]["description"] == "other"
+
+
 def test_credentials_are_sent_and_never_shown(fhir: Fhir, tmp_path: Path) -> None:
     fhir.web.keep(ct(1))
     fhir.tell(1)

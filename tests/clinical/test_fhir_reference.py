@@ -60,7 +60,8 @@ def test_the_page_names_every_element() -> None:
     named = {word for row in rows for word in words(row[1])}
     series = {
         "series_instance_uid": "1.2.3", "series_number": 1, "modality": "CT", "series_description": "s",
-        "body_part": "HEAD", "laterality": "L", "series_date": date(2024, 1, 1), "series_time": time(1),
+        "body_part": "HEAD", "anatomic_region": "", "laterality": "L",
+        "series_date": date(2024, 1, 1), "series_time": time(1),
         "procedure_step_date": None, "procedure_step_time": None,
         "instances": [("1.2.3.4", "1.2.840.10008.5.1.4.1.1.2", 1)], "num_instances": 1,
     }  # fmt: skip

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset, Sequence
 from pydicom.sr._concepts_dict import concepts
 
 from hilum.clinical.fhir import codes
@@ -20,9 +21,13 @@ from tests.clinical.oracles import assert_valid, by_fhir_resources, by_fhirkit, 
 from tests.dicom.files import wheel
 from tests.dicomweb.conftest import shared
 from tests.make import ct, uid
+from tests.routing.test_cstore_out import in_native
 
 ODD = st.sampled_from(
-    ["", " ", "\x1b$B", "a\0b", "CT\\PT", "ÅÄÖ 山田", "\ufffe", "x" * 64, "a\n\tb", "  two  blanks ", "\u2028", "^^^"]
+    [
+        "", " ", "\x1b$B", "a\0b", "CT\\PT", "ÅÄÖ 山田", "\ufffe", "x" * 64, "a\n\tb", "  two  blanks ", "\u2028",
+        "6x \u2005«", "^^^",
+    ]
 )  # fmt: skip
 TEXTS = st.one_of(ODD, st.text(max_size=70))
 CODES = st.one_of(st.sampled_from(["CT", "MR", "PT", "SR", "", "ct ", "C T", "OT"]), st.text(max_size=16))
@@ -36,14 +41,18 @@ NOW = datetime.now(UTC)
 NUMBERS = st.one_of(st.none(), st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31)]))
 UIDS = st.lists(st.integers(0, 9999), min_size=1, max_size=5).map(lambda parts: ".".join(["1.2", *map(str, parts)]))
 PARTS = st.one_of(st.sampled_from(["CHEST", "HEAD", "cspine", "ARM", "Left foot", ""]), TEXTS)
+REGIONS = st.one_of(
+    st.sampled_from(["", "69536005^SCT^Head", "T-D3000^SRT^", "T-X^SNM3^\n", "x^SCT^y", "1^99A^Left foot", "^^"]), TEXTS
+)
 INSTANCES = st.lists(
     st.tuples(UIDS, st.sampled_from(["", "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"]), NUMBERS), max_size=3
 )  # fmt: skip
 SERIES = st.fixed_dictionaries(
     {
         "series_instance_uid": UIDS, "series_number": NUMBERS, "modality": CODES, "series_description": TEXTS,
-        "body_part": PARTS, "laterality": st.sampled_from(["", "L", "R", "B", "U", "l", "?"]), "series_date": DATES,
-        "series_time": TIMES, "procedure_step_date": DATES, "procedure_step_time": TIMES, "instances": INSTANCES,
+        "body_part": PARTS, "anatomic_region": REGIONS,
+        "laterality": st.sampled_from(["", "L", "R", "B", "U", "l", "?"]), "series_date": DATES, "series_time": TIMES,
+        "procedure_step_date": DATES, "procedure_step_time": TIMES, "instances": INSTANCES,
         "num_instances": st.integers(0, 9),
     }
 )  # fmt: skip
@@ -168,6 +177,75 @@ def test_the_endpoint_really_serves_the_series(real: Fhir) -> None:
     for series in study["series"]:
         answer = httpx.get(f"{address}/studies/{uid(1)}/series/{series['uid']}", timeout=60)
         assert (answer.status_code, answer.content.count(b"DICM")) == (200, series["numberOfInstances"])
+
+
+REGION_CASES = {
+    ("CHEST", ""): ("816094009", "Chest"),
+    ("CHEST", "69536005^SCT^whatever"): ("69536005", "Head"),
+    ("CHEST", "7569003^SCT^Finger"): ("7569003", "Finger"),
+    ("CHEST", "736637009^SCT^Somewhere rare"): ("736637009", "Somewhere rare"),
+    ("", "T-D1100^SRT^Head"): ("69536005", "Head"),
+    ("", "T-D3000^SNM3^"): ("816094009", "Chest"),
+    ("HEAD", "T-D3000^99SDM^"): ("816094009", "Chest"),
+    ("HEAD", "T-00000^SRT^Nowhere"): ("69536005", "Head"),
+    ("HEAD", "X1^99ACME^Left foot"): ("69536005", "Head"),
+    ("HEAD", "'; drop^SCT^Odd"): ("69536005", "Head"),
+    ("", "X1^99ACME^Left foot"): (None, "Left foot"),
+}
+
+
+@pytest.mark.parametrize(("body_part", "region"), REGION_CASES)
+def test_a_region_goes_before_a_body_part(body_part: str, region: str) -> None:
+    code, display = REGION_CASES[body_part, region]
+    coded = {"system": "http://snomed.info/sct", "code": code} if code else {}
+    assert codes.body_site(body_part, region) == coded | {"display": display}
+
+
+def test_regions_are_codes_that_dicom_knows() -> None:
+    known = {code: 4 in cids for group in concepts["SCT"].values() for code, (_, cids) in group.items()}
+    listed = {code for code, _ in codes._regions().values()}  # pyright: ignore[reportPrivateUsage]
+    assert {code for code, in_cid_4 in known.items() if in_cid_4} <= listed <= set(known)
+
+
+def coded(value: str, scheme: str, meaning: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    item.AnatomicRegionModifierSequence = [Dataset()]
+    item.AnatomicRegionModifierSequence[0].CodeValue = "7771000"
+    return Sequence([item])
+
+
+def in_frames(region: Sequence, side: str) -> Sequence:
+    """The functional groups of an enhanced object that tell of a region."""
+    anatomy = Dataset()
+    anatomy.AnatomicRegionSequence, anatomy.FrameLaterality = region, side
+    groups = Dataset()
+    groups.FrameAnatomySequence = Sequence([anatomy])
+    return Sequence([groups])
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_the_region_of_a_file_becomes_its_body_site(fhir: Fhir, syntax: str) -> None:
+    """In every encoding, so by each of the two readers."""
+    finger = coded("7569003", "SCT", "Finger")
+    files = [
+        ct(1, AnatomicRegionSequence=finger),
+        ct(2, SharedFunctionalGroupsSequence=in_frames(finger, "R")),
+        ct(3, AnatomicRegionSequence=coded("X", "99ACME", "Left foot"), BodyPartExamined=None, Laterality="L"),
+    ]
+    with fhir.archive.batch(fhir.archive.source(), "import") as batch:
+        for one in files:
+            batch.add("one", [in_native(one, syntax)])
+        batch.commit()
+    found = [fhir.search(("identifier", f"urn:oid:{uid(n)}"))["entry"][0]["resource"] for n in (1, 2, 3)]
+    assert_valid(found)
+    one, two, three = (resource["series"][0] for resource in found)
+    assert one["bodySite"] == two["bodySite"] == {
+        "system": "http://snomed.info/sct", "code": "7569003", "display": "Finger",
+    }  # fmt: skip
+    assert three["bodySite"] == {"display": "Left foot"}
+    assert (two["laterality"]["display"], three["laterality"]["display"]) == ("Unilateral right", "Unilateral left")
+    assert "laterality" not in one
 
 
 def test_body_sites_are_codes_that_dicom_knows() -> None:

@@ -322,17 +322,6 @@ def test_a_disk_that_has_less_than_its_reserve_takes_nothing_and_says_so(tmp_pat
     assert files_below(blobs.root) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_is_a_sentence_and_leaves_nothing_half(small_disk: Path) -> None:
     blobs = LocalBlobs(small_disk / "objects")
     put(blobs, {"default/first": b"x" * 1_000_000})

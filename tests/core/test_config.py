@@ -1,11 +1,16 @@
 """Settings: the command line before the environment, before hilum.toml, before the default; and a typo is told."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hilum.core.config import explain_settings, load_settings
 from hilum.core.errors import Invalid
+from hilum.core.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +50,38 @@ def test_options_of_a_bucket_may_be_a_table_and_are_never_shown(tmp_path: Path) 
     assert '"secret_access_key": "tell-nobody"' in settings.blobs_options.get_secret_value()
     shown = [str(entry.value) for entry in explain_settings(settings)]
     assert "tell-nobody" not in f"{shown} {settings!r} {settings}"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:tell-nobody@db.example:5433/hilum", "postgresql://ann:***@db.example:5433/hilum"),
+        ("postgresql+psycopg://ann:@db.example/hilum?a=b@c", "postgresql+psycopg://ann:***@db.example/hilum?a=b@c"),
+        ("postgresql://ann:tell-@nobody:/x@db.example/hilum", "postgresql://ann:***@db.example/hilum"),
+        ("postgresql://ann:tell?nobody@db.example/hilum", "postgresql://ann:***@db.example/hilum"),
+        (
+            "postgresql://ann@/hilum?host=/run/pg&Password=tell-nobody",
+            "postgresql://ann@/hilum?host=/run/pg&Password=***",
+        ),
+        ("postgresql:///hilum?sslpassword=tell-nobody&port=1", "postgresql:///hilum?sslpassword=***&port=1"),
+        ("postgresql://db.example/hilum", "postgresql://db.example/hilum"),
+        ("", ""),
+    ],
+)
+def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    found = {entry.name: entry.value for entry in explain_settings(load_settings(Path("/nowhere"), database_url=url))}
+    assert found["HILUM_DATABASE_URL"] == shown
+
+
+def test_config_tells_the_database_that_is_really_used(data: Path) -> None:
+    def told(**more: str) -> str:
+        environment = os.environ | {"HILUM_DATA": str(data)} | more
+        command = [sys.executable, "-m", "hilum", "config", "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["HILUM_DATABASE_URL"]["value"]
+
+    assert told() == ""
+    with EmbeddedPostgres(data) as server:
+        assert told() == server.url
+    url = "postgresql://ann:{}@db.example/hilum"
+    assert told(HILUM_DATABASE_URL=url.format("tell-nobody")) == url.format("***")

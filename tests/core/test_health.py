@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from hilum.core import health
-from hilum.core.errors import InUse, Unavailable
+from hilum.core.errors import InUse, Invalid, Unavailable
 from hilum.core.health import Pulse, telling
 from tests.conftest import free_port, wait_until
 
@@ -19,7 +19,7 @@ def test_it_lives_while_its_pulse_beats_and_is_ready_while_nothing_is_missing(mo
 
     port, pulse = free_port(), Pulse()
     url = f"http://127.0.0.1:{port}"
-    with telling(port, pulse, check):
+    with telling("127.0.0.1", port, pulse, check):
         assert (httpx.get(f"{url}/health").status_code, httpx.get(f"{url}/ready").status_code) == (200, 200)
         missing.append("The bucket is gone.")
         answer = httpx.get(f"{url}/ready")
@@ -33,7 +33,17 @@ def test_it_lives_while_its_pulse_beats_and_is_ready_while_nothing_is_missing(mo
         for path in ("/", "/metrics", "/health/.."):
             assert httpx.get(url + path).status_code in (404, 503)
         assert httpx.post(f"{url}/ready").status_code == 501
-        with pytest.raises(InUse, match="HILUM_HEALTH_PORT"), telling(port, pulse, check):
+        with pytest.raises(InUse, match="HILUM_HEALTH_PORT"), telling("127.0.0.1", port, pulse, check):
             pass
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/health")
+
+
+def test_it_listens_where_it_is_told_and_nowhere_else() -> None:
+    port = free_port()
+    with telling("127.0.0.1", port, Pulse(), lambda: None), pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.2:{port}/health")
+    with telling("0.0.0.0", port, Pulse(), lambda: None):
+        assert httpx.get(f"http://127.0.0.2:{port}/health").status_code == 200
+    with pytest.raises(Invalid, match="HILUM_HOST"), telling("no-such-host.invalid", port, Pulse(), lambda: None):
+        pass

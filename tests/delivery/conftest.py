@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,14 @@ def couriers(database: Database) -> Iterator[Callable[..., None]]:
 class Receiver:
     """A process that receives webhooks; see ``receiver.py``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/events"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/events"
+        self._certificate = [str(certificate)] if certificate else []
         self.process: subprocess.Popen[bytes] | None = None
+        self._read: list[dict[str, Any]] = []
+        self._offset = 0
         folder.mkdir()
         self.mode("204")
 
@@ -89,7 +92,7 @@ class Receiver:
 
     def start(self) -> None:
         script = str(Path(__file__).with_name("receiver.py"))
-        self.process = subprocess.Popen([sys.executable, script, str(self.folder), str(self.port)])
+        self.process = subprocess.Popen([sys.executable, script, str(self.folder), str(self.port), *self._certificate])
         wait_until(lambda: is_open(self.port))
 
     def stop(self) -> None:
@@ -98,9 +101,15 @@ class Receiver:
             self.process.wait()
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was received so far."""
+        """What was received so far; a line that is still being written is left for the next time."""
         path = self.folder / "requests"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+            self._read += [json.loads(line) for line in whole.splitlines()]
+            self._offset += len(whole) + 1 if whole else 0
+        return list(self._read)
 
     def subjects(self) -> list[str]:
         return [request["headers"]["ce-subject"] for request in self.requests()]
@@ -111,21 +120,51 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@contextmanager
+def receiving(folder: Path, certificate: Path | None = None) -> Iterator[Receiver]:
+    """Run a receiver that takes everything."""
+    made = Receiver(folder, certificate)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     """A running receiver that takes everything."""
-    made = Receiver(tmp_path / "receiver")
-    made.start()
-    yield made
-    made.stop()
+    with receiving(tmp_path / "receiver") as running:
+        yield running
+
+
+def authority(folder: Path, *names: str) -> Path:
+    """Make an authority (``ca.pem``), and for each name a certificate of 127.0.0.1 with its key in one file."""
+
+    def openssl(*words: str | Path) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    folder.mkdir()
+    openssl(*new, "-subj", "/CN=ca", "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
+    for name in names:
+        openssl(
+            *new, "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-addext",
+            "basicConstraints=critical,CA:FALSE", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key",
+            "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem",
+        )  # fmt: skip
+        with (folder / f"{name}.pem").open("a") as file:
+            file.write((folder / f"{name}.key").read_text())
+    return folder
 
 
 class Nats:
     """A NATS server with JetStream, whose store outlives it."""
 
-    def __init__(self, folder: Path, extra: str = "") -> None:
+    def __init__(self, folder: Path, extra: str = "", **client: object) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self._client = client
         self._log = folder / "nats.log"
         self._config = folder / "nats.conf"
         store = f'jetstream {{ store_dir: "{folder}/store" }}'
@@ -147,7 +186,7 @@ class Nats:
         """Do something with JetStream."""
 
         async def calling() -> Any:
-            client = await nats.connect(self.url)
+            client = await nats.connect(self.url, **self._client)  # pyright: ignore[reportArgumentType]
             try:
                 return await work(client.jetstream())
             finally:

@@ -1,9 +1,11 @@
 """A receiver of webhooks, run as a process: writes down every request, and answers as the file `mode` says.
 
 A mode is a status; or a word: `hang`, `drip`, `garbage`, `endless`, `cut`; or `redirect:<url>`.
-`poison:<subject>:<status>` answers so to that subject only. After `;` come header fields, `Name: value`."""
+`poison:<subject>:<status>` answers so to that subject only. After `;` come header fields, `Name: value`. With a file
+of a certificate and its key as third argument it speaks TLS."""
 
 import json
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,4 +68,8 @@ class Receiver(BaseHTTPRequestHandler):
 
 server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Receiver)
 server.daemon_threads = True
+if len(sys.argv) > 3:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[3])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()

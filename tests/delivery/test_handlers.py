@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.core.delivery import Handlers
 from hilum.core.delivery.ledger import replay
+from hilum.core.delivery.models import Site
 from hilum.core.errors import Invalid, Unavailable
+from hilum.core.events import Event
 from tests.conftest import wait_until
 from tests.delivery.conftest import QUICK, Seen, emit, rows
 
@@ -41,6 +44,19 @@ def test_a_handler_is_told_of_its_types_in_order_from_the_beginning_of_the_feed(
     emit(database, 4, type="b.v1")
     emit(database, 5, type="c.v1")
     wait_until(lambda: seen.taken == ["1", "2", "5"])
+
+
+def test_what_a_handler_has_no_use_for_is_passed_over_until_it_has(database: Database, couriers: Start) -> None:
+    seen = Seen()
+    handlers = Handlers()
+    handlers.on("some", [], seen, where=sa.exists().where(Site.key == "open"))
+    emit(database, 1, 2)
+    couriers(handlers.group())
+    wait_until(lambda: rows(database, "select position from hilum.delivery_cursor") == [(2,)])
+    with database.transaction() as sql:
+        sql.rows("insert into hilum.site (key, sources, types, after) values ('open', '{}', '{}', 0)")
+    emit(database, 3)
+    wait_until(lambda: seen.taken == ["3"])
 
 
 def test_an_event_has_the_shape_of_the_feed(database: Database, couriers: Start) -> None:
@@ -248,19 +264,20 @@ def worker(database_url: str, tmp_path: Path) -> Iterator[Callable[[], subproces
 def test_a_killed_worker_loses_no_event(database: Database, worker: Callable[..., object], tmp_path: Path) -> None:
     """kill -9 in the middle: each event is told at least once, and each after the one before it."""
     told = tmp_path / "told"
-    emit(database, *range(800))
+    with database.transaction() as sql:
+        sql.emit(*(Event("x.v1", "default", str(n), {}) for n in range(800)))
 
     def lines() -> list[list[str]]:
         return [line.split() for line in told.read_text().splitlines()] if told.exists() else []
 
     for goal in (100, 400):
         process = worker()
-        wait_until(lambda goal=goal: len(lines()) >= goal)
+        wait_until(lambda goal=goal: len(lines()) >= goal, 90)
         process.kill()  # pyright: ignore
         process.wait()  # pyright: ignore
         assert len({subject for _, subject in lines()}) < 800
     worker()
-    wait_until(lambda: len({subject for _, subject in lines()}) == 800)
+    wait_until(lambda: len({subject for _, subject in lines()}) == 800, 90)
     first = list(dict.fromkeys(subject for _, subject in lines()))
     assert first == [str(n) for n in range(800)]
     assert len({event for event, _ in lines()}) == 800

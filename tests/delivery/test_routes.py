@@ -1,13 +1,24 @@
 """REST of delivery on a real server with its worker."""
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 
 from hilum.core.database import Database
-from tests.conftest import Server, wait_until
+from hilum.core.postgres import EmbeddedPostgres
+from tests.conftest import Server, fresh_database, serving, wait_until
 from tests.delivery.conftest import Receiver, emit
 
 API = "/api/v1/imaging"
+
+
+@pytest.fixture(scope="module")
+def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is quick to try again."""
+    folder = tmp_path_factory.mktemp("server") / "data"
+    with fresh_database(cluster) as url, serving(folder, url, delivery_retry_seconds="0.1,0.1") as running:
+        yield running
 
 
 @pytest.fixture
@@ -42,6 +53,7 @@ def test_a_webhook_from_its_making_to_its_end(server: Server, receiver: Receiver
     letter = call(server, "GET", dead).json()["items"][-1]
     assert (letter["subject"], letter["status"], letter["attempts"]) == ("1.2", 400, 3)
     assert call(server, "GET", place).json()["dead"] == 2
+    assert figure(server, "hilum_deliveries_dead", hook["id"]) == 2
     assert call(server, "POST", f"{place}/test").json()["status"] == 400
 
     receiver.mode("204")
@@ -56,9 +68,24 @@ def test_a_webhook_from_its_making_to_its_end(server: Server, receiver: Receiver
 
     changed = call(server, "PATCH", place, json={"active": False, "mode": "structured"})
     assert (changed.status_code, changed.json()["active"], changed.json()["mode"]) == (200, False, "structured")
+    assert figure(server, "hilum_deliveries_dead", hook["id"]) == 0
+    assert figure(server, "hilum_consumer_lag", hook["id"]) == 0
+    feed("1.4", "1.5")
+    assert figure(server, "hilum_consumer_lag", hook["id"]) == 2
+    consumers = {one["name"]: one for one in call(server, "GET", "/deliveries/consumers?limit=100").json()["items"]}
+    told = consumers[f"webhook:{hook['id']}"]
+    assert (told["behind"], told["dead"], told["retrying"], told["problem"]) == (2, 0, 0, "")
+    wait_until(lambda: figure(server, "hilum_consumer_lag", "routing") == 0)
     assert call(server, "DELETE", place).status_code == 204
     assert call(server, "GET", place).status_code == 404
     assert call(server, "GET", listed).json()["total"] == 0
+
+
+def figure(server: Server, name: str, consumer: int | str) -> float:
+    """What ``/metrics`` says of a consumer."""
+    label = f"webhook:{consumer}" if isinstance(consumer, int) else consumer
+    begin = f'{name}{{consumer="{label}"}} '
+    return next(float(line.removeprefix(begin)) for line in server.get("/metrics").text.splitlines() if begin in line)
 
 
 @pytest.mark.parametrize(

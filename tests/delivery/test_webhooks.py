@@ -18,8 +18,9 @@ from hilum.core.delivery.consumer import Undelivered
 from hilum.core.delivery.ledger import replay
 from hilum.core.delivery.post import Answer, Forbidden, Post, allowed, check_url
 from hilum.core.errors import Invalid
+from hilum.core.trust import trusting
 from tests.conftest import free_port, wait_until
-from tests.delivery.conftest import QUICK, Receiver, emit, rows
+from tests.delivery.conftest import QUICK, Receiver, authority, emit, receiving, rows
 
 Start = Callable[..., None]
 DEAD = "select event_id, attempts, status, reason from hilum.delivery where state = 'dead' order by id"
@@ -140,6 +141,34 @@ def test_dead_letters_are_sent_again_one_by_one_or_all(database: Database, couri
     assert receiver.subjects()[-2:] == ["2", "3"]
     ids = {request["headers"]["webhook-id"] for request in receiver.requests()}
     assert len(ids) == 3  # the same each time
+
+
+def test_https_is_spoken_to_whom_an_authority_of_ours_has_signed(
+    database: Database, couriers: Start, tmp_path: Path
+) -> None:
+    ours, strangers = authority(tmp_path / "ours", "server"), authority(tmp_path / "strangers", "server")
+    with (
+        receiving(tmp_path / "known", ours / "server.pem") as known,
+        receiving(tmp_path / "foreign", strangers / "server.pem") as foreign,
+    ):
+        hook, other = (webhooks.add_hook(database, receiver.url) for receiver in (known, foreign))
+        for one, authorities in ((hook, None), (other, ours / "ca.pem")):
+            why = webhooks.send_test(one, "http://hilum", authorities)
+            assert why is not None
+            assert (why.blame, "certificate verify failed" in why.reason.lower()) == ("consumer", True)
+        couriers(webhooks.group(database, list, ours / "ca.pem"))
+        emit(database, 1, 2)
+        wait_until(lambda: known.subjects() == ["1", "2"])
+        assert all(signed(request, hook.secret) for request in known.requests())
+        wait_until(lambda: rows(database, "select 1 from hilum.delivery_cursor where failures > 0"))
+        assert foreign.requests() == []
+
+
+def test_an_authority_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    for path in (tmp_path / "ca.pem", tmp_path / "missing.pem"):
+        with pytest.raises(Invalid, match="HILUM_OUTGOING_CA"):
+            trusting(path)
 
 
 def test_nothing_goes_where_a_redirect_leads(database: Database, receiver: Receiver) -> None:

@@ -3,6 +3,7 @@ processes of this machine: the very commands and variables, but for addresses an
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,16 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import helm_python
+import httpx
+import pytest
 import yaml
 
-from tests.conftest import free_port
+from tests.conftest import free_port, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm" / "hilum"
 PASSWORDS = {"POSTGRES_PASSWORD": "a-password", "S3_SECRET": "a-secret"}
 SECRETS = {"HILUM_DATABASE_URL": "postgresql://hilum@postgres/hilum", "HILUM_BLOBS_OPTIONS": "{}"}
 # What stands for a place in those files: each is replaced by the same thing on this machine, and nothing else is.
-PLACES = ("HILUM_DATABASE_URL", "HILUM_BLOBS_OPTIONS", "HILUM_NATS_URL", "HILUM_DATA")
+PLACES = ("HILUM_DATABASE_URL", "HILUM_BLOBS_OPTIONS", "HILUM_NATS_URL", "HILUM_FHIR_PUBLISH_URL", "HILUM_DATA")
+# What holds for every process of a place, such as who asks there who it is.
+SHARED = (*PLACES, "HILUM_BLOBS_URL", "HILUM_PUBLIC_URL", "HILUM_TRUSTED_PROXIES")
 PORTS = ("HILUM_PORT", "HILUM_HEALTH_PORT", "HILUM_DICOM_PORT")
 
 
@@ -48,6 +53,24 @@ class Running:
     def url(self) -> str:
         """Of its HTTP server, or of its probe."""
         return f"http://127.0.0.1:{self.ports.get('HILUM_PORT') or self.ports['HILUM_HEALTH_PORT']}"
+
+    def answers(self, path: str = "/ready") -> bool:
+        """Whether it answers a question; what takes DICOM is asked for a connection. Fails if it has ended."""
+        if self.process.poll() is not None:
+            pytest.fail(f"{self.part.name} ended: {self.log.read_text()[-3000:]}")
+        if port := self.ports.get("HILUM_DICOM_PORT"):
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+        try:
+            return httpx.get(self.url + path, timeout=20).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str) -> httpx.Response:
+        """GET below its address, which must succeed."""
+        answer = httpx.get(self.url + path, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer
 
 
 def compose() -> dict[str, Part]:
@@ -82,8 +105,8 @@ def rendered(values: Mapping[str, object] | None = None) -> list[dict[str, objec
 
 
 def helm() -> dict[str, Part]:
-    """The Deployments and the migration of the chart, with the variables that their pods get."""
-    objects = rendered()
+    """The Deployments and the migration of the chart, with the variables that their pods get, its proxy switched on."""
+    objects = rendered({"components": {"proxy": {"enabled": True}}})
     given: dict[str, dict[str, str]] = {}
     for one in objects:
         if one["kind"] in ("ConfigMap", "Secret"):
@@ -135,6 +158,11 @@ class Machines:
         started = Running(part, process, log, data, ports)
         self.running.append(started)
         return started
+
+    def ready(self, *some: Running, seconds: float = 240) -> None:
+        """Wait until processes can be worked with."""
+        for one in some:
+            wait_until(one.answers, seconds, f"a ready {one.part.name} ({one.log})")
 
     def stop(self) -> None:
         """End what still runs."""

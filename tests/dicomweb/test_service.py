@@ -14,6 +14,7 @@ from hilum.core.errors import Invalid
 from hilum.core.forwarded import Proxies
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import renditions
+from hilum.imaging.dicomweb.routes import short_ways
 from tests.dicomweb.conftest import Web, listening, parts
 from tests.dicomweb.renditions import document, path, ramp, report, video
 from tests.make import ct, uid
@@ -274,3 +275,39 @@ def test_pages_that_a_browser_opens_bring_a_policy_of_their_own(web: Web) -> Non
     with serving(web.archive, cors_origins=VIEWER) as invited:
         policy = invited.get(f"{path()}/rendered").headers["content-security-policy"]
     assert policy.endswith(f"frame-ancestors 'self' {VIEWER}"), "a viewer shows documents in frames"
+
+
+def test_what_viewers_ask_again_and_again_goes_a_short_way_to_the_same_answer(web: Web) -> None:
+    """The short ways stand before the framework's routes, which still answer HEAD."""
+    web.keep(ct())
+    ways = {way.path for way in short_ways()}
+    asked = (
+        path(),
+        f"{path()}/frames/1",
+        f"{path()}/rendered",
+        f"{path()}/frames/1/rendered",
+        f"{path().partition('/instances')[0]}/metadata",
+    )
+    assert len(ways) == 2 * len(asked)
+    before = counted(web)
+    for place in asked:
+        for root in (web.root, web.root.replace("/dicom-web", "/sources/default/dicom-web")):
+            got, headed = (httpx.request(method, root + place, headers={"Accept": "*/*"}) for method in ("GET", "HEAD"))
+            assert (got.status_code, headed.status_code) == (200, 200)
+            assert {**headed.headers, "date": ""}.keys() == {**got.headers, "date": ""}.keys()
+            missing = httpx.get(root + place.replace(uid(1), uid(9)))
+            assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+    after = counted(web)
+    for way in ways:
+        assert after["GET", way] - before.get(("GET", way), 0) == 2
+        assert after["HEAD", way] - before.get(("HEAD", way), 0) == 1
+
+
+def counted(web: Web) -> dict[tuple[str, str], float]:
+    """Requests so far, by method and address."""
+    text = httpx.get(web.root.replace("/dicom-web", "/metrics")).text
+    found = re.findall(r'hilum_http_requests_total\{method="(\w+)",route="([^"]+)",status="\d+"\} (\S+)', text)
+    total: dict[tuple[str, str], float] = {}
+    for method, route, count in found:
+        total[method, route] = total.get((method, route), 0) + float(count)
+    return total

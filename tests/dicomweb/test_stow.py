@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
 from hilum.core.errors import OutOfSpace
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.delete import purge
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.models import Instance, SetAside, Study

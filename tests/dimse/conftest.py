@@ -96,6 +96,7 @@ def listening(database: Database, folder: Path, **settings: object) -> Iterator[
         thread.start()
         yield Dicom(listening_socket.getsockname()[1], archive, listener)
         assert thread.is_alive(), "the listener died"
+    objects.close()
 
 
 Start = Callable[..., Dicom]

@@ -1,6 +1,7 @@
 """C-MOVE and C-GET: each instance as the receiver can take it, and honest counts."""
 
 import io
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_role
 
+from hilum.imaging.dimse import command as c
+from hilum.imaging.dimse.pdu import AssociateAccept, Decided, accept_bytes, data_pdu, read_request
 from tests.conftest import free_port, wait_until
-from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, Dicom, Start, dcmtk, program
+from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, Dicom, Start, dcmtk, one_pdu, program, received
 from tests.dimse.test_find import fill, query
 from tests.dimse.test_store import made
 from tests.make import ct, uid
@@ -202,3 +205,43 @@ def test_a_cancelled_move_stops_and_says_what_was_left(start: Start) -> None:
         server.shutdown()
     assert status.Status == 0xFE00
     assert status.NumberOfRemainingSuboperations > 0
+
+
+def test_a_receiver_that_breaks_off_or_answers_another_question_has_taken_nothing_more(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        dicom = start(dicom_peers=["TESTER", f"PEER=127.0.0.1:{door.getsockname()[1]}"])
+        fill(dicom.archive, *(ct(1, 1, n) for n in (1, 2, 3)))
+        for odd in (answer_other_message, break_off):
+            peer = threading.Thread(target=odd, args=(door,))
+            peer.start()
+            status, failed = move(dicom, query("STUDY", StudyInstanceUID=uid(1)))[-1]
+            peer.join(60)
+            assert (status.Status, status.NumberOfCompletedSuboperations) == (0xA702, 0), odd.__name__
+            assert failed is not None
+            assert len(failed.FailedSOPInstanceUIDList) == 3
+    assert dicom.echoes()
+
+
+def accepted(door: socket.socket) -> socket.socket:
+    """A connection whose association is accepted, and whose first instance has come."""
+    connection, _ = door.accept()
+    connection.settimeout(60)
+    request = read_request(one_pdu(connection)[1])
+    decided = tuple(Decided(one.id, 0, one.transfer_syntaxes[0]) for one in request.contexts)
+    connection.sendall(accept_bytes(request, AssociateAccept(decided)))
+    while one_pdu(connection)[1][5] != 2:  # the last fragment of a data set
+        pass
+    return connection
+
+
+def answer_other_message(door: socket.socket) -> None:
+    """Say Success, but of a message that was never sent."""
+    with accepted(door) as connection:
+        values: dict[int, int | str] = {c.ANSWERED_ID: 77, c.STATUS: 0, c.AFFECTED_CLASS: CT}
+        connection.sendall(b"".join(data_pdu(1, 3, c.command_bytes(c.C_STORE | c.RESPONSE, values))))
+        received(connection)
+
+
+def break_off(door: socket.socket) -> None:
+    """Close the connection instead of an answer."""
+    accepted(door).close()

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pynetdicom import AE
+from pynetdicom.association import Association
 
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid
 from hilum.imaging.dimse.peers import Place
 from hilum.imaging.dimse.setup import check_settings
 from tests.conftest import Server, free_port, serving, wait_until
-from tests.dimse.conftest import dcmtk
+from tests.dimse.conftest import VERIFICATION, dcmtk
+from tests.dimse.test_find import STUDY_ROOT, query
+from tests.dimse.test_retrieve import GET
 from tests.journeys.test_survival import children, counts, postmaster
 from tests.make import folder, uid
 
@@ -71,10 +75,21 @@ def test_killed_in_the_middle_of_many_stores_nothing_acknowledged_is_lost(tmp_pa
     assert server.hilum("check", "--json").returncode == 0
 
 
-def test_without_its_database_it_fails_stores_and_takes_them_when_it_is_back(tmp_path: Path, data: Path) -> None:
+def associated(port: int) -> Association:
+    ae = AE(ae_title="TESTER")
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
+    for model in (VERIFICATION, STUDY_ROOT, GET):
+        ae.add_requested_context(model)
+    return ae.associate("127.0.0.1", port, ae_title="HILUM")
+
+
+def test_without_its_database_it_fails_what_is_asked_and_takes_stores_when_it_is_back(
+    tmp_path: Path, data: Path
+) -> None:
     folder(tmp_path / "in", instances=3)
     with serving(data) as server:
         dcmtk("storescu", server.dicom_port, tmp_path / "in/study1/series1/IM1")
+        open_one = associated(server.dicom_port)
         database = postmaster(data)
         for process in psutil.Process(server.process.pid).children(recursive=True):
             if "dicom" not in process.cmdline():
@@ -85,6 +100,11 @@ def test_without_its_database_it_fails_stores_and_takes_them_when_it_is_back(tmp
         done = dcmtk("storescu", server.dicom_port, "-v", tmp_path / "in/study1/series1/IM2", check=False)
         assert acknowledged(done.stdout + done.stderr) == 0
         assert done.returncode != 0
+        (status, _), *_ = open_one.send_c_find(query("STUDY", StudyInstanceUID=uid(1)), STUDY_ROOT)
+        assert status.Status not in (0, 0xFF00)
+        (status, _), *_ = open_one.send_c_get(query("STUDY", StudyInstanceUID=uid(1)), GET)
+        assert status.Status not in (0, 0xFF00)
+        assert open_one.send_c_echo().Status == 0
         os.kill(server.process.pid, signal.SIGCONT)
         for process in psutil.Process(server.process.pid).children(recursive=True):
             process.resume()

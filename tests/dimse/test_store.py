@@ -11,11 +11,12 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pynetdicom.sop_class import uid_to_service_class
 
+from hilum.core.database import Database
 from hilum.imaging.dicom.header import scan
 from hilum.imaging.dicom.writer import IMPLEMENTATION_CLASS_UID
 from hilum.imaging.dimse.negotiation import STORAGE_SYNTAXES, is_standard_storage
 from tests.dicom.formats import MAKERS, PHOTOMETRICS
-from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, VERIFICATION, Dicom, Start, dcmtk, store_bytes
+from tests.dimse.conftest import CT, EXPLICIT, IMPLICIT, VERIFICATION, Dicom, Start, dcmtk, listening, store_bytes
 from tests.make import ct, folder, uid
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -139,6 +140,19 @@ def test_a_full_archive_says_out_of_resources_and_takes_again_when_there_is_room
         assert association.send_c_store(data_set(size=128)).Status == 0xA700
         assert association.send_c_store(data_set(instance=2)).Status == 0
     assert room.instances() == [uid(1, 1, 2)]
+
+
+def test_a_disk_that_fills_in_the_middle_of_an_instance_takes_the_next_that_fits(
+    database: Database, small_disk: Path
+) -> None:
+    with listening(database, small_disk) as dicom:
+        with dicom.associated((CT, EXPLICIT)) as association:
+            sizes = (8, 1000, 1500, 8, 1200, 8)
+            sent = [association.send_c_store(data_set(instance=n, size=s)).Status for n, s in enumerate(sizes, 1)]
+        assert sent == [0, 0, 0xA700, 0, 0xA700, 0]
+        assert dicom.instances() == [uid(1, 1, n) for n in (1, 2, 4, 6)]
+        assert len(list((small_disk / "objects").rglob("*.dcm"))) == 4
+        assert dicom.stored(uid(1, 1, 2)).endswith(data_set(instance=2, size=1000).PixelData)
 
 
 @pytest.mark.parametrize("limit", [20_000, 300_000])

@@ -9,7 +9,7 @@ from pydicom.data import get_testdata_file
 
 from hilum.core.progress import Progress
 from hilum.imaging.archive import query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.zip_directory import directory_size
 from hilum.imaging.intake.zip_names import member_names

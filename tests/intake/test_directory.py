@@ -19,7 +19,7 @@ from hilum.core.errors import Gone
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress, job_here
 from hilum.imaging.archive import query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive

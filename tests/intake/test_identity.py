@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hilum.core.errors import NotFound
 from hilum.core.progress import job_here
 from hilum.imaging.archive import patients, query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.delete import delete_study, purge
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.patients import Chosen

@@ -12,7 +12,7 @@ from pydicom.encaps import generate_frames
 
 from hilum.core.errors import Invalid
 from hilum.imaging.archive import query
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.query import StudyFilter
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.secondary_capture import wrap_image

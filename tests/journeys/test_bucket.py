@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from hilum.core.blobs.remote import PART_BYTES
 from hilum.core.jobs import KINDS, queue_of
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import fresh_database, serving, wait_until
@@ -61,6 +62,67 @@ def test_from_an_upload_to_a_picture_and_through_an_outage(cluster: EmbeddedPost
     wire.close()
 
 
+def test_a_viewer_lists_nothing_and_a_frame_of_a_large_instance_is_one_range(
+    cluster: EmbeddedPostgres, s3: S3, tmp_path: Path
+) -> None:
+    """Every request that the bucket gets is looked at, from a store to a picture."""
+    wire = Wire(s3.port)
+    options = {"blobs_url": s3.url(), "blobs_options": s3.options(wire.port), "workers": 0}
+    frames, frame_bytes = 40, 512 * 512 * 2
+    pixels = os.urandom(frames * frame_bytes)
+    cine = ct(1, 2, 1, Rows=512, Columns=512, NumberOfFrames=frames, PixelData=pixels)
+    with fresh_database(cluster) as database, serving(tmp_path / "data", database, **options) as server:
+        root, study = "/dicom-web/studies", f"/dicom-web/studies/{uid(1)}"
+
+        def sent(*files: bytes) -> list[str]:
+            """Store, and give what the bucket was asked for."""
+            wire.requests.clear()
+            body = b"".join(b"--b\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in files)
+            kind = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+            stored = httpx.post(server.url + root, content=body + b"--b--\r\n", headers=kind, timeout=120)
+            assert stored.status_code == 200, stored.text
+            return [" ".join(one.decode().split(" ")[:2]) for one in wire.requests]
+
+        def asked(path: str, accept: str = "*/*") -> list[bytes]:
+            """Ask for something, and give the requests that the bucket got."""
+            wire.requests.clear()
+            answer = server.get(path, headers={"Accept": accept})
+            assert answer.status_code == 200, f"{path}: {answer.text}"
+            return list(wire.requests)
+
+        assert [line.split("?")[0].split(" ")[0] for line in sent(*(ct(1, 1, n) for n in (1, 2, 3)))] == ["PUT"] * 3
+        parts = sent(cine)
+        assert sum("partNumber=" in line for line in parts) == -(-len(cine) // PART_BYTES)
+        assert sum("?uploads" in line for line in parts) == 1
+
+        number = server.get(f"{API}/studies").json()["items"][0]["id"]
+        series = {one["series_instance_uid"]: one for one in server.get(f"{API}/studies/{number}").json()["series"]}
+        large = f"{study}/series/{uid(1, 2)}/instances/{uid(1, 2, 1)}"
+        small = f"{study}/series/{uid(1, 1)}/instances/{uid(1, 1, 2)}"
+        for path in (root, f"{study}/series", f"{study}/instances", f"{API}/studies", f"{API}/studies/{number}"):
+            assert asked(path) == [], "the catalogue answers alone"
+        looked = [
+            one
+            for path in (
+                f"{study}/metadata", f"{small}/metadata", f"{small}/rendered", f"{small}/frames/1",
+                f"{API}/wado/{uid(1, 1, 3)}", f"{study}/series/{uid(1, 1)}/thumbnail",
+                series[uid(1, 1)]["thumbnail_url"], f"{API}/studies/{number}/series/{uid(1, 1)}/frames/2",
+                f"{API}/studies/{number}/series/{uid(1, 1)}/frames/2/tags", small, study,
+            )
+            for one in asked(path)
+        ]  # fmt: skip
+        assert looked
+        assert not [one for one in looked if b"list-type" in one or b"prefix=" in one]
+
+        asked(f"{large}/metadata")  # by now its first stretch is known
+        begin = cine.index(pixels)
+        for frame in (7, 31):
+            (request,) = asked(f"{large}/frames/{frame}", 'multipart/related; type="application/octet-stream"')
+            first = begin + (frame - 1) * frame_bytes
+            assert f"range: bytes={first}-{first + frame_bytes - 1}" in request.decode().lower()
+    wire.close()
+
+
 @pytest.mark.parametrize(
     ("url", "options", "sentence"),
     [
@@ -73,7 +135,7 @@ def test_a_server_does_not_start_on_a_bucket_that_refuses_it(
 ) -> None:
     environment = os.environ | {
         "HILUM_DATA": str(tmp_path / "data"), "HILUM_DATABASE_URL": database_url, "HILUM_PORT": "0",
-        "HILUM_BLOBS_URL": url, "HILUM_BLOBS_OPTIONS": s3.options(**options),
+        "HILUM_DICOM_PORT": "0", "HILUM_BLOBS_URL": url, "HILUM_BLOBS_OPTIONS": s3.options(**options),
     }  # fmt: skip
     for command in ("serve", "doctor"):
         done = subprocess.run(

@@ -2,12 +2,15 @@
 as modalities, and a line between relay and NATS that can be cut and spoilt."""
 
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +19,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import free_port, wait_until
+from hilum.core.delivery.jetstream import Publisher
+from hilum.core.nats import Link, NatsOptions
+from hilum.core.postgres import EmbeddedPostgres
+from tests.conftest import free_port, fresh_database, wait_until
 
 _ADDRESS = re.compile(rb"(?:DICOM|The proxy) is at \S*?:(\d+) ")
 
@@ -145,13 +151,73 @@ def site(tmp_path: Path, database_url: str, nats: Nats) -> Iterator[Site]:
 
 
 @dataclass
+class Running:
+    """A proxy and a receiver that tests share, with AEs inside and one at the edge, by their ports."""
+
+    site: Site
+    receiver: Process
+    proxy: Process
+    pacs: int
+    slow: int
+    local: int
+
+
+def publish(url: str) -> None:
+    """Put an event on the stream of events, as a Hilum does that uses the same NATS for both."""
+    event: dict[str, object] = {
+        "specversion": "1.0", "id": "1", "source": "http://hilum/default", "type": "hilum.study.revised.v1",
+        "subject": "1.2", "time": "2026-01-01T00:00:00Z", "sequence": "1", "data": {},
+    }  # fmt: skip
+    publisher = Publisher(Link(NatsOptions((url,))), "http://hilum", list)
+    assert list(publisher.deliver([event])) == [None]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, cluster: EmbeddedPostgres) -> Iterator[Running]:
+    """Started once: starting costs more than most of what is tested."""
+    place = tmp_path_factory.mktemp("relay")
+    with ExitStack() as stack:
+        url = stack.enter_context(fresh_database(cluster))
+        bus = Nats(place, f'jetstream {{ store_dir: "{place}/jetstream" }}')
+        bus.start()
+        stack.callback(bus.kill)
+        publish(bus.url)
+        site = Site(place, url, bus, stack)
+        pacs, slow, local = free_port(), free_port(), free_port()
+        callers = "STORESCU,ECHOSCU,FINDSCU,MOVESCU,GETSCU"
+        targets = f"PACS=127.0.0.1:{pacs},SLOW=127.0.0.1:{slow},GONE=127.0.0.1:1"
+        receiver = site.dicom(
+            "--channel", "st-mary,other", DICOM_TARGETS=targets, DICOM_PEERS=f"{callers},CT01=nats:st-mary"
+        )
+        proxy = site.proxy(
+            "--channel", "st-mary", "--peers", callers, "--local", f"CT01=127.0.0.1:{local}", DICOM_MAX_ASSOCIATIONS=6
+        )
+        site.connected(receiver, proxy)
+        yield Running(site, receiver, proxy, pacs, slow, local)
+
+
+@dataclass
 class Line:
-    """A TCP line to NATS that can be cut, and spoils bytes on their way if asked to."""
+    """A TCP line to NATS that can be cut, and treats what is on its way as it is told.
+
+    Parameters
+    ----------
+    target
+        NATS's port.
+    changes
+        Makes what treats the bytes of one direction of a connection; called for each anew.
+    pace
+        Bytes a second that go towards NATS on all connections; 0 for as many as there are.
+    """
 
     target: int
-    spoil: Callable[[bytes], bytes] = lambda data: data
+    changes: Callable[[], Callable[[bytes], bytes]] = lambda: bytes
+    pace: int = 0
     port: int = 0
+    carried: int = 0
+    """Bytes that went towards NATS."""
     _open: list[socket.socket] = field(default_factory=list[socket.socket])
+    _clock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
@@ -172,12 +238,20 @@ class Line:
             except OSError:
                 return
             self._open += [near, far]
-            for source, sink, change in ((near, far, self.spoil), (far, near, bytes)):
-                threading.Thread(target=self._pass, args=(source, sink, change), daemon=True).start()
+            for source, sink in ((near, far), (far, near)):
+                words = (source, sink, self.changes(), source is near)
+                threading.Thread(target=self._pass, args=words, daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+    def _pass(
+        self, source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes], towards: bool
+    ) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
+                if towards:
+                    with self._clock:
+                        self.carried += len(data)
+                        if self.pace:  # as long as so many bytes are on a line of that speed
+                            time.sleep(len(data) / self.pace)
                 sink.sendall(change(data))
         for one in (source, sink):
             with suppress(OSError):
@@ -185,14 +259,74 @@ class Line:
 
 
 @contextmanager
-def line_to(nats: Nats, spoil: Callable[[bytes], bytes] = bytes) -> Iterator[Line]:
+def line_to(
+    nats: Nats, changes: Callable[[], Callable[[bytes], bytes]] = lambda: bytes, pace: int = 0
+) -> Iterator[Line]:
     """A line to NATS."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        line = Line(nats.port, spoil, door.getsockname()[1])
+    with socket.socket() as door:
+        if pace:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # no more shall be on its way than it carries
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        line = Line(nats.port, changes, pace, door.getsockname()[1])
         threading.Thread(target=line.run, args=(door,), daemon=True).start()
         yield line
         line.cut()
         door.shutdown(socket.SHUT_RDWR)
+
+
+class Fates:
+    """What becomes of the relay's messages on a line: of each kind of misfortune some, by chance."""
+
+    def __init__(self, seed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._chance = random.Random(seed)
+
+    def direction(self) -> Callable[[bytes], bytes]:
+        """What treats the bytes of one direction, which are NATS's protocol."""
+        waiting = bytearray()
+        late: list[tuple[int, bytes]] = []
+        count = 0
+
+        def treat(data: bytes) -> bytes:
+            nonlocal count
+            waiting.extend(data)
+            out = b""
+            while command := _command(waiting):
+                count += 1
+                fate = self._fate(command)
+                if fate == "late":
+                    late.append((count + 3, command))
+                elif fate != "lost":
+                    out += command * (2 if fate == "repeated" else 1)
+                while late and late[0][0] <= count:
+                    out += late.pop(0)[1]
+            return out
+
+        return treat
+
+    def _fate(self, command: bytes) -> str:
+        body = command.partition(b"\r\n")[2]
+        if body[:4] != b"HLMR" or body[5] not in (4, 5, 6):  # DATA, ACK, END
+            return "right"
+        fate = self._chance.choices(("right", "lost", "repeated", "late"), (88, 4, 4, 4))[0]
+        self.counts[fate] += 1
+        return fate
+
+
+def _command(waiting: bytearray) -> bytes:
+    """Take the first whole command of NATS's protocol, with its payload; nothing where none is whole."""
+    end = waiting.find(b"\r\n") + 2
+    if end < 2:
+        return b""
+    words = bytes(waiting[: end - 2]).split()
+    if words and words[0] in (b"PUB", b"MSG"):
+        end += int(words[-1]) + 2
+    if len(waiting) < end:
+        return b""
+    command = bytes(waiting[:end])
+    del waiting[:end]
+    return command
 
 
 def is_open(port: int) -> bool:

@@ -14,13 +14,17 @@ from pathlib import Path
 import nkeys
 import pydicom
 import pytest
+from blake3 import blake3
 
+from hilum.core.config import Settings
 from hilum.core.errors import Unavailable
 from hilum.core.nats import NatsOptions, connect
+from hilum.doctor import examine
 from tests.conftest import wait_until
 from tests.dimse.conftest import dcmtk
 from tests.make import ct, folder
 from tests.relay.conftest import Nats, Process, Site, body_digest, line_to
+from tests.sender import Ended, Sender, instances
 
 _SENT = re.compile(r"Sending file: (\S+)(?:(?!Sending file).)*?Received Store Response \((\w+)", re.DOTALL)
 
@@ -52,7 +56,7 @@ def test_a_line_that_is_cut_and_spoilt_corrupts_nothing(site: Site, tmp_path: Pa
         return data
 
     folder(tmp_path / "in", instances=12, size=1000)
-    with line_to(site.nats, spoil) as line:
+    with line_to(site.nats, lambda: spoil) as line:
         receiver, proxy = site.dicom(), site.proxy(nats=line.url)
         site.connected(receiver, proxy)
         ended = threading.Event()
@@ -77,38 +81,42 @@ def test_a_line_that_is_cut_and_spoilt_corrupts_nothing(site: Site, tmp_path: Pa
     assert site.digests() == expected(tmp_path / "in")
 
 
-def test_receivers_and_proxies_that_are_killed_lose_nothing_that_was_acknowledged(site: Site, tmp_path: Path) -> None:
-    folder(tmp_path / "in", studies=4, instances=50, size=100)
+def test_2000_stores_survive_the_kill_of_a_receiver_and_of_a_proxy(site: Site) -> None:
     receivers, proxies = [site.dicom() for _ in range(2)], [site.proxy() for _ in range(2)]
     site.connected(*receivers, *proxies)
-    acknowledged: list[set[Path]] = [set() for _ in range(4)]
-    ports = [proxies[n % 2].port for n in range(4)]
-    senders = [
-        threading.Thread(target=send, args=(ports[n], tmp_path / "in" / f"study{n + 1}", acknowledged[n]))
-        for n in range(4)
-    ]
-    for sender in senders:
-        sender.start()
+    sets = [instances(study, 500) for study in (1, 2, 3, 4)]
+    acknowledged: list[str] = []
+    ended: list[int] = []
 
-    def stored() -> int:
-        return int(str(site.rows("select count(*) from hilum.instance")[0][0]))
+    def send_all(number: int) -> None:
+        left = dict(sets[number])
+        port = number
+        while left:
+            try:
+                with Sender(proxies[port % 2].port) as sender:
+                    for one, data in list(left.items()):
+                        assert sender.store(one, data) == 0
+                        acknowledged.append(one)
+                        del left[one]
+                    sender.release()
+            except Ended:
+                ended.append(number)
+                port += 1
 
-    wait_until(lambda: stored() >= 30, 120, "30 instances")
-    receivers[0].kill()
-    wait_until(lambda: stored() >= 60 or not any(sender.is_alive() for sender in senders), 120, "60 instances")
+    threads = [threading.Thread(target=send_all, args=(number,), daemon=True) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(acknowledged) >= 500, 120, "500 instances")
+    next(one for one in receivers if one.said("relay.accepted")).kill()
+    wait_until(lambda: len(acknowledged) >= 1000, 120, "1,000 instances")
     proxies[0].kill()
-    for sender in senders:
-        sender.join()
-    right, there = expected(tmp_path / "in"), site.digests()
-    for path in set().union(*acknowledged):
-        uid = str(pydicom.dcmread(path).SOPInstanceUID)
-        assert there[uid] == right[uid]
-    for n in range(4):
-        wait_until(
-            lambda n=n: send(proxies[1].port, tmp_path / "in" / f"study{n + 1}", set()), 120, "a study sent again"
-        )
-    assert site.digests() == right
-    assert stored() == 200
+    wait_until(lambda: not any(thread.is_alive() for thread in threads), 240, "2,000 instances")
+    assert len(acknowledged) == 2000
+    assert len(ended) >= 2  # the receiver's, and those of the proxy that were not of that receiver
+    rows = site.rows("select sop_instance_uid from hilum.instance where deleted_at is null")
+    assert sorted(str(one) for (one,) in rows) == sorted(acknowledged)
+    sent = {one: blake3(data).hexdigest() for each in sets for one, data in each.items()}
+    assert site.digests() == sent
 
 
 def test_a_receiver_that_stops_ends_its_associations_and_leaves_the_rest_to_others(site: Site) -> None:
@@ -160,7 +168,7 @@ def secured(folder: Path) -> tuple[Nats, NatsOptions]:
     limits = dict.fromkeys(("subs", "data", "payload", "conn", "leaf", "imports", "exports"), -1)
     account_token = _token(operator, account, {"type": "account", "limits": {**limits, "wildcards": True}})
     # All that docs/reference/relay.md says a proxy needs, and no more.
-    may = {"allow": ["hilum.dimse.main.>", "_INBOX.>"]}
+    may = {"allow": ["hilum-dimse.main.>", "_INBOX.>"]}
     user_token = _token(account, user, {"type": "user", "pub": may, "sub": may, "subs": -1, "data": -1, "payload": -1})
     (folder / "hilum.creds").write_text(
         f"-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n"
@@ -198,3 +206,15 @@ def test_tls_with_certificates_and_credentials(site: Site, tmp_path: Path) -> No
     (tmp_path / "one").write_bytes(ct())
     dcmtk("storescu", both[1].port, tmp_path / "one")
     assert list(site.digests().values()) == [body_digest(ct())]
+
+
+def test_a_nats_that_takes_only_short_messages_is_told_of(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+    bus = Nats(tmp_path / "bus", "max_payload: 200000")
+    bus.start()
+    site.stack.callback(bus.kill)
+    proxy = site.proxy(nats=bus.url)
+    wait_until(lambda: proxy.said("max_payload"), 60, "the reason")
+    settings = Settings(data=tmp_path, nats_url=bus.url, relay_channels=["main"])  # pyright: ignore[reportCallIssue]
+    finding = next(one for one in examine(settings) if one.name == "NATS")
+    assert (finding.works, "max_payload" in finding.text) == (False, True)

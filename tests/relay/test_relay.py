@@ -9,7 +9,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -27,44 +26,13 @@ from pynetdicom.sop_class import (
 )
 
 from hilum.core.config import Settings
-from hilum.core.postgres import EmbeddedPostgres
+from hilum.core.delivery.jetstream import STREAM
 from hilum.imaging.relay.frames import Frame, Kind, Packet, frame_bytes
 from hilum.imaging.relay.inside import open_inside
-from tests.conftest import free_port, fresh_database, wait_until
-from tests.dimse.conftest import dcmtk, one_pdu, received
+from tests.conftest import free_port, wait_until
+from tests.dimse.conftest import dcmtk, one_pdu, program, received
 from tests.make import ct, folder, uid
-from tests.relay.conftest import Nats, Process, Site, body_digest
-
-
-@dataclass
-class Running:
-    """A proxy and a receiver that the tests of this file share, with a PACS inside and an AE at the edge."""
-
-    site: Site
-    receiver: Process
-    proxy: Process
-    pacs: int
-    local: int
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, cluster: EmbeddedPostgres) -> Iterator[Running]:
-    """Started once: starting costs more than most of what is tested."""
-    place = tmp_path_factory.mktemp("relay")
-    with ExitStack() as stack:
-        url = stack.enter_context(fresh_database(cluster))
-        bus = Nats(place)
-        bus.start()
-        stack.callback(bus.kill)
-        site = Site(place, url, bus, stack)
-        pacs, local = free_port(), free_port()
-        receiver = site.dicom("--channel", "st-mary,other", DICOM_TARGETS=f"PACS=127.0.0.1:{pacs},GONE=127.0.0.1:1")
-        peers = "STORESCU,ECHOSCU,FINDSCU,MOVESCU,GETSCU"
-        proxy = site.proxy(
-            "--channel", "st-mary", "--peers", peers, "--local", f"CT01=127.0.0.1:{local}", DICOM_MAX_ASSOCIATIONS=6
-        )
-        site.connected(receiver, proxy)
-        yield Running(site, receiver, proxy, pacs, local)
+from tests.relay.conftest import Running, body_digest, is_open
 
 
 def test_echo_and_store_through_the_relay_are_byte_identical(running: Running, tmp_path: Path) -> None:
@@ -75,6 +43,19 @@ def test_echo_and_store_through_the_relay_are_byte_identical(running: Running, t
     for path in (tmp_path / "in").rglob("IM*"):
         data = path.read_bytes()
         assert stored[str(pydicom.dcmread(path).SOPInstanceUID)] == body_digest(data)
+
+
+def test_nothing_of_it_gets_onto_the_stream_of_events(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(ct(14))
+    dcmtk("storescu", running.proxy.port, tmp_path / "one")
+
+    async def messages() -> int:
+        client = await nats_client.connect(running.site.nats.url)
+        info = await client.jetstream().stream_info(STREAM)
+        await client.close()
+        return info.state.messages
+
+    assert asyncio.run(messages()) == 1  # the one that was published
 
 
 def test_an_object_of_100_megabytes_arrives_byte_for_byte(running: Running, tmp_path: Path) -> None:
@@ -96,11 +77,11 @@ def test_who_is_not_on_the_list_and_what_is_no_association_is_refused(running: R
     dcmtk("echoscu", running.proxy.port)
 
 
-def request_of(port: int, calling: bytes = b"ECHOSCU") -> socket.socket:
+def request_of(port: int, calling: bytes = b"ECHOSCU", called: bytes = b"HILUM") -> socket.socket:
     """A connection that has asked for an association."""
     items = b"\x10\0\0\x151.2.840.10008.3.1.1.1" + b"\x20\0\0\x2e\1\0\0\0\x30\0\0\x111.2.840.10008.1.1"
     items += b"\x40\0\0\x111.2.840.10008.1.2" + b"\x50\0\0\x08\x51\0\0\4\0\0\x40\0"
-    body = struct.pack(">HH16s16s32x", 1, 0, b"HILUM".ljust(16), calling.ljust(16)) + items
+    body = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16), calling.ljust(16)) + items
     connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.sendall(struct.pack(">BxI", 1, len(body)) + body)
     return connection
@@ -132,10 +113,10 @@ async def _heard(client: Client) -> list[str]:
     async def note(message: object) -> None:
         found.append(message.subject)  # pyright: ignore
 
-    await client.subscribe("hilum.dimse.>", cb=note)
+    await client.subscribe("hilum-dimse.>", cb=note)
     while len({subject for subject in found if ".peer." in subject}) < 2:
         await asyncio.sleep(0.05)
-    return sorted({subject for subject in found if subject.startswith("hilum.dimse.")})
+    return sorted({subject for subject in found if subject.startswith("hilum-dimse.")})
 
 
 def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running, tmp_path: Path) -> None:
@@ -218,6 +199,30 @@ def test_find_get_and_move_go_to_the_target_of_the_called_title(
     moving = ("-aem", "MOVESCU", "+P", str(pacs[0]), "-od", str(tmp_path / "moved"))
     dcmtk("movescu", running.proxy.port, *query, *moving, to="PACS")
     assert len(list((tmp_path / "moved").iterdir())) == 1
+
+
+def test_hilum_is_asked_and_moves_and_gives_through_the_relay(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "one.dcm").write_bytes(ct(15, size=600))
+    dcmtk("storescu", running.proxy.port, tmp_path / "one.dcm")
+    query = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(15)}")
+    found = dcmtk("findscu", running.proxy.port, *query, "-k", "PatientID")
+    assert "P15" in found.stdout + found.stderr
+    got, moved = tmp_path / "got", tmp_path / "moved"
+    got.mkdir()
+    moved.mkdir()
+    dcmtk("getscu", running.proxy.port, *query, "-od", str(got))
+    # Back to an AE that only the edge reaches: a second association, opened from inside.
+    storescp = subprocess.Popen([program("storescp"), "-od", str(moved), "-aet", "CT01", "+uf", str(running.local)])
+    try:
+        wait_until(lambda: is_open(running.local), 60, "storescp")
+        said = dcmtk("movescu", running.proxy.port, "-v", *query, "-aem", "CT01")
+        assert "Success" in said.stdout + said.stderr
+    finally:
+        storescp.terminate()
+        storescp.wait()
+    for place in (got, moved):
+        (path,) = place.iterdir()
+        assert body_digest(path.read_bytes()) == body_digest(ct(15, size=600))
 
 
 def test_inside_reaches_an_ae_that_only_the_edge_can_reach(running: Running, tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """The stream by itself, over a bus that loses, repeats, reorders, delays and damages messages."""
 
-from uuid import uuid4
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,15 +14,20 @@ from hilum.imaging.relay.boundary import Boundary
 from hilum.imaging.relay.frames import (
     CHUNK,
     HEADER,
+    LONGEST,
     Frame,
     Kind,
     NotRelay,
+    Opening,
     OtherVersion,
     Packet,
+    Refusal,
     frame_bytes,
+    opening_packet,
     read_frame,
+    read_opening,
 )
-from hilum.imaging.relay.stream import WINDOW, Stream
+from hilum.imaging.relay.stream import FIRST_WIDTH, WINDOW, Stream
 
 SILENCE = 60.0
 
@@ -145,12 +154,34 @@ def test_what_is_not_acknowledged_is_sent_again_ever_more_slowly() -> None:
 
 def test_a_gap_that_the_reader_tells_of_is_closed_without_waiting() -> None:
     writer, reader = pair()
+    for packet in (writer.send(b"x", 0.0) for _ in range(3)):
+        for said in (*reader.receive(packet, 0.0), reader.taken(0.0)):
+            writer.receive(said, 0.0)
     sent = [writer.send(bytes([n]), 0.0) for n in range(5)]
     again = [packet for late in sent[1:] for said in reader.receive(late, 0.0) for packet in writer.receive(said, 0.0)]
     assert again == sent
     answers = [said for packet in again for said in reader.receive(packet, 0.0)]
     assert not [packet for said in answers for packet in writer.receive(said, 0.0)]
     assert not writer.tick(4.0)
+
+
+def test_a_slow_bus_gets_few_packets_at_once_and_patience_and_a_quick_one_many() -> None:
+    writer, reader = pair()
+    widths: list[int] = []
+    now = 0.0
+    for trip in (0.1, 3.0, 0.1):
+        for turn in range(3 * WINDOW):
+            sent: list[Packet] = []
+            while writer.room:
+                sent.append(writer.send(b"x", now))
+            again = [packet for packet in writer.tick(now + trip - 0.01) if packet.kind == Kind.DATA]
+            assert not again or turn < 5  # once it is known how long the way is, nothing on its way is sent again
+            now += trip
+            for packet in sent:
+                writer.receive(reader.receive(packet, now)[0], now)
+                writer.receive(reader.taken(now), now)
+        widths.append(len(sent))
+    assert widths == [WINDOW, 1, WINDOW]
 
 
 def test_silence_breaks_the_stream_and_the_other_end_is_told() -> None:
@@ -186,7 +217,7 @@ def test_packets_that_make_no_sense_change_nothing(packet: Packet) -> None:
     assert stream.waiting() is None
     assert stream.room
     assert not stream.broken
-    for _ in range(WINDOW):
+    for _ in range(FIRST_WIDTH):
         stream.send(b"x", 0.0)
     assert not stream.room
 
@@ -205,6 +236,47 @@ def test_messages_too_long_cut_or_of_another_version_are_none() -> None:
             read_frame(data)
     with pytest.raises(OtherVersion):
         read_frame(whole[:4] + b"\2" + whole[5:])
+
+
+def documented() -> Iterator[tuple[str, int, int, bytes]]:
+    """The messages in the protocol's document: kind, side, sequence number, bytes."""
+    text = (Path(__file__).parents[2] / "docs/reference/relay.md").read_text("utf-8")
+    for kind, side, sequence, lines in re.findall(r"^([A-Z]+), side (\d), sequence (\d+)\n((?:  .*\n)+)", text, re.M):
+        yield kind, int(side), int(sequence), bytes.fromhex("".join(lines.split()))
+
+
+BODIES = {
+    "OPEN": b'{"peer":"0123456789abcdef0123456789abcdef","called":"HILUM","calling":"CT01"}',
+    "ACCEPT": b'{"peer":"fedcba9876543210fedcba9876543210"}',
+    "REFUSE": b'{"reason":"unknown_title"}',
+    "DATA": bytes.fromhex("05000000000400000000"),
+    "ACK": (19).to_bytes(8, "big"),
+    "END": b"",
+    "ABORT": b"silence",
+}
+
+
+def test_the_document_is_right_byte_by_byte() -> None:
+    """Its messages are what its table says, written anew here, and what the code writes and reads."""
+    association = UUID("6f0a1c52-93d4-4be8-a7f1-20c85e3d9b46")
+    seen: list[str] = []
+    for number, (kind, side, sequence, message) in enumerate(documented(), 1):
+        body = BODIES[kind]
+        head = b"HLMR" + bytes([1, number, side, 0]) + association.bytes + sequence.to_bytes(8, "big")
+        head += len(body).to_bytes(4, "big")
+        assert message == head + blake3(head + body).digest()[:16] + body
+        frame = Frame(association, side == 0, Packet(Kind[kind], sequence, body))
+        assert frame_bytes(frame) == message
+        assert read_frame(message) == frame
+        seen.append(kind)
+    assert seen == [kind.name for kind in Kind] == list(BODIES)
+    opening = opening_packet(Kind.OPEN, Opening("0123456789abcdef0123456789abcdef", "HILUM", "CT01"))
+    assert (opening.body, read_opening(opening).calling) == (BODIES["OPEN"], "CT01")
+    assert opening_packet(Kind.ACCEPT, Opening("fedcba9876543210fedcba9876543210")).body == BODIES["ACCEPT"]
+    assert opening_packet(Kind.REFUSE, Refusal("unknown_title")).body == BODIES["REFUSE"]
+    text = (Path(__file__).parents[2] / "docs/reference/relay.md").read_text("utf-8")
+    for number in (CHUNK, LONGEST):
+        assert f"{number:,}" in text
 
 
 @given(st.lists(st.integers(0, 30), max_size=10), st.data())

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -267,3 +268,17 @@ def test_a_sign_of_life_is_asked_for(forwarder: Forwarder, api: httpx.Client, ta
     assert (told["ok"], told["message"]) == (True, "It answers.")
     told = api.post(f"/destinations/{gone}/test").json()
     assert (told["ok"], told["message"]) == (False, "Nobody answers there.")
+
+
+def test_retry_after_is_heeded(forwarder: Forwarder) -> None:
+    """A destination that asks for an hour is left alone for it, not for the tenth of a second that would be due."""
+    with odd_target(lambda _, __: (503, {"Retry-After": "1800"}, b"")) as odd:
+        destination = forwarder.destination(url=odd.url)
+        forwarder.rule(destination)
+        keep_six(forwarder)
+        assert forwarder.send_once()
+        found = destinations.find_destination(forwarder.database, destination)
+        assert found.retry_at is not None
+        assert 1700 < (found.retry_at - datetime.now(UTC)).total_seconds() <= 1800
+        assert not forwarder.send_once()
+    assert set(forwarder.states().values()) == {"waiting"}

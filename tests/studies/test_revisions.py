@@ -11,7 +11,7 @@ from blake3 import blake3
 from hilum.core.errors import NotFound
 from hilum.core.events import read_events
 from hilum.imaging.archive import delete
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.delete import Part
 from hilum.imaging.archive.query import find_study
 from hilum.imaging.archive.repair import repair

@@ -1,6 +1,8 @@
 """Completeness and revisions of a running server: by REST, by its workers, and through their death."""
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,13 +13,12 @@ import httpx
 import psutil
 import pytest
 
-from hilum.core.database import Database
 from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import Server, fresh_database, serving, wait_until
 from tests.make import ct, uid
 
 API = "/api/v1/imaging"
-QUIET = 2.0
+QUIET = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -150,12 +151,27 @@ def test_exactly_one_revision_is_made_though_workers_are_killed(server: Server) 
     assert [[e["revision"] for e in told(server, study)] for study in studies] == [[1]] * len(studies)
 
 
-def test_a_timer_outlives_all_processes(database_url: str, database: Database, tmp_path: Path) -> None:
-    """Stored while no worker runs, the server killed: the next that comes makes the revision."""
-    with serving(tmp_path / "data", database_url, study_quiet_seconds=1, workers=0) as server:
-        send(server, ct(), ct(instance=2))
-        server.process.kill()
-        server.process.wait(30)
+STORER = """
+import os, pathlib, signal, sys
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.imaging.archive.store import Archive
+from tests.make import ct
+
+data = pathlib.Path(sys.argv[1])
+archive = Archive(Database(sys.argv[2], 1), LocalBlobs(data / "objects", 0), Settings(data=data, study_quiet_seconds=1))
+with archive.batch(archive.source(), "dimse") as batch:
+    batch.add("one", [ct()])
+    batch.add("two", [ct(instance=2)])
+    batch.commit()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_timer_outlives_all_processes(database_url: str, tmp_path: Path) -> None:
+    """Stored by a process that is killed at once while no other runs: a server that comes makes the revision."""
+    storing = subprocess.run([sys.executable, "-c", STORER, str(tmp_path / "data"), database_url], check=False)
+    assert storing.returncode == -signal.SIGKILL
     with serving(tmp_path / "data", database_url, study_quiet_seconds=1, workers=2) as server:
         wait_until(lambda: told(server, 1), 60, "the revision")
         (data,) = told(server, 1)

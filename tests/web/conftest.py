@@ -29,9 +29,10 @@ WATCH = """
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Callable[[list[str]], Browser]]:
-    """Starts Chromium with the arguments given."""
+    """Starts Chromium with the arguments given. Not for longer than a module: as long as Playwright runs, so does an event
+    loop of its own in this thread, and no test can have another."""
     if not (STATIC / "index.html").is_file():
         pytest.fail("the page is not built: run `npm run build` in web/")
     with sync_playwright() as playwright:
@@ -47,7 +48,7 @@ def chromium() -> Iterator[Callable[[list[str]], Browser]]:
             browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Callable[[list[str]], Browser]) -> Browser:
     """Chromium with WebGL drawn in software."""
     return chromium(SOFTWARE_GL)

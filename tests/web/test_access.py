@@ -25,6 +25,9 @@ PAGES = {
     "/jobs?view=set-aside": "[data-testid=set-aside-row]",
     "/jobs?view=quarantine": "[data-testid=quarantined] img",
     "/jobs?view=conflicts": "[data-testid=conflict] a",
+    "/settings": "h2",
+    "/settings?section=webhooks": "h2",
+    "/settings?section=deliveries": "[data-testid=consumer]",
 }
 
 

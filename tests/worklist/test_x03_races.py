@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from hilum.core.database import Database
 from hilum.core.errors import NotFound
 from hilum.core.postgres import EmbeddedPostgres
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.worklist import courier, reports, subscriptions, workitems
 from hilum.imaging.worklist.dataset import check_data_set
 from tests.conftest import Server, fresh_database, serving, wait_until

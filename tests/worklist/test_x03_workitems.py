@@ -296,6 +296,22 @@ def test_x03_a_claimed_workitem_is_canceled_by_its_performer_who_is_told(worklis
     assert worklist.change(uid, "CANCELED", transaction).status_code == 200
 
 
+def test_x03_a_claimed_workitem_whose_performer_is_silent_is_canceled_by_whoever_asks(worklist: Worklist) -> None:
+    silent, working = worklist.create(), worklist.create()
+    claim, other = worklist.claim(silent), worklist.claim(working)
+    with worklist.archive.database.transaction() as sql:
+        sql.rows("update hilum.workitem set changed_at = now() - interval '25 hours'")
+    assert worklist.update(working, performed(), other).status_code == 200
+    reason = {"00741238": element("LT", "its node is gone")}
+    answers = [worklist.send("POST", f"/workitems/{uid}/cancelrequest", reason) for uid in (silent, working)]
+    assert [answer.status_code for answer in answers] == [202, 409]
+    found = worklist.get(silent)
+    assert value(found, STATE) == "CANCELED"
+    assert value(value(found, "00741002"), "00741238") == "its node is gone"  # pyright: ignore
+    assert value(worklist.get(working), STATE) == "IN PROGRESS"
+    assert worklist.change(silent, "COMPLETED", claim).status_code == 400
+
+
 def test_x03_a_completed_workitem_stays_so(worklist: Worklist) -> None:
     uid = worklist.create()
     worklist.complete(uid)

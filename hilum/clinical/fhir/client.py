@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -17,10 +18,11 @@ from hilum.clinical.fhir.codes import Element
 from hilum.clinical.fhir.outcome import FHIR_JSON
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid
+from hilum.core.retry_after import seconds_of
+from hilum.core.trust import trusting
 
 MAX_ANSWER: Final = 32 << 20
 SECONDS: Final = 30.0
-MAX_RETRY_AFTER: Final = 3600
 # Not the resource is at fault but the way to the server, its state, or what it knows of us.
 _OF_SERVER: Final = frozenset((401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 504))
 _CODE: Final = re.compile(r"[a-z-]{1,30}")
@@ -85,9 +87,13 @@ class FhirServer:
         How it knows us.
     seconds
         How long one answer may take in all.
+    authorities
+        Certificates that are believed over TLS beside the system's; see `trusting`.
     """
 
-    def __init__(self, base: str, credentials: Credentials, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, base: str, credentials: Credentials, seconds: float = SECONDS, authorities: Path | None = None
+    ) -> None:
         self.base = checked_url(base)
         self._seconds = seconds
         headers = {"Accept": FHIR_JSON, "Accept-Encoding": "identity", "User-Agent": "Hilum"}
@@ -95,8 +101,13 @@ class FhirServer:
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
             auth = None
+        # No proxy and no credentials of the environment: only what is named here is asked, and told.
         self._http = httpx.AsyncClient(
-            headers=headers, auth=auth, timeout=httpx.Timeout(seconds), follow_redirects=False
+            headers=headers,
+            auth=auth,
+            timeout=httpx.Timeout(seconds),
+            verify=trusting(authorities),
+            trust_env=False,
         )
 
     async def __aenter__(self) -> "FhirServer":
@@ -216,8 +227,7 @@ def _check(answer: Answer) -> None:
     words = f"The server answered {status}{f' ({issues})' if issues else ''}"
     words += f": {_REASONS[status]}." if status in _REASONS else "."
     if status in _OF_SERVER or 300 <= status < 400:
-        after = answer.headers.get("retry-after", "")
-        raise ServerFailed(words, min(int(after), MAX_RETRY_AFTER) if after.isdecimal() and len(after) < 9 else 0)
+        raise ServerFailed(words, seconds_of(answer.headers.get("retry-after", "")))
     raise Refused(words)
 
 

@@ -22,8 +22,10 @@ REVISION: Final = "urn:hilum:fhir:study-revision"
 """The extension that tells which revision of the study a resource was made from."""
 
 MAX_UNSIGNED: Final = 2**31 - 1
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_CONTROL: Final = re.compile(r"[\s\x00-\x20\x7f-\xa0\ud800-\udfff\ufffe\uffff]+")
 _OID: Final = re.compile(r"[012](?:\.(?:0|[1-9][0-9]*))+")
+_SNOMED_CODE: Final = re.compile(r"[1-9][0-9]{5,17}")
+_SNOMED_RT: Final = frozenset(("SRT", "SNM3", "99SDM"))
 _LATERALITY: Final = {
     "L": ("419161000", "Unilateral left"),
     "R": ("419465000", "Unilateral right"),
@@ -69,13 +71,46 @@ def title_of(sop_class_uid: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def body_site(body_part: str) -> Element | None:
-    """A body part, by its SNOMED code where the table of this room knows it, else in words."""
-    found = _body_sites().get(body_part_word(body_part))
-    if found:
-        return {"system": SNOMED, "code": found[0], "display": found[1]}
-    words = plain(body_part_name(plain(body_part)))
+def body_site(body_part: str, region: str = "") -> Element | None:
+    """Where in the body something is.
+
+    Parameters
+    ----------
+    body_part
+        Body Part Examined (0018,0015).
+    region
+        Code, scheme and meaning of the Anatomic Region Sequence (0008,2218), parted by ``^``; empty where it is absent.
+
+    Returns
+    -------
+    Element, optional
+        A coding of SNOMED CT: of the region, else of the body part where the table of this room knows it; else words.
+    """
+    code, scheme, meaning = (*region.split("^", 2), "", "")[:3]
+    words = plain(meaning)
+    coded = _region(plain(code), plain(scheme), words) or _body_sites().get(body_part_word(body_part))
+    if coded:
+        return {"system": SNOMED, "code": coded[0], "display": coded[1]}
+    words = words or plain(body_part_name(plain(body_part)))
     return {"display": words} if words else None
+
+
+def _region(code: str, scheme: str, words: str) -> tuple[str, str] | None:
+    """A code of SNOMED CT for that of a region; None where its scheme is another, or the code is not known."""
+    regions = _regions()
+    if scheme in _SNOMED_RT:
+        return regions.get(code)
+    if scheme != "SCT" or not _SNOMED_CODE.fullmatch(code):
+        return None
+    known = regions.get(code)
+    return (code, words or code) if known is None else known
+
+
+@cache
+def _regions() -> dict[str, tuple[str, str]]:
+    """Code and display of SNOMED CT by that code, and by what SNOMED RT has for it."""
+    rows = _table("anatomic_regions.csv")
+    return {key: (row["code"], row["display"]) for row in rows for key in (row["code"], *row["srt"].split())}
 
 
 def laterality(value: str) -> Element | None:
@@ -86,8 +121,12 @@ def laterality(value: str) -> Element | None:
 
 @cache
 def _body_sites() -> dict[str, tuple[str, str]]:
-    text = files("hilum.clinical.fhir").joinpath("data", "body_sites.csv").read_text(encoding="utf-8")
-    return {row["word"]: (row["code"], row["display"]) for row in csv.DictReader(text.splitlines())}
+    return {row["word"]: (row["code"], row["display"]) for row in _table("body_sites.csv")}
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = files("hilum.clinical.fhir").joinpath("data", name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def body_part_of(code: str, display: str) -> str:

@@ -100,7 +100,7 @@ def endpoint_of(study: Row) -> str:
 
 def _series(row: Row, offset: timezone | None) -> Element:
     instances = cast("Sequence[tuple[str, str, int | None]]", row["instances"])
-    site = codes.body_site(str(row["body_part"]))
+    site = codes.body_site(str(row["body_part"]), str(row["anatomic_region"]))
     begun = (row["series_date"], row["series_time"])
     started = _moment(*begun, offset) or _moment(row["procedure_step_date"], row["procedure_step_time"], offset)
     return _without_empty(

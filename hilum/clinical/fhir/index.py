@@ -16,7 +16,7 @@ from hilum.clinical.fhir.codes import Element, plain
 from hilum.clinical.fhir.versions import keep
 from hilum.core.errors import Conflict, Invalid, Unavailable
 from hilum.core.progress import Progress
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.patients import MAX_PATIENT_ID
 from hilum.imaging.archive.remote import RemoteStudy, keep_remote
@@ -102,11 +102,9 @@ def index_imaging_studies(archive: Archive, arguments: Mapping[str, object], pro
     source = archive.source(str(arguments["source"]))
     url = fhir_url(archive, source)
     limit = min(cast("int", arguments.get("limit", LIMIT)), MAX_LIMIT)
-    settings = archive.settings
-    known = url == settings.fhir_publish_url.rstrip("/")
-    credentials = Credentials.of(settings) if known else Credentials()
+    server = FhirServer(url, _credentials(archive, source, url), authorities=archive.settings.outgoing_ca)
     try:
-        anyio.run(_index, archive, source, FhirServer(url, credentials), limit, progress)
+        anyio.run(_index, archive, source, server, limit, progress)
     except (ServerFailed, Refused) as error:
         raise Unavailable(f"The FHIR server of source '{source.key}' could not be indexed. {error}") from None
 
@@ -129,6 +127,17 @@ def fhir_url(archive: Archive, source: SourceRef, url: str = "") -> str:
     if url and url.rstrip("/") != configured:
         raise Invalid(f"Only the FHIR server that source '{source.key}' names can be indexed.")
     return configured
+
+
+def _credentials(archive: Archive, source: SourceRef, url: str) -> Credentials:
+    """Those of the source, else those of the server that is published to if it is that one, else none."""
+    with archive.database.connect() as connection:
+        query = "select fhir_user, fhir_secret from hilum.source where id = %s"
+        user, secret = connection.exec_driver_sql(query, (source.id,)).one()
+    if secret:
+        return Credentials(user=user, password=secret) if user else Credentials(token=secret)
+    published = url == archive.settings.fhir_publish_url.rstrip("/")
+    return Credentials.of(archive.settings) if published else Credentials()
 
 
 async def _index(archive: Archive, source: SourceRef, server: FhirServer, limit: int, progress: Progress) -> None:
@@ -220,9 +229,16 @@ def _series(series: _Series) -> dict[str, object]:
         "series_time": clock,
         "modality": _code(series.modality),
         "body_part": codes.body_part_of(series.body_site.code, series.body_site.display) if series.body_site else "",
+        "anatomic_region": _region(series.body_site),
         "laterality": codes.side_of(series.laterality.code) if series.laterality else "",
         "num_instances": len(series.instance) if series.number_of_instances is None else series.number_of_instances,
     }
+
+
+def _region(site: _Coding | None) -> str:
+    """A body site that is coded in SNOMED CT, as the catalogue has the region of a series."""
+    coded = site and site.system == codes.SNOMED and re.fullmatch("[0-9]{1,18}", site.code)
+    return f"{site.code}^SCT^{plain(site.display)[:_TEXT]}" if site and coded else ""
 
 
 def _patient(study: _Study) -> Patient:

@@ -2,7 +2,8 @@
 Instance UID, so that the server has it once and as it is now. What is due stands in the table, with the version that
 the server has: whatever is killed, and however long the server is away, the newest version is sent in the end.
 
-A worker takes a study for a while before it sends it, so that no two send it at once. When the server
+A worker takes a study for a while before it sends it, so that no two send it at once, nor another source's study of its
+UID: there are servers whose conditional updates make duplicates then. When the server
 itself fails, all wait; when it refuses one study, that one waits. Of studies of one UID in several sources one is
 published, the first that is not deleted."""
 
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 MAX_REFUSED: Final = 5
 _LEASE: Final = timedelta(minutes=3)
+_ENDPOINT_LOCK: Final = 484_512
 _encode = msgspec.json.Encoder().encode
 
 
@@ -78,6 +80,7 @@ class Publisher:
         self._url = checked_url(settings.fhir_publish_url)
         self._base = public_base(settings)
         self._credentials = Credentials.of(settings)
+        self._authorities = settings.outgoing_ca
         self._running = threading.Lock()
         self._endpoints: dict[str, tuple[Endpoint, str]] = {}
 
@@ -119,7 +122,7 @@ class Publisher:
     async def _send_all(self) -> int:
         sent, refused = 0, 0
         until = time.monotonic() + self._manners.round
-        async with FhirServer(self._url, self._credentials, self._manners.answer) as server:
+        async with FhirServer(self._url, self._credentials, self._manners.answer, self._authorities) as server:
             while time.monotonic() < until and refused < MAX_REFUSED:
                 due = self._take()
                 if due is None:
@@ -163,7 +166,10 @@ class Publisher:
         if known and known[0] == endpoint:
             return known[1]
         identifier = f"{codes.URI}|{endpoint.address}"
-        number = await server.put("Endpoint", identifier, _encode(endpoint.resource()))
+        with self._database.transaction() as sql:
+            # One worker at a time, for a server that looks and writes in two steps would make two of one identifier.
+            sql.rows("select pg_advisory_xact_lock(%s)", (_ENDPOINT_LOCK,))
+            number = await server.put("Endpoint", identifier, _encode(endpoint.resource()))
         number = number or await server.find("Endpoint", identifier)
         self._endpoints[name] = (endpoint, number)
         return number
@@ -242,6 +248,8 @@ _TAKE: Final[LiteralString] = f"""
       select h.id from hilum.fhir_imaging_study h
       where h.published_version < h.version and h.next_at <= now()
         and coalesce(h.taken_until < now(), true) and {SPEAKS}
+        and not exists (select from hilum.fhir_imaging_study o
+          where o.study_instance_uid = h.study_instance_uid and o.id <> h.id and o.taken_until >= now())
       order by h.next_at, h.id limit 1 for update skip locked
     )
     returning id, version, study_instance_uid, attempts

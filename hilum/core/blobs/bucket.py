@@ -34,6 +34,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _ABSENT: Final = "hilum-looks-whether-this-can-be-asked-for"
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
+_BEYOND: Final = "Wanted range starting at"  # said by the library of a server that answers such a range with a success
 _STATUS: Final = re.compile(r"status code: ([1-5][0-9]{2})")
 _REFUSED: Final = frozenset(("401", "403"))
 _PASSING: Final = frozenset(("408", "429"))
@@ -130,7 +131,7 @@ class Bucket:
             )
         if isinstance(error, FileNotFoundError):
             return NotFound(f"There is no object {key}.")
-        if status == "416":
+        if status == "416" or _BEYOND in text:
             return EmptyRange("The range begins behind the end of the object.")
         if status.startswith("4") and status not in _PASSING:
             return StorageRefused(f"{self.name} refuses a request (status {status}): look at HILUM_BLOBS_OPTIONS.")

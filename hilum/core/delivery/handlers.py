@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, TypeAlias
 
+import sqlalchemy as sa
 import structlog
 
 from hilum.core.delivery.consumer import CloudEvent, Consumer, Deliver, Group, Undelivered, wanted
@@ -23,7 +24,9 @@ class Handlers:
     def __init__(self) -> None:
         self._consumers: dict[str, Consumer] = {}
 
-    def on(self, name: str, types: Sequence[str], handle: Handle) -> None:
+    def on(
+        self, name: str, types: Sequence[str], handle: Handle, *, where: sa.ColumnElement[bool] | None = None
+    ) -> None:
         """Have a function called with each event of some types, in the order of the feed, from its beginning.
 
         One worker at a time calls it. What it raises is retried with back-off, and becomes a dead letter at last, while
@@ -39,6 +42,9 @@ class Handlers:
         handle
             Called in a thread of its own with the event as CloudEvents JSON, as ``hilum.core.events.read_events`` gives
             it. What it has done is durable when it returns. Nobody ends it, so it has time limits of its own.
+        where
+            A condition on rows of ``hilum.event``, asked anew for each batch: an event for which it does not hold is
+            passed over unread.
 
         Raises
         ------
@@ -47,7 +53,8 @@ class Handlers:
         """
         if not _NAME.fullmatch(name) or name in RESERVED or name in self._consumers:
             raise Invalid(f"'{name}' cannot be a handler's name: it is taken, or not of a-z, 0-9 and hyphens.")
-        self._consumers[name] = Consumer(name, _calling(name, handle), wanted(types))
+        chosen = wanted(types) if where is None else sa.and_(wanted(types), where)
+        self._consumers[name] = Consumer(name, _calling(name, handle), chosen)
 
     def consumers(self) -> Sequence[Consumer]:
         """All of them."""

@@ -1,6 +1,7 @@
-"""The list of deliveries that people see."""
+"""The lists that people see: deliveries, and the consumers that they go to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final, LiteralString
 
 import sqlalchemy as sa
 
@@ -50,3 +51,25 @@ def deliveries(
     with database.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(DeliveryRow).where(*conditions)) or 0
         return connection.execute(page).mappings().all(), total
+
+
+def consumers(database: Database, *, limit: int = 20, offset: int = 0) -> tuple[Sequence[Mapping[str, object]], int]:
+    """List everyone who is told of events, by name, with how far each is, and how many there are in all."""
+    with database.transaction() as sql:
+        rows = sql.rows(_CONSUMERS, {"limit": limit, "offset": offset})
+        (counted,) = sql.rows("select count(*) as total from hilum.delivery_cursor")
+    return rows, int(str(counted["total"]))
+
+
+_CONSUMERS: Final[LiteralString] = """
+  select c.name, c.position, greatest(e.last - c.position, 0) as behind, c.failing_since, c.retry_at, c.problem,
+    coalesce(d.retrying, 0) as retrying, coalesce(d.dead, 0) as dead
+  from hilum.delivery_cursor c
+  cross join (select coalesce(max(id), 0) as last from hilum.event) e
+  left join (
+    select consumer, count(*) filter (where state = 'retrying') as retrying,
+      count(*) filter (where state = 'dead') as dead
+    from hilum.delivery where state <> 'delivered' group by consumer
+  ) d on d.consumer = c.name
+  order by c.name limit %(limit)s offset %(offset)s
+"""

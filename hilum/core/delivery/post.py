@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpcore
 
 from hilum.core.errors import Invalid
+from hilum.core.trust import trusting
 
 TOTAL_SECONDS: Final = 15.0
 CONNECT_SECONDS: Final = 5.0
@@ -97,16 +98,18 @@ class Post:
     ----------
     url
         Where to.
+    authorities
+        Certificates that are believed over TLS beside the system's; see `trusting`.
     seconds
         How long one exchange may take from its beginning to its end.
     """
 
-    def __init__(self, url: str, seconds: float = TOTAL_SECONDS) -> None:
+    def __init__(self, url: str, authorities: Path | None = None, seconds: float = TOTAL_SECONDS) -> None:
         self._url = url
         self._seconds = seconds
         self._network = _Network()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_tls() if url.lower().startswith("https:") else None,
+            ssl_context=trusting(authorities) if url.lower().startswith("https:") else None,
             max_connections=1,
             network_backend=self._network,
         )
@@ -140,11 +143,6 @@ class Post:
                 if read > MOST_ANSWER_BYTES:
                     break
         return answer
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()  # once, for it reads all certificates of the system
 
 
 def _field(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

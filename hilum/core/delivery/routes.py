@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from hilum.core.database import Database
 from hilum.core.delivery import ledger, sites, webhooks
-from hilum.core.delivery.listing import deliveries
+from hilum.core.delivery.listing import consumers, deliveries
 from hilum.core.delivery.post import MOST_URL
 from hilum.core.errors import Conflict, NotFound
 from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
@@ -101,6 +101,19 @@ class Delivery(Model):
     created_at: datetime
 
 
+class ConsumerState(Model):
+    """Who is told of events, and how far that is."""
+
+    name: str = Field(description="webhook:<id>, nats, sites, or the name of a handler.")
+    position: int = Field(description="The sequence up to which it was told of all that it wants.")
+    behind: int = Field(description="How far that is behind the feed's last event; not all between need be for it.")
+    failing_since: datetime | None = Field(description="Since when it cannot be reached.")
+    retry_at: datetime | None = Field(description="When it is tried again.")
+    problem: str
+    retrying: int = Field(description="Deliveries that failed and are tried again.")
+    dead: int = Field(description="Deliveries that were given up; they can be replayed.")
+
+
 class NewSite(Model):
     """What a site is to be."""
 
@@ -171,7 +184,8 @@ def try_webhook(request: Request, database: TheDatabase, webhook_id: int) -> Tes
     """Send a test event now, once, and tell what became of it."""
     hook = webhooks.find_hook(database, webhook_id)
     began = time.monotonic()
-    why = webhooks.send_test(hook, request.app.state.settings.base_url)
+    settings = request.app.state.settings
+    why = webhooks.send_test(hook, settings.base_url, settings.outgoing_ca)
     milliseconds = round((time.monotonic() - began) * 1000)
     if why is None:
         return TestResult(delivered=True, status=None, reason="", milliseconds=milliseconds)
@@ -196,6 +210,14 @@ def get_deliveries(
     """Deliveries that failed, and the last ones to webhooks; the latest first."""
     rows, total = deliveries(database, state or (), consumer, limit=limit, offset=offset)
     return Page(items=[Delivery.model_validate(row) for row in rows], total=total, limit=limit, offset=offset)
+
+
+@router.get("/deliveries/consumers")
+def get_consumers(database: TheDatabase, limit: Limit = 20, offset: Offset = 0) -> Page[ConsumerState]:
+    """Who is told of events: webhooks, NATS, sites and the handlers of Hilum's own rooms, by name."""
+    rows, total = consumers(database, limit=limit, offset=offset)
+    items = [ConsumerState.model_validate(row) for row in rows]
+    return Page(items=items, total=total, limit=limit, offset=offset)
 
 
 @router.post("/deliveries/replay", status_code=202)

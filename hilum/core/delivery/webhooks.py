@@ -5,7 +5,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Final, Literal, cast
 from uuid import uuid4
 
@@ -18,12 +18,12 @@ from hilum.core.delivery import cloudevents, ledger, signature
 from hilum.core.delivery.consumer import CloudEvent, Consumer, Deliver, Enrich, Group, Undelivered, wanted
 from hilum.core.delivery.post import Answer, Forbidden, Post, check_url
 from hilum.core.errors import Conflict, NotFound
+from hilum.core.retry_after import seconds_of
 
 GROUP: Final = "webhooks"
 TEST_TYPE: Final = "hilum.webhook.test.v1"
 MAX_WEBHOOKS: Final = 200
 REFUSAL_TRIES: Final = 3
-MOST_RETRY_AFTER: Final = 3600.0
 _AT_ONCE: Final = 16
 _BATCH: Final = 20
 _NOT_NOW: Final = (408, 425, 429, 502, 503, 504)
@@ -55,13 +55,17 @@ def consumer_name(webhook_id: int) -> str:
     return f"webhook:{webhook_id}"
 
 
-def group(database: Database, enrich: Enrich) -> Group:
-    """All active webhooks, for the courier."""
+def group(database: Database, enrich: Enrich, authorities: Path | None = None) -> Group:
+    """All active webhooks, for the courier; certificates of ``authorities`` are believed beside the system's."""
 
     def consumers() -> list[Consumer]:
         return [
             Consumer(
-                hook.consumer, _delivering(database, hook.id, enrich), wanted(hook.types, hook.sources), _BATCH, True
+                hook.consumer,
+                _delivering(database, hook.id, enrich, authorities),
+                wanted(hook.types, hook.sources),
+                _BATCH,
+                recorded=True,
             )
             for hook in hooks(database)
             if hook.active
@@ -169,7 +173,7 @@ def remove_hook(database: Database, webhook_id: int) -> None:
         sql.rows("delete from hilum.delivery_cursor where name = %s", (hook.consumer,))
 
 
-def send_test(hook: Hook, base_url: str) -> Undelivered | None:
+def send_test(hook: Hook, base_url: str, authorities: Path | None = None) -> Undelivered | None:
     """Send an event of the type ``hilum.webhook.test.v1`` to a webhook, once, whether or not it is active.
 
     Returns
@@ -187,7 +191,7 @@ def send_test(hook: Hook, base_url: str) -> Undelivered | None:
         "datacontenttype": "application/json",
         "data": {"webhook_id": hook.id},
     }
-    with Post(hook.url) as post:
+    with Post(hook.url, authorities) as post:
         return _sent(post, hook, event)
 
 
@@ -202,7 +206,7 @@ def judge(answer: Answer) -> Undelivered | None:
     status = answer.status
     if 200 <= status < 300:
         return None
-    after = _seconds(answer.retry_after)
+    after = seconds_of(answer.retry_after)
     if status in _NOT_NOW:
         return Undelivered(f"The receiver cannot take events now ({status}).", status, None, after, "either")
     if status == 409 or status >= 500:
@@ -213,7 +217,7 @@ def judge(answer: Answer) -> Undelivered | None:
     return Undelivered(f"The receiver refuses the event ({status}).", status, REFUSAL_TRIES)
 
 
-def _delivering(database: Database, webhook_id: int, enrich: Enrich) -> Deliver:
+def _delivering(database: Database, webhook_id: int, enrich: Enrich, authorities: Path | None) -> Deliver:
     def deliver(events: Sequence[CloudEvent]) -> Generator[Undelivered | None]:
         try:
             hook = find_hook(database, webhook_id)  # as it is now
@@ -221,7 +225,7 @@ def _delivering(database: Database, webhook_id: int, enrich: Enrich) -> Deliver:
             return
         if not hook.active:
             return
-        with Post(hook.url) as post:
+        with Post(hook.url, authorities) as post:
             for event in enrich(events):
                 yield _sent(post, hook, event)
 
@@ -236,7 +240,7 @@ def _sent(post: Post, hook: Hook, event: CloudEvent) -> Undelivered | None:
     except Forbidden:
         return Undelivered("The receiver's name stands for a link-local or metadata address.", tries=REFUSAL_TRIES)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        return Undelivered(f"The receiver cannot be reached: {str(error)[:200]}", blame="consumer")
+        return Undelivered(f"The receiver cannot be reached: {str(error)[:200]}.", blame="consumer")
     except httpcore.TimeoutException:
         return Undelivered("The receiver did not answer in time.", blame="either")
     except httpcore.ProtocolError:
@@ -246,19 +250,6 @@ def _sent(post: Post, hook: Hook, event: CloudEvent) -> Undelivered | None:
     except Exception as error:  # whatever it is, later events must not wait for it for ever
         log.exception("delivery.webhook_failed", webhook=hook.id, event_id=event["id"])
         return Undelivered(f"An unexpected error ({type(error).__name__}); the log tells where.")
-
-
-def _seconds(retry_after: str) -> float:
-    """Seconds or a date of HTTP (RFC 9110 section 10.2.3); 0 for what is neither."""
-    text = retry_after.strip()[:64]
-    if text.isascii() and text.isdigit():
-        return min(float(text), MOST_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text)
-        left = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime.now(UTC)
-    except (ValueError, OverflowError):
-        return 0.0
-    return min(max(left.total_seconds(), 0.0), MOST_RETRY_AFTER)
 
 
 def _found(sql: Transaction, webhook_id: int) -> Hook:

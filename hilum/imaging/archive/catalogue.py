@@ -7,18 +7,17 @@ and the studies are locked before their series and instances are touched. Rows t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, LiteralString, TypeAlias, cast
-from uuid import UUID
+from typing import LiteralString, cast
 
 from hilum.core.database import Row, Transaction
 from hilum.core.events import Event
-from hilum.imaging.archive.describe import Above, Values, describe_above, describe_instance
+from hilum.imaging.archive.arrivals import Arrival, Outcome, SourceRef, State, Written
+from hilum.imaging.archive.describe import Values
 from hilum.imaging.archive.edit import keep_corrections
-from hilum.imaging.archive.further import NOTHING, Excerpt, Kept, merged
-from hilum.imaging.archive.identity import Known, Patient, patient_of
+from hilum.imaging.archive.entries import Entry, entries_of
+from hilum.imaging.archive.identity import Patient
 from hilum.imaging.archive.objects import is_unchanged
-from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, decide, decisions, effective, move
+from hilum.imaging.archive.patients import CONFLICT, CONFLICT_REASON, Chosen, move
 from hilum.imaging.archive.people import tie_people
 from hilum.imaging.archive.remote import REMOTE, localise
 from hilum.imaging.archive.sidecar import mark_studies
@@ -34,101 +33,6 @@ from hilum.imaging.archive.statements import (
     insert_into,
 )
 from hilum.imaging.archive.study_json import keep_attributes
-from hilum.imaging.dicom.header import Header, Identity
-
-State: TypeAlias = Literal["added", "replaced", "duplicate", "set_aside"]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRef:
-    """A source as the writer needs it."""
-
-    id: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An instance whose bytes are safe (an object, or a file in place) and whose header has been scanned."""
-
-    name: str
-    known: Known
-    header: Header
-    size: int
-    digest: str
-    crc32: int
-    frames: int
-    frame_offsets: Sequence[int] | None
-    excerpt: Excerpt = NOTHING
-    blob_key: str | None = None
-    path: str | None = None
-    path_mtime_ns: int | None = None
-    fingerprint: UUID | None = None
-
-    @property
-    def identity(self) -> Identity:
-        """Its UIDs."""
-        return self.known.identity
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one thing that was given to the archive."""
-
-    name: str
-    state: State
-    code: str = ""
-    reason: str = ""
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-    sop_instance_uid: str = ""
-    sop_class_uid: str = ""
-    images: int = 0
-    given_patient: tuple[str, str] | None = None
-    """Identifier and issuer that it names, where a person decided that it belongs to another."""
-
-
-@dataclass(slots=True)
-class Written:
-    """What a batch changed; ``unneeded`` are keys of objects that hold what is archived under another key."""
-
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
-    new_studies: set[str] = field(default_factory=set[str])
-    new_series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    refused: list[tuple[Arrival, str, str]] = field(default_factory=list["tuple[Arrival, str, str]"])
-    quarantined: set[str] = field(default_factory=set[str])
-    unneeded: list[str] = field(default_factory=list[str])
-
-    def add(self, other: "Written") -> None:
-        """Take in what another batch changed."""
-        self.outcomes.extend(other.outcomes)
-        self.refused.extend(other.refused)
-        self.new_studies |= other.new_studies
-        self.new_series |= other.new_series
-        self.quarantined |= other.quarantined
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """An arrival with its rows; those of patient, study and series are shared by all arrivals of a series."""
-
-    arrival: Arrival
-    above: Above
-    instance: Values
-    patient: Patient
-    given: Patient
-
-    @property
-    def study_uid(self) -> str:
-        return self.arrival.identity.study_instance_uid
-
-    @property
-    def series_uid(self) -> str:
-        return self.arrival.identity.series_instance_uid
-
-    @property
-    def sop_uid(self) -> str:
-        return self.arrival.identity.sop_instance_uid
 
 
 def write(
@@ -169,75 +73,18 @@ def write(
         An outcome for each arrival (their order may differ), what is new, and what must be set aside.
     """
     written = Written()
-    entries = _entries(transaction, source, arrivals, origin, chosen, choice)
+    entries = entries_of(transaction, source, arrivals, origin, chosen, choice)
     for entry in entries:
         entry.instance["sender"] = sender
     while entries:
-        now: dict[str, _Entry] = {}
-        later: list[_Entry] = []
+        now: dict[str, Entry] = {}
+        later: list[Entry] = []
         for entry in entries:
             if now.setdefault(entry.sop_uid, entry) is not entry:
                 later.append(entry)
         _Batch(transaction, source, origin, on_replace, chosen, written).write(list(now.values()))
         entries = later
     return written
-
-
-def _entries(
-    transaction: Transaction,
-    source: SourceRef,
-    arrivals: Sequence[Arrival],
-    origin: str,
-    chosen: Chosen | None,
-    choice: str,
-) -> list[_Entry]:
-    """Make the rows. Of each series the first instance in the batch speaks for what lies above it."""
-    decided = decisions(transaction, source.id, {arrival.identity.study_instance_uid for arrival in arrivals})
-    above: dict[tuple[str, str, Patient], Above] = {}
-    studies: dict[tuple[str, Patient], Values] = {}
-    entries: list[_Entry] = []
-    choices: dict[tuple[str, Patient], Patient] = {}
-    for arrival in arrivals:
-        uid = arrival.identity.study_instance_uid
-        given = patient_of(arrival.header)
-        patient = effective(given, uid, decided, chosen)
-        if patient not in (given, decided.get((uid, given))):
-            choices[uid, given] = patient
-        key = uid, arrival.identity.series_instance_uid, patient
-        if key not in above:
-            rows = describe_above(arrival.header, arrival.known, patient)
-            rows.patient["source_id"] = rows.study["source_id"] = source.id
-            rows.series["folder_path"] = (arrival.blob_key or arrival.path or "").rpartition("/")[0]
-            rows.series["further"] = arrival.excerpt.series
-            rows.study["indexed_for"] = choice
-            study = studies.setdefault((uid, patient), rows.study)
-            study["further"] = merged(cast("Kept", study.get("further")), arrival.excerpt.study)
-            study.update({name: value for name, value in rows.study.items() if study[name] in (None, "")})
-            above[key] = Above(rows.patient, study, rows.series)
-        entries.append(_Entry(arrival, above[key], _instance(source, arrival, origin), patient, given))
-    for uid, given in sorted(choices, key=str):
-        decide(transaction, source.id, uid, given, choices[uid, given], origin)
-    return entries
-
-
-def _instance(source: SourceRef, arrival: Arrival, origin: str) -> Values:
-    return describe_instance(arrival.header) | {
-        "source_id": source.id,
-        "sop_instance_uid": arrival.identity.sop_instance_uid,
-        "sop_class_uid": arrival.identity.sop_class_uid,
-        "num_frames": arrival.frames,
-        "size": arrival.size,
-        "digest": arrival.digest,
-        "crc32": arrival.crc32,
-        "blob_key": arrival.blob_key,
-        "path": arrival.path,
-        "path_mtime_ns": arrival.path_mtime_ns,
-        "frame_offsets": arrival.frame_offsets,
-        "derived": arrival.known.derived,
-        "fingerprint": arrival.fingerprint,
-        "origin": origin,
-        "further": arrival.excerpt.instance,
-    }
 
 
 class _Batch:
@@ -262,7 +109,7 @@ class _Batch:
         self.new_studies: dict[int, str] = {}
         self.new_series: dict[int, tuple[str, str]] = {}
 
-    def write(self, given: list[_Entry]) -> None:
+    def write(self, given: list[Entry]) -> None:
         if self._stand_in_known_series(given):
             self._instances(given)
             return
@@ -274,7 +121,7 @@ class _Batch:
                 entry.instance["series_id"] = series[entry.study_uid, entry.series_uid]
         self._forget_unused(self._instances(entries) if entries else [])
 
-    def _stand_in_known_series(self, entries: list[_Entry]) -> bool:
+    def _stand_in_known_series(self, entries: list[Entry]) -> bool:
         """Give the instances their place in one step, if each is of a series that is there and names the patient of
         its study, as all but the first of a series do; the studies are locked then, and only then."""
         if self.chosen or not all(entry.patient for entry in entries):
@@ -289,7 +136,7 @@ class _Batch:
             entry.instance["study_id"], entry.instance["series_id"] = row["study_id"], row["id"]
         return True
 
-    def _instances(self, entries: list[_Entry]) -> list[_Entry]:
+    def _instances(self, entries: list[Entry]) -> list[Entry]:
         """Take the instances; gives those that were added or replaced others."""
         added = self._insert_instances(entries)
         known = [entry for entry in entries if entry.sop_uid not in added]
@@ -300,7 +147,7 @@ class _Batch:
             self._tell(changed, replaced)
         return changed
 
-    def _patients(self, entries: list[_Entry]) -> dict[str, int]:
+    def _patients(self, entries: list[Entry]) -> dict[str, int]:
         rows = _distinct(entries, lambda e: e.above.patient["key"], lambda e: e.above.patient)
         new = self.sql.rows(insert_into("patient", tuple(rows[0]), "key") + " returning id", (document(rows),))
         self.new_patients = {cast("int", row["id"]) for row in new}
@@ -310,9 +157,9 @@ class _Batch:
         )
         return {cast("str", row["key"]): cast("int", row["id"]) for row in found}
 
-    def _studies(self, entries: list[_Entry]) -> tuple[dict[str, int], list[_Entry]]:
+    def _studies(self, entries: list[Entry]) -> tuple[dict[str, int], list[Entry]]:
         """Find or make the studies, and lock them; gives their ids, and the entries that are of the study's patient."""
-        speakers: dict[str, _Entry] = {}
+        speakers: dict[str, Entry] = {}
         for entry in entries:
             speaker = speakers.setdefault(entry.study_uid, entry)
             if entry.patient and not speaker.patient:
@@ -342,7 +189,7 @@ class _Batch:
         ids = {cast("str", row["study_instance_uid"]): cast("int", row["id"]) for row in found}
         return ids, [entry for entry in entries if self._admit(entry, whose[entry.study_uid])]
 
-    def _owner(self, row: Row, speakers: dict[str, _Entry]) -> Patient:
+    def _owner(self, row: Row, speakers: dict[str, Entry]) -> Patient:
         """Whose a study is from now on: a person's choice wins, and a patient is better than none."""
         study_id, uid = cast("int", row["id"]), cast("str", row["study_instance_uid"])
         archived = Patient(cast("str", row["patient_id"]), cast("str", row["issuer_of_patient_id"]))
@@ -358,13 +205,13 @@ class _Batch:
             self.written.quarantined.add(uid)
         return archived
 
-    def _admit(self, entry: _Entry, owner: Patient) -> bool:
+    def _admit(self, entry: Entry, owner: Patient) -> bool:
         if not entry.patient or entry.patient.may_be(owner):
             return True
         self._refuse(entry, CONFLICT, CONFLICT_REASON)
         return False
 
-    def _forget_unused(self, changed: list[_Entry]) -> None:
+    def _forget_unused(self, changed: list[Entry]) -> None:
         """Take back the rows that were made for instances that were not taken after all."""
         studies = {cast("int", entry.instance["study_id"]) for entry in changed}
         series = {cast("int", entry.instance["series_id"]) for entry in changed}
@@ -382,7 +229,7 @@ class _Batch:
         self.written.new_studies.update(uid for number, uid in self.new_studies.items() if number in studies)
         self.written.new_series.update(key for number, key in self.new_series.items() if number in series)
 
-    def _series(self, entries: list[_Entry], studies: dict[str, int]) -> dict[tuple[str, str], int]:
+    def _series(self, entries: list[Entry], studies: dict[str, int]) -> dict[tuple[str, str], int]:
         for entry in entries:
             entry.above.series["study_id"] = studies[entry.study_uid]
         rows = _distinct(entries, lambda e: (e.study_uid, e.series_uid), lambda e: e.above.series)
@@ -403,12 +250,12 @@ class _Batch:
         self.new_series = {number: key for key, number in ids.items() if number in inserted}
         return ids
 
-    def _insert_instances(self, entries: list[_Entry]) -> set[str]:
+    def _insert_instances(self, entries: list[Entry]) -> set[str]:
         rows = sorted((entry.instance for entry in entries), key=lambda row: cast("str", row["sop_instance_uid"]))
         statement = insert_into("instance", tuple(rows[0]), "sop_instance_uid") + " returning sop_instance_uid"
         return {cast("str", row["sop_instance_uid"]) for row in self.sql.rows(statement, (document(rows),))}
 
-    def _known(self, entries: list[_Entry]) -> dict[str, Row]:
+    def _known(self, entries: list[Entry]) -> dict[str, Row]:
         """Settle the instances whose SOP Instance UID is catalogued already; returns what was replaced, as it was."""
         found = self.sql.rows(
             KNOWN_INSTANCES,
@@ -433,7 +280,7 @@ class _Batch:
             self._replace([entry for entry in entries if entry.sop_uid in replaced], replaced)
         return replaced
 
-    def _note_files(self, entries: list[_Entry], before: dict[str, Row]) -> None:
+    def _note_files(self, entries: list[Entry], before: dict[str, Row]) -> None:
         """Remember which files hold what is archived already, so that they need not be read again."""
         files = [
             {"id": before[entry.sop_uid]["id"], "fingerprint": entry.arrival.fingerprint}
@@ -448,7 +295,7 @@ class _Batch:
                 (document(files),),
             )
 
-    def _duplicate(self, entry: _Entry, old: Row) -> None:
+    def _duplicate(self, entry: Entry, old: Row) -> None:
         """Settle what is archived already, or was until other bytes replaced it: nothing changes."""
         key = entry.arrival.blob_key
         stays = old["digest"] == entry.arrival.digest and not self._found_again(entry.arrival, old)
@@ -470,7 +317,7 @@ class _Batch:
         )
         return True
 
-    def _replace(self, entries: list[_Entry], before: dict[str, Row]) -> None:
+    def _replace(self, entries: list[Entry], before: dict[str, Row]) -> None:
         ids = [before[entry.sop_uid]["id"] for entry in entries]
         self.sql.rows(
             "insert into hilum.replaced_instance (instance_id, size, digest, blob_key, path, origin, received_at) "
@@ -486,7 +333,7 @@ class _Batch:
         rows = [entry.instance | {"id": before[entry.sop_uid]["id"]} for entry in entries]
         self.sql.rows(cast("LiteralString", statement), (document(rows),))
 
-    def _count(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
+    def _count(self, changed: list[Entry], replaced: dict[str, Row]) -> None:
         """Bring counts, filled-in attributes and the ready-made JSON of the touched series and studies up to date."""
         series_rows: dict[object, Values] = {}
         study_rows: dict[object, Values] = {}
@@ -499,7 +346,7 @@ class _Batch:
             }
             add_up(series_rows, entry.instance["series_id"], entry.above.series, delta)
             add_up(study_rows, entry.instance["study_id"], entry.above.study, delta)
-        self.sql.rows(SERIES_UPDATE, (document(list(series_rows.values())),))
+        self.sql.owe(SERIES_UPDATE, (document(list(series_rows.values())),))
         studies = self.sql.rows(
             STUDY_UPDATE,
             {"rows": document(list(study_rows.values())), "rank": MODALITY_RANK, "not_images": NOT_IMAGES},
@@ -509,7 +356,7 @@ class _Batch:
         keep_attributes(self.sql, studies)
         mark_studies(self.sql, [cast("int", row["id"]) for row in studies])
 
-    def _tell(self, changed: list[_Entry], replaced: dict[str, Row]) -> None:
+    def _tell(self, changed: list[Entry], replaced: dict[str, Row]) -> None:
         for entry in changed:
             change: State = "replaced" if entry.sop_uid in replaced else "added"
             self._outcome(entry, change)
@@ -527,12 +374,12 @@ class _Batch:
             }
             self.sql.emit(Event("hilum.instance.stored.v1", self.source.key, entry.sop_uid, data))
 
-    def _refuse(self, entry: _Entry, code: str, reason: str) -> None:
+    def _refuse(self, entry: Entry, code: str, reason: str) -> None:
         self.written.refused.append((entry.arrival, code, reason))
         self._outcome(entry, "set_aside", code, reason)
 
     def _outcome(
-        self, entry: _Entry, state: State, code: str = "", reason: str = "", where: tuple[str, str] | None = None
+        self, entry: Entry, state: State, code: str = "", reason: str = "", where: tuple[str, str] | None = None
     ) -> None:
         study_uid, series_uid = where or (entry.study_uid, entry.series_uid)
         self.written.outcomes.append(
@@ -551,7 +398,7 @@ class _Batch:
         )
 
 
-def _distinct(entries: list[_Entry], key: Callable[[_Entry], object], row: Callable[[_Entry], Values]) -> list[Values]:
+def _distinct(entries: list[Entry], key: Callable[[Entry], object], row: Callable[[Entry], Values]) -> list[Values]:
     """Take the first row of each key, sorted by key."""
     rows: dict[object, Values] = {}
     for entry in entries:

@@ -116,7 +116,8 @@ def _series(header: Header) -> Values:
         "series_time": _clock(header.time("SeriesTime")),
         "modality": header.first("Modality").upper(),
         "body_part": header.first("BodyPartExamined").upper(),
-        "laterality": header.first("ImageLaterality") or header.first("Laterality"),
+        "anatomic_region": _region(header),
+        "laterality": header.first("ImageLaterality") or header.first("FrameLaterality") or header.first("Laterality"),
         "view_position": header.first("ViewPosition"),
         "protocol_name": header.text("ProtocolName"),
         "manufacturer": header.text("Manufacturer"),
@@ -168,6 +169,12 @@ def _depth(position: Sequence[float], orientation: Sequence[float]) -> float | N
     rx, ry, rz, cx, cy, cz = orientation
     normal = (ry * cz - rz * cy, rz * cx - rx * cz, rx * cy - ry * cx)
     return sum(p * n for p, n in zip(position, normal, strict=True))
+
+
+def _region(header: Header) -> str:
+    """The code, its scheme and its meaning of the Anatomic Region (PS3.3 table 10-5), parted by ``^``; or nothing."""
+    code, scheme = header.first("CodeValue"), header.first("CodingSchemeDesignator")
+    return "^".join((code, scheme, header.text("CodeMeaning"))) if code and scheme and "^" not in code + scheme else ""
 
 
 def _int32(value: int | None) -> int | None:

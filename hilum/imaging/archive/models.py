@@ -51,8 +51,9 @@ def _further_index(table: str) -> sa.Index:
 
 
 class Source(Table):
-    """One data source, with studies of its own, and where its remote archive answers and which schemas its OMOP CDM is
-    in, if it has them; an ``attached`` CDM is another's."""
+    """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in, if
+    it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; an
+    ``attached`` CDM is another's."""
 
     __tablename__ = "source"
 
@@ -68,6 +69,8 @@ class Source(Table):
     imaging_schema: Mapped[str] = tables.text()
     results_schema: Mapped[str] = tables.text()
     cdm_attached: Mapped[bool] = tables.no()
+    fhir_user: Mapped[str] = tables.text()
+    fhir_secret: Mapped[str] = tables.text()
 
 
 class Patient(Table):
@@ -217,6 +220,7 @@ class Series(Table):
     series_time: Mapped[time | None]
     modality: Mapped[str] = tables.text()
     body_part: Mapped[str] = tables.text()
+    anatomic_region: Mapped[str] = tables.text()
     laterality: Mapped[str] = tables.text()
     view_position: Mapped[str] = tables.text()
     protocol_name: Mapped[str] = tables.text()

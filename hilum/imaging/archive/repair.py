@@ -12,7 +12,7 @@ from typing import Any, Final, LiteralString, cast
 from hilum.core.blobs import Blobs
 from hilum.core.database import Transaction
 from hilum.core.errors import HilumError
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.check import AREAS, DAMAGED, Finding, Objects, Report, check, chunks, find_orphans
 from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections

@@ -12,7 +12,7 @@ from pydantic import Field
 from hilum.core.errors import Gone, Invalid, NotFound
 from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
 from hilum.imaging.archive import query, schemas
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.routes import Of, TheArchive, show_study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.store import Archive

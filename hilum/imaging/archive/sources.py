@@ -13,7 +13,16 @@ _URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,260}(?:/[!-~]{0,1
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
-def add_source(database: Database, key: str, name: str, *, dicomweb_url: str = "", fhir_url: str = "") -> None:
+def add_source(
+    database: Database,
+    key: str,
+    name: str,
+    *,
+    dicomweb_url: str = "",
+    fhir_url: str = "",
+    fhir_user: str = "",
+    fhir_secret: str = "",
+) -> None:
     """Add a source, or name an existing one anew.
 
     Parameters
@@ -24,19 +33,27 @@ def add_source(database: Database, key: str, name: str, *, dicomweb_url: str = "
         What it is called, by programs and by people.
     dicomweb_url, fhir_url
         Base URLs of its remote archive's DICOMweb and FHIR; empty leaves those that it has.
+    fhir_user, fhir_secret
+        What its FHIR server asks for: a name and its password, or a bearer token without a name. Without a secret those
+        that it has stay, unless the server becomes another one, which must not be told them.
 
     Raises
     ------
     Invalid
-        The key is not made of lower-case letters, digits and hyphens; a URL is none.
+        The key is not made of lower-case letters, digits and hyphens; a URL is none; there is a name without a secret.
     """
     if not _KEY.fullmatch(key):
         raise Invalid(f"'{key}' cannot be a source's key: lower-case letters, digits and hyphens, at most 64.")
+    if fhir_user and not fhir_secret:
+        raise Invalid("A user of the FHIR server needs a password: give its secret, too.")
     urls = {"dicomweb_url": checked_url(dicomweb_url), "fhir_url": checked_url(fhir_url)}
     given = {"name": name} | {column: url for column, url in urls.items() if url}
-    statement = insert(Source).values(key=key, **given)
+    login = {"fhir_user": fhir_user, "fhir_secret": fhir_secret}
+    stays = Source.fhir_url == urls["fhir_url"] if urls["fhir_url"] else sa.true()
+    kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}
+    statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:
-        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=given))
+        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=given | kept))
 
 
 def checked_url(url: str) -> str:

@@ -81,6 +81,7 @@ _FILLED_IN_STUDY: Final = (
 )  # fmt: skip
 _FILLED_IN_SERIES: Final = (
     "series_number", "series_description", "series_date", "series_time", "modality", "body_part", "laterality",
+    "anatomic_region",
     "view_position", "protocol_name", "manufacturer", "model", "station_name", "slice_thickness",
     "spacing_between_slices", "images_in_acquisition", "transducer_type", "transducer_frequency", "kvp",
     "convolution_kernel", "scanning_sequence", "repetition_time", "echo_time", "procedure_step_date",

@@ -4,34 +4,29 @@ catalogued is set aside with its reason."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO, Final, TypeAlias, cast
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from blake3 import blake3
-from isal import isal_zlib
-from sqlalchemy.dialects.postgresql import insert
 
 from hilum.core.blobs import BlobGroup, BlobItem, Blobs
 from hilum.core.config import Settings
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import HilumError, NotFound, OutOfSpace, TooLarge
+from hilum.core.errors import HilumError, NotFound, OutOfSpace
 from hilum.imaging.archive import catalogue
-from hilum.imaging.archive.catalogue import Arrival, Outcome, SourceRef, Written
+from hilum.imaging.archive.arrivals import Arrival, Outcome, SourceRef, Written
+from hilum.imaging.archive.aside import Aside, refused_arrival, write_aside
 from hilum.imaging.archive.delete import doom, hold_objects
-from hilum.imaging.archive.describe import count_frames, object_key
+from hilum.imaging.archive.describe import object_key
 from hilum.imaging.archive.further import Choice, Excerpt, Level, chosen
-from hilum.imaging.archive.identity import Known, Place, identify, identify_in, patient_of
-from hilum.imaging.archive.models import BundleFile, Instance, SetAside, Source, Study
-from hilum.imaging.archive.objects import MAX_INFLATED
-from hilum.imaging.archive.patients import CONFLICT, Chosen
-from hilum.imaging.archive.sidecar import mark_studies
-from hilum.imaging.dicom.frames import frame_offsets, pixel_data_problem
-from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan, scan_file
-from hilum.imaging.dicom.source import inflated_file
+from hilum.imaging.archive.identity import Known, Place, identify, identify_in
+from hilum.imaging.archive.models import Instance, Source, Study
+from hilum.imaging.archive.passage import Buffer, Reader, Taken, examine
+from hilum.imaging.archive.patients import Chosen
+from hilum.imaging.dicom.header import Header, NotDicom, Unreadable
 from hilum.imaging.studies.clock import wind
 from hilum.imaging.studies.revisions import reach
 
@@ -39,11 +34,6 @@ HEAD: Final = 1 << 16
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _UNKNOWN_SIZE: Final = 1 << 62
-
-Buffer: TypeAlias = bytes | memoryview
-_Reader: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
-
-_crc32 = cast("Callable[[Buffer, int], int]", isal_zlib.crc32)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Damaged(HilumError):
@@ -108,18 +98,6 @@ class Archive:
         return limit - int(held or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Aside:
-    name: str
-    code: str
-    reason: str
-    size: int
-    digest: str
-    blob_key: str | None
-    path: str | None
-    claims: dict[str, str] = field(default_factory=dict[str, str])
-
-
 @dataclass(slots=True)
 class Batch:
     """Instances on their way in."""
@@ -132,7 +110,7 @@ class Batch:
     room: int = _UNKNOWN_SIZE
     sender: str = ""
     _arrivals: list[Arrival] = field(default_factory=list[Arrival])
-    _aside: list[_Aside] = field(default_factory=list[_Aside])
+    _aside: list[Aside] = field(default_factory=list[Aside])
     _buffer: bytearray = field(default_factory=bytearray)
     _series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
@@ -202,19 +180,19 @@ class Batch:
         place: Place | None,
         fingerprint: UUID | None,
     ) -> None:
-        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken = Taken(self.archive.settings.max_instance_bytes)
         taken.take(chunks, self._into(item))
         try:
             header = taken.header(item.reader)
             if inspect:
                 inspect(header)
             known = self._identify(header, taken.digest, place)
-            frames, offsets = _examine(header, taken.size, item.reader)
+            frames, offsets = examine(header, taken.size, item.reader)
             excerpt = self._excerpt(known, taken, item.reader)
         except Unreadable as error:
             key = f"{self.source.key}/set-aside/{taken.digest}"
             item.finish(key)
-            self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, key, None))
+            self._aside.append(Aside(name, error.code, str(error), taken.size, taken.digest, key, None))
         else:
             key = object_key(self.source.key, known.identity, taken.digest)
             item.finish(key)
@@ -226,7 +204,7 @@ class Batch:
                 )
             )  # fmt: skip
 
-    def _excerpt(self, known: Known, taken: "_Taken", reader: _Reader) -> Excerpt:
+    def _excerpt(self, known: Known, taken: Taken, reader: Reader) -> Excerpt:
         """What is kept of its header; of each series in the batch the first file speaks for what lies above it."""
         series = known.identity.study_instance_uid, known.identity.series_instance_uid
         above = series not in self._series
@@ -266,7 +244,7 @@ class Batch:
     ) -> None:
         """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``. ``within``
         are the study and series that it was catalogued in before, whatever it says."""
-        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken = Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mtime_ns = os.fstat(descriptor).st_mtime_ns
@@ -280,10 +258,10 @@ class Batch:
                 known = identify_in(header, taken.digest, self.source.key, *within)
             else:
                 known = self._identify(header, taken.digest, place)
-            frames, offsets = _examine(header, taken.size, reader)
+            frames, offsets = examine(header, taken.size, reader)
             excerpt = self._excerpt(known, taken, reader)
         except Unreadable as error:
-            self._aside.append(_Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
+            self._aside.append(Aside(name, error.code, str(error), taken.size, taken.digest, None, path))
         else:
             self._arrivals.append(
                 Arrival(
@@ -312,14 +290,14 @@ class Batch:
             It cannot be catalogued.
         """
         _, study, series, name = key.split("/")
-        taken = _Taken(self.archive.settings.max_instance_bytes)
+        taken = Taken(self.archive.settings.max_instance_bytes)
         taken.take(self.archive.blobs.stream(key))
         if taken.digest != name.partition(".")[0]:
             raise Damaged("The object's bytes are not those that its name tells.")
         reader = partial(self.archive.blobs.open, key)
         header = taken.header(reader)
         known = identify_in(header, taken.digest, self.source.key, study, series)
-        frames, offsets = _examine(header, taken.size, reader)
+        frames, offsets = examine(header, taken.size, reader)
         excerpt = self._excerpt(known, taken, reader)
         self._arrivals.append(
             Arrival(key, known, header, taken.size, taken.digest, taken.crc32, frames, offsets, excerpt, blob_key=key)
@@ -347,13 +325,13 @@ class Batch:
                 also(transaction)
         return written
 
-    def _write(self, transaction: Transaction, arrivals: Sequence[Arrival], aside: Sequence[_Aside]) -> Written:
+    def _write(self, transaction: Transaction, arrivals: Sequence[Arrival], aside: Sequence[Aside]) -> Written:
         written = catalogue.write(
             transaction, self.source, arrivals, origin=self.origin, on_replace=self.archive.settings.on_replace,
             chosen=self.chosen, choice=self.archive.choice.name, sender=self.sender,
         )  # fmt: skip
-        refused = [_refused(arrival, code, reason) for arrival, code, reason in written.refused]
-        _write_aside(transaction, self.source, self.origin, [*aside, *refused])
+        refused = [refused_arrival(arrival, code, reason) for arrival, code, reason in written.refused]
+        write_aside(transaction, self.source, self.origin, [*aside, *refused])
         doom(transaction, self.source.id, written.unneeded)
         self._wind(transaction, written)
         written.outcomes.extend(Outcome(a.name, "set_aside", a.code, a.reason) for a in aside)
@@ -381,89 +359,6 @@ class Batch:
                 reach(transaction, self.source.id, uid)
 
 
-class _Taken:
-    """The single pass over an instance's bytes: scanned, counted, hashed and perhaps written as they come."""
-
-    def __init__(self, limit: int) -> None:
-        self.size = 0
-        self.crc32 = 0
-        self.head = b""
-        self._limit = limit
-        self._digest = blake3()
-        self._header: Header | None = None
-        self._problem: Unreadable | None = None
-
-    @property
-    def digest(self) -> str:
-        return self._digest.hexdigest()
-
-    def take(self, chunks: Iterable[Buffer], write: Callable[[Buffer], None] | None = None) -> None:
-        for chunk in chunks:
-            if self.size == 0:
-                self.head = bytes(chunk)
-                self._scan(self.head)
-            self.size += len(chunk)
-            if self.size > self._limit:
-                raise TooLarge(f"An instance is larger than HILUM_MAX_INSTANCE_BYTES ({self._limit} bytes).")
-            self._digest.update(chunk)
-            self.crc32 = _crc32(chunk, self.crc32)
-            if write:
-                write(chunk)
-        if self.size == 0:
-            raise NotDicom("empty", "The file is empty.")
-
-    def header(self, reader: _Reader) -> Header:
-        if self._problem:
-            raise self._problem
-        if self._header:
-            return self._header
-        with reader() as file:
-            return scan_file(file)
-
-    def _scan(self, first: bytes) -> None:
-        """Most headers end within the first chunk; one that does not is read from what was written."""
-        try:
-            self._header = scan(first, _UNKNOWN_SIZE)
-        except Truncated:
-            pass
-        except Unreadable as error:
-            self._problem = error
-
-
-def _refused(arrival: Arrival, code: str, reason: str) -> _Aside:
-    claims: dict[str, str] = {}
-    if code == CONFLICT:
-        patient = patient_of(arrival.header)
-        claims = {
-            "study_instance_uid": arrival.identity.study_instance_uid,
-            "patient_id": patient.patient_id,
-            "issuer_of_patient_id": patient.issuer,
-            "patient_name_dicom": arrival.header.text("PatientName").replace("\0", ""),
-        }
-    return _Aside(arrival.name, code, reason, arrival.size, arrival.digest, arrival.blob_key, arrival.path, claims)
-
-
-def _examine(header: Header, size: int, reader: _Reader) -> tuple[int, Sequence[int] | None]:
-    """Count the frames of an instance and find where they lie.
-
-    Raises
-    ------
-    Unreadable
-        Its pixel data is damaged.
-    """
-    if header.deflated:  # the header's offsets, and so its sizes, are those of the inflated file
-        with reader() as file:
-            size = inflated_file(file, header.data_set_offset, MAX_INFLATED).seek(0, os.SEEK_END)
-    problem = pixel_data_problem(header, size)
-    if problem:
-        raise Unreadable("truncated", problem)
-    offsets = None
-    if header.pixel_data is not None and header.pixel_data.encapsulated:
-        with reader() as file:
-            offsets = frame_offsets(file, header)
-    return count_frames(header, size, offsets), offsets
-
-
 def known_files(
     archive: Archive, source: SourceRef, fingerprints: Sequence[UUID], *, in_place: bool
 ) -> dict[UUID, str]:
@@ -481,81 +376,3 @@ def known_files(
         return {
             fingerprint: uid for fingerprint, uid, key in rows if fingerprint and (not key or archive.blobs.exists(key))
         }
-
-
-def store_bundle_files(
-    archive: Archive, source: SourceRef, studies: Sequence[str], files: Iterable[tuple[str, str, Iterable[bytes]]]
-) -> int:
-    """Keep the files that came in a zip beside the instances of its studies.
-
-    Parameters
-    ----------
-    archive, source
-        Where to keep them.
-    studies
-        Study Instance UIDs that the zip held; without any, the files are set aside.
-    files
-        Name, kind (``image``, ``pdf``, ``dicom``, ``other``) and bytes of each.
-
-    Returns
-    -------
-    int
-        How many files were given.
-    """
-    kept: list[tuple[_Aside, str]] = []
-    with archive.blobs.group() as group, ExitStack() as stack:
-        for name, kind, chunks in files:
-            item, digest = group.create(), blake3()
-            for chunk in chunks:
-                item.write(chunk)
-                digest.update(chunk)
-            key = f"{source.key}/{'bundles' if studies else 'set-aside'}/{digest.hexdigest()}"
-            reason = "It came in a zip without any DICOM study."
-            kept.append((_Aside(name, "no_study_in_bundle", reason, item.size, digest.hexdigest(), key, None), kind))
-            item.finish(key)
-        transaction = stack.enter_context(archive.database.transaction())
-        hold_objects(transaction)
-        group.commit()
-        if not studies:
-            _write_aside(transaction, source, "bundle", [file for file, _ in kept])
-            return len(kept)
-        owners = transaction.connection.scalars(
-            sa.select(Study.id).where(
-                Study.source_id == source.id, Study.study_instance_uid.in_(studies), Study.deleted_at.is_(None)
-            )
-        ).all()
-        mark_studies(transaction, owners)
-        for owner in owners:
-            for file, kind in kept:
-                values = {
-                    "study_id": owner, "name": file.name, "kind": kind, "size": file.size, "digest": file.digest,
-                    "blob_key": file.blob_key,
-                }  # fmt: skip
-                transaction.connection.execute(insert(BundleFile).values(values).on_conflict_do_nothing())
-    return len(kept)
-
-
-def set_aside(
-    archive: Archive, source: SourceRef, origin: str, name: str, chunks: Iterable[bytes], code: str, reason: str
-) -> None:
-    """Keep a file that is no instance, with its reason, for a person to look at."""
-    with archive.blobs.group() as group:
-        item, digest = group.create(), blake3()
-        for chunk in chunks:
-            item.write(chunk)
-            digest.update(chunk)
-        key = f"{source.key}/set-aside/{digest.hexdigest()}"
-        item.finish(key)
-        group.commit()
-        file = _Aside(name, code, reason, item.size, digest.hexdigest(), key, None)
-    with archive.database.transaction() as transaction:
-        _write_aside(transaction, source, origin, [file])
-
-
-def _write_aside(transaction: Transaction, source: SourceRef, origin: str, files: Sequence[_Aside]) -> None:
-    for file in files:
-        values = {
-            "source_id": source.id, "name": file.name, "code": file.code, "reason": file.reason, "size": file.size,
-            "digest": file.digest, "blob_key": file.blob_key, "path": file.path, "origin": origin, **file.claims,
-        }  # fmt: skip
-        transaction.connection.execute(insert(SetAside).values(values).on_conflict_do_nothing())

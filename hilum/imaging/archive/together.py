@@ -12,7 +12,7 @@ import psycopg
 
 from hilum.core.database import Transaction
 from hilum.core.errors import HilumError, Invalid
-from hilum.imaging.archive.catalogue import Outcome
+from hilum.imaging.archive.arrivals import Outcome
 from hilum.imaging.archive.delete import hold_objects
 from hilum.imaging.archive.store import Archive, Batch
 

@@ -50,14 +50,15 @@ _TOP_LEVEL: Final = """
 """
 _NESTED: Final = """
     Radiopharmaceutical SliceThickness SpacingBetweenSlices PixelSpacing ImagePositionPatient ImageOrientationPatient
-    WindowCenter WindowWidth VOILUTFunction RescaleIntercept RescaleSlope RescaleType
+    WindowCenter WindowWidth VOILUTFunction RescaleIntercept RescaleSlope RescaleType FrameLaterality
+    CodeValue CodingSchemeDesignator CodeMeaning
 """
 
 KEYWORDS: Final = tuple(_TOP_LEVEL.split())
 """The attributes of the top level that a ``Header`` carries, beside those of the file meta information."""
 
 NESTED_KEYWORDS: Final = frozenset(_NESTED.split())
-"""Those taken from a sequence (below) when the top level lacks them."""
+"""Those taken from a sequence (below) when the top level lacks them; the code is that of the Anatomic Region."""
 
 
 def raw_tag(tag: int) -> int:
@@ -83,7 +84,7 @@ def _vr(keyword: str) -> bytes:
 
 WANTED: Final = {_raw(keyword): keyword for keyword in KEYWORDS}
 NESTED: Final = {_raw(keyword): keyword for keyword in NESTED_KEYWORDS}
-VR_OF: Final = {keyword: _vr(keyword) for keyword in KEYWORDS}
+VR_OF: Final = {keyword: _vr(keyword) for keyword in dict.fromkeys((*KEYWORDS, *_NESTED.split()))}
 META: Final = {
     _raw(keyword): keyword for keyword in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
 }
@@ -92,6 +93,7 @@ META: Final = {
 SEQUENCES: Final = frozenset(
     _raw(keyword)
     for keyword in (
+        "AnatomicRegionSequence",
         "RadiopharmaceuticalInformationSequence",
         "SharedFunctionalGroupsSequence",
         "PerFrameFunctionalGroupsSequence",
@@ -105,6 +107,8 @@ ENTERED: Final = frozenset(
         "PlaneOrientationSequence",
         "FrameVOILUTSequence",
         "PixelValueTransformationSequence",
+        "FrameAnatomySequence",
+        "AnatomicRegionSequence",
     )
 )
 

@@ -25,11 +25,13 @@ from hilum.imaging.dicom.values import Value, convert
 MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_READS: Final = 400_000
 _FUNCTIONAL: Final = (
-    "PixelMeasuresSequence",
-    "PlanePositionSequence",
-    "PlaneOrientationSequence",
-    "FrameVOILUTSequence",
-    "PixelValueTransformationSequence",
+    ("PixelMeasuresSequence",),
+    ("PlanePositionSequence",),
+    ("PlaneOrientationSequence",),
+    ("FrameVOILUTSequence",),
+    ("PixelValueTransformationSequence",),
+    ("FrameAnatomySequence",),
+    ("FrameAnatomySequence", "AnatomicRegionSequence"),
 )
 _DEFERRED: Final = 64 * 1024
 # Representations whose bytes depend on the byte order, with the array type of their width.
@@ -40,7 +42,8 @@ _SWAPPED: Final = {
 }
 _KNOWN: Final = frozenset(vr.decode() for vr in (a.SHORT | a.LONG) - a.UNKNOWN)
 _PIXEL_TAGS: Final = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-_NESTED_IN: Final = {
+_NESTED_IN: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "AnatomicRegionSequence": (),
     "RadiopharmaceuticalInformationSequence": (),
     "SharedFunctionalGroupsSequence": _FUNCTIONAL,
     "PerFrameFunctionalGroupsSequence": _FUNCTIONAL,
@@ -226,17 +229,21 @@ def _nested_values(data_set: Dataset) -> dict[str, Value]:
     """What the first items of the wanted sequences hold."""
     values: dict[str, Value] = {}
     for outer, inner in _NESTED_IN.items():
-        item = _first_item(data_set, outer)
-        for part in [item, *(_first_item(item, keyword) for keyword in inner)] if item is not None else []:
+        for path in ((), *inner):
+            part = _first_item(data_set, outer, *path)
             if part is not None:
                 for keyword, value in _values(part, a.NESTED_KEYWORDS).items():
                     values.setdefault(keyword, value)
     return values
 
 
-def _first_item(data_set: Dataset, keyword: str) -> Dataset | None:
-    sequence = data_set.get(keyword)
-    return sequence[0] if isinstance(sequence, Sequence) and len(sequence) else None
+def _first_item(data_set: Dataset, *path: str) -> Dataset | None:
+    """The first item of a sequence, or of one in the first item of that, and so on."""
+    item: Dataset | None = data_set
+    for keyword in path:
+        sequence = None if item is None else item.get(keyword)
+        item = sequence[0] if isinstance(sequence, Sequence) and len(sequence) else None
+    return item
 
 
 def _elements(data_set: Dataset) -> list[Element]:

@@ -24,6 +24,8 @@ MAX_LENGTH: Final = 4096
 _PARAMETER: Final = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s";]*))\s*')
 _TYPE: Final = re.compile(r"[!#$&^_.+*0-9A-Za-z-]+/[!#$&^_.+*0-9A-Za-z-]+")
 _QUALITY: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_BEST_RANK: Final = (1.0, 0)
+"""Of an offer that nothing can be liked better than."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ def choose(ranges: Sequence[MediaRange], offers: Iterable[Offer]) -> Offer | Non
         _, order, decisive = max(matching, key=lambda found: found[:2])
         if decisive.quality > 0 and (best is None or (decisive.quality, order) > best_rank):
             best, best_rank = offer, (decisive.quality, order)
+        if best_rank == _BEST_RANK:
+            break
     return best
 
 

@@ -2,14 +2,17 @@
 how the services' endpoints become a router that answers every method of every address. The dependencies are coroutines
 though they wait for nothing: a plain function costs a turn of the thread pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute, Match, compile_path
+from starlette.types import Receive, Scope, Send
 
-from hilum.core.http import Router, base_url
+from hilum.core.http import Router, base_url, path_below
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
 from hilum.imaging.dicomweb.resources import Target
 
@@ -38,6 +41,9 @@ class Door:
         The forms of what may be sent to it.
     query
         Names of the query parameters that the endpoint reads by itself.
+    short
+        For what a viewer asks again and again, and so has a `ShortWay`: what the endpoint takes besides ``request``,
+        ``archive``, ``ranges``, ``root``, ``target`` and what else the path names.
     """
 
     method: str
@@ -46,11 +52,12 @@ class Door:
     answers: Sequence[Offer] = ()
     takes: Sequence[Offer] = ()
     query: Sequence[str] = ()
+    short: Callable[[Request], Mapping[str, object]] | None = None
 
 
 async def the_ranges(request: Request) -> list[MediaRange]:
     """Dependency: what the client accepts."""
-    return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
+    return _ranges_of(request)
 
 
 async def the_source(request: Request) -> str:
@@ -61,6 +68,16 @@ async def the_source(request: Request) -> str:
 async def the_root(request: Request) -> str:
     """Dependency: the base URL of the service, as it stands in the URLs of answers."""
     return root_of(request)
+
+
+def _ranges_of(request: Request) -> list[MediaRange]:
+    return parse_accept(request.headers.get("accept"), request.query_params.getlist("accept"))
+
+
+def nothing_more(request: Request) -> dict[str, object]:
+    """Of a door: that its endpoint takes what all take."""
+    del request
+    return {}
 
 
 def root_of(request: Request) -> str:
@@ -121,6 +138,45 @@ def router(prefix: str, doors: Sequence[Door]) -> Router:
         others = [method for method in _REFUSED if method not in methods]
         made.add_api_route(path, _refusal(methods), methods=others, include_in_schema=False)
     return made
+
+
+class ShortWay(BaseRoute):
+    """GET of a door, past the framework's search for routes and dependencies, which takes longer than it takes to find
+    and read a frame. The door's own route stays, for the other methods and for the description of the service."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Response], more: Callable[[Request], Mapping[str, object]]):
+        self.path: str = path
+        """By which its requests are counted, together with those of the door."""
+        self._endpoint = endpoint
+        self._more = more
+        self._pattern, _, _ = compile_path(self.path)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it is meant."""
+        asked = scope["type"] == "http" and scope["method"] == "GET"
+        found = self._pattern.match(path_below(scope)) if asked else None
+        if found is None:
+            return Match.NONE, {}
+        return Match.FULL, {"path_params": found.groupdict(), "route": self}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        request = Request(scope, receive)
+        answer = await run_in_threadpool(self._answer, request)
+        await answer(scope, receive, send)
+
+    def _answer(self, request: Request) -> Response:
+        named = dict(request.path_params)
+        source = named.pop("key", "default")
+        return self._endpoint(
+            request=request,
+            archive=request.app.state.archive,
+            ranges=_ranges_of(request),
+            root=root_of(request),
+            target=Target(source, named.pop("study"), named.pop("series"), named.pop("instance", None)),
+            **named,
+            **self._more(request),
+        )
 
 
 def _refusal(allowed: list[str]) -> Callable[[], Response]:

@@ -127,6 +127,10 @@ def study_instance_thumbnail(
     return thumbnail(request, archive, target, ranges, size)
 
 
+def _seen(request: Request) -> dict[str, object]:
+    return {"look": parse_look(request.query_params)}
+
+
 _PICTURES: Final = tuple(map(Offer, PICTURES))
 _RENDERED: Final = (*_PICTURES, *map(Offer, (HTML, TEXT, *DOCUMENTS.values(), "video/mp4", "video/mpeg")))
 _THUMBNAILS: Final = (Offer(JPEG), Offer(PNG))
@@ -134,8 +138,8 @@ _THUMBNAILS: Final = (Offer(JPEG), Offer(PNG))
 DOORS: Final = (
     Door("GET", f"{STUDY}/rendered", rendered_study, _RENDERED),
     Door("GET", f"{SERIES}/rendered", rendered_series, _RENDERED),
-    Door("GET", f"{INSTANCE}/rendered", rendered_instance, _RENDERED),
-    Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames, _PICTURES),
+    Door("GET", f"{INSTANCE}/rendered", rendered_instance, _RENDERED, short=_seen),
+    Door("GET", f"{INSTANCE}/frames/{{frames}}/rendered", rendered_frames, _PICTURES, short=_seen),
     Door("GET", f"{STUDY_INSTANCE}/rendered", rendered_study_instance, _RENDERED),
     Door("GET", f"{STUDY}/thumbnail", study_thumbnail, _THUMBNAILS),
     Door("GET", f"{SERIES}/thumbnail", series_thumbnail, _THUMBNAILS),

@@ -8,12 +8,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final, LiteralString, TypeAlias, cast
 
-import psycopg
 import sqlalchemy as sa
-from psycopg.abc import Params
-from psycopg.rows import dict_row
 
 from hilum.core.errors import NotFound
+from hilum.core.lookup import look_up
 from hilum.imaging.archive.query import Row, refuse_deleted
 from hilum.imaging.dicomweb.matching import check_path_uid
 from hilum.imaging.dicomweb.problems import BadRequest
@@ -118,7 +116,7 @@ def _found(
 ) -> Sequence[Row]:
     target.check()
     uids = {"study": target.study, "series": target.series, "instance": target.instance, "source": target.source}
-    rows = _rows(connection, query, {**uids, **more})
+    rows = cast("Sequence[Row]", look_up(connection, query, {**uids, **more}))
     if not rows:
         refuse_deleted(connection, target.study, target.source, target.series, target.instance)
         raise NotFound(f"There is no such {target.noun} here.")
@@ -137,7 +135,7 @@ def frame_places(connection: sa.Connection, instance_id: int, first: int, last: 
     first, last : int
         Numbers of the first and the last frame, 1-based.
     """
-    rows = _rows(connection, _PLACES, {"id": instance_id, "first": first, "last": last})
+    rows = cast("Sequence[Row]", look_up(connection, _PLACES, {"id": instance_id, "first": first, "last": last}))
     offsets: list[int] = rows[0]["offsets"] or [] if rows else []
     return dict(enumerate(pairwise(offsets), first))
 
@@ -150,13 +148,6 @@ def parse_frames(listed: str) -> list[int]:
     if len(numbers) > MAX_FRAMES or min(numbers) < 1:
         raise BadRequest(f"Frames are counted from 1, and at most {MAX_FRAMES} are given at once.")
     return numbers
-
-
-def _rows(connection: sa.Connection, query: LiteralString, parameters: Params) -> Sequence[Row]:
-    """Ask by hand-written SQL: these questions stand before every frame, and composing them costs more than asking."""
-    driver = cast("psycopg.Connection", connection.connection.driver_connection)
-    with driver.cursor(row_factory=dict_row, binary=True) as cursor:
-        return cast("Sequence[Row]", cursor.execute(query, parameters).fetchall())
 
 
 def instance_url(root: str, row: Row) -> str:

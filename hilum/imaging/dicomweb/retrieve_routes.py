@@ -30,6 +30,7 @@ from hilum.imaging.dicomweb.doors import (
     TheInstance,
     TheSeries,
     TheStudy,
+    nothing_more,
 )
 from hilum.imaging.dicomweb.metadata_xml import metadata_xml
 from hilum.imaging.dicomweb.resources import Target
@@ -144,11 +145,11 @@ _SEVERAL: Final = (Offer(DICOM, multipart=True), Offer(ZIP))
 _ONE: Final = (*_SEVERAL, Offer(DICOM))
 
 DOORS: Final = (
-    Door("GET", f"{INSTANCE}/frames/{{numbers}}", retrieve_frames, _OCTETS),
-    Door("GET", f"{SERIES}/metadata", series_metadata, METADATA_OFFERS),
+    Door("GET", f"{INSTANCE}/frames/{{numbers}}", retrieve_frames, _OCTETS, short=nothing_more),
+    Door("GET", f"{SERIES}/metadata", series_metadata, METADATA_OFFERS, short=nothing_more),
     Door("GET", f"{STUDY}/metadata", study_metadata, METADATA_OFFERS),
     Door("GET", f"{INSTANCE}/metadata", instance_metadata, METADATA_OFFERS),
-    Door("GET", INSTANCE, retrieve_instance, _ONE),
+    Door("GET", INSTANCE, retrieve_instance, _ONE, short=nothing_more),
     Door("GET", SERIES, retrieve_series, _SEVERAL),
     Door("GET", STUDY, retrieve_study, _SEVERAL),
     Door("GET", f"{INSTANCE}/bulkdata/{{path:path}}", retrieve_bulkdata, _OCTETS),

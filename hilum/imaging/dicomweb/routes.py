@@ -15,7 +15,7 @@ from hilum.imaging.dicomweb import (
     wado_uri_routes,
 )
 from hilum.imaging.dicomweb.capabilities import capability_doors
-from hilum.imaging.dicomweb.doors import BASES, Door, router
+from hilum.imaging.dicomweb.doors import BASES, Door, ShortWay, router
 
 _DOORS: Final = (
     *retrieve_routes.DOORS,
@@ -34,3 +34,8 @@ def routers(further: Sequence[Door] = ()) -> list[APIRouter]:
     doors = (*_DOORS, *further)
     every = (*doors, *capability_doors(doors))
     return [router(BASES[0], every), router("", wado_uri_routes.DOORS), router(BASES[1], every)]
+
+
+def short_ways() -> list[ShortWay]:
+    """Make the routes of what is asked most, to be tried before all others."""
+    return [ShortWay(base + door.path, door.endpoint, door.short) for base in BASES for door in _DOORS if door.short]

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from hilum.imaging.archive.catalogue import Outcome
+from hilum.imaging.archive.arrivals import Outcome
 from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.dicom_xml import model_xml
 from hilum.imaging.dicomweb.accept import DICOM_XML

@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from hilum.core.errors import HilumError, OutOfSpace, TooLarge
-from hilum.imaging.archive.catalogue import Outcome, SourceRef
+from hilum.imaging.archive.arrivals import Outcome, SourceRef
 from hilum.imaging.archive.store import Archive, Batch
 from hilum.imaging.dicom.header import Header, NotDicom, Truncated, Unreadable, scan
 from hilum.imaging.dicom.uids import check_uid

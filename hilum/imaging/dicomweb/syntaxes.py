@@ -2,6 +2,7 @@
 them what is stored can be given. Which of them an instance can be transcoded to, ``imaging.dicom.transcode`` knows."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from hilum.imaging.dicom.encode import HTJ2K, JPEG_2000, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1, JPEG_LS, RLE
@@ -61,7 +62,10 @@ def dicom_offers(stored: str, *, single: bool, made: Sequence[str] = ()) -> list
     return [*offers, *(Offer(ZIP, syntax, stored=as_kept) for syntax, as_kept in zipped)]
 
 
-def frame_offers(stored: str, *, single: bool, made: Sequence[str] = (), rather_decoded: bool = False) -> list[Offer]:
+@lru_cache(256)
+def frame_offers(
+    stored: str, *, single: bool, made: tuple[str, ...] = (), rather_decoded: bool = False
+) -> Sequence[Offer]:
     """How frames of this transfer syntax can be given: as octets, and compressed ones by their own media type.
 
     Parameters
@@ -70,7 +74,7 @@ def frame_offers(stored: str, *, single: bool, made: Sequence[str] = (), rather_
         UID of the transfer syntax they are kept in.
     single : bool
         Whether one frame is asked for, which may come without a multipart wrapping.
-    made : sequence of str
+    made : tuple of str
         UIDs of the transfer syntaxes that they can be transcoded to.
     rather_decoded : bool
         Whether compressed frames are offered decoded before they are offered as stored.

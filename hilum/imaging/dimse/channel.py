@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hilum.imaging.dimse.command import C_CANCEL, MAX_COMMAND, Command, command_bytes, read_command
+from hilum.imaging.dimse.command import (
+    AFFECTED_CLASS,
+    ANSWERED_ID,
+    C_CANCEL,
+    MAX_COMMAND,
+    MESSAGE_ID,
+    RESPONSE,
+    STATUS,
+    Command,
+    command_bytes,
+    read_command,
+)
 from hilum.imaging.dimse.pdu import (
     ABORT,
     MAX_PDU,
@@ -32,6 +43,8 @@ from hilum.imaging.dimse.wire import Wire
 
 MESSAGE_SECONDS: Final = 60.0
 """How long the next PDU of a message that has begun may be awaited, and an answer."""
+RELEASE_SECONDS: Final = 5.0
+"""How long a peer may take to confirm a release."""
 MAX_IDENTIFIER: Final = 1 << 20
 _FINISH_SECONDS: Final = 2.0
 _SMALLEST_PDU: Final = 128
@@ -69,14 +82,18 @@ class Channel:
         What was accepted.
     max_length : int
         The longest PDU that the peer takes; 0 for any.
+    seconds : float, optional
+        How long an answer, or the next PDU of a message, may be awaited, instead of `MESSAGE_SECONDS`.
     """
 
-    def __init__(self, wire: Wire, contexts: Iterable[Context], max_length: int) -> None:
+    def __init__(self, wire: Wire, contexts: Iterable[Context], max_length: int, seconds: float | None = None) -> None:
         self.contexts: Final[Mapping[int, Context]] = {context.id: context for context in contexts}
         self.cancelled: set[int] = set()
         """Message IDs of requests that the peer has cancelled."""
         self._wire = wire
-        self._fragment = max(min(max_length or MAX_PDU, MAX_PDU), _SMALLEST_PDU) - 6
+        self._seconds = MESSAGE_SECONDS if seconds is None else seconds
+        self._requests = 0
+        self._fragment = max(min(max_length or MAX_PDU, MAX_PDU), _SMALLEST_PDU) - 6 & ~1
         self._fragments: deque[tuple[int, int, memoryview]] = deque()
 
     def receive(self, wait: float) -> Message:
@@ -102,7 +119,7 @@ class Channel:
             context, control, data = self._next(wait)
             if not control & _COMMAND or number not in (None, context):
                 raise Violation("no_command", UNEXPECTED_PDU)
-            number, wait = context, MESSAGE_SECONDS
+            number, wait = context, self._seconds
             size += len(data)
             if size > MAX_COMMAND:
                 raise Violation("command_too_long")
@@ -118,7 +135,7 @@ class Channel:
         """The fragments of the data set of a message; each holds until the next is asked for."""
         last = False
         while not last:
-            number, control, data = self._next(MESSAGE_SECONDS)
+            number, control, data = self._next(self._seconds)
             if control & _COMMAND or number != context.id:
                 raise Violation("no_data_set", UNEXPECTED_PDU)
             last = bool(control & _LAST)
@@ -141,12 +158,14 @@ class Channel:
         for piece in data:
             any_data = True
             held += piece
-            while len(held) > self._fragment:
-                out += b"".join(data_pdu(context.id, 0, memoryview(held)[: self._fragment].tobytes()))
-                del held[: self._fragment]
+            start = 0
+            while len(held) - start > self._fragment:  # what is full may still be the last
+                out += b"".join(data_pdu(context.id, 0, memoryview(held)[start : start + self._fragment].tobytes()))
+                start += self._fragment
                 if len(out) >= MAX_PDU:
                     self._wire.send(out)
                     out = bytearray()
+            del held[:start]
         if any_data:
             out += b"".join(data_pdu(context.id, _LAST, bytes(held)))
         self._wire.send(out)
@@ -158,7 +177,7 @@ class Channel:
     def take_cancels(self) -> None:
         """Note what the peer has cancelled meanwhile, without waiting for anything."""
         while self._fragments or self._wire.waiting():
-            self.note_cancel(self.receive(MESSAGE_SECONDS))
+            self.note_cancel(self.receive(self._seconds))
 
     def note_cancel(self, message: Message) -> None:
         """Note a C-CANCEL-RQ; raises ``Violation`` for any other message, as one operation is performed at a time."""
@@ -166,23 +185,52 @@ class Channel:
             raise Violation("unexpected_message", UNEXPECTED_PDU)
         self.cancelled.add(message.command.number(0x0120) or 0)
 
-    def request(self, context: Context, command: bytes, data: Iterable[bytes | memoryview] = ()) -> Command:
-        """Send a request and wait for its answer; a C-CANCEL-RQ that comes before it is noted."""
-        self.send(context, command, data)
+    def request(
+        self,
+        context: Context,
+        field: int,
+        values: Mapping[int, int | str],
+        data: Iterable[bytes | memoryview] | None = None,
+    ) -> Command:
+        """Send a request and wait for its answer; a C-CANCEL-RQ that comes before it is noted.
+
+        Parameters
+        ----------
+        context
+            In which it goes.
+        field
+            What kind of request it is.
+        values
+            The elements of its command set, but for its Message ID.
+        data
+            Its data set in pieces, None for none.
+
+        Raises
+        ------
+        AssociationEnded
+            No answer came, or that to another request.
+        """
+        self._requests = self._requests % 0xFFFF + 1
+        command = command_bytes(field, {MESSAGE_ID: self._requests, **values}, data_set=data is not None)
+        self.send(context, command, () if data is None else data)
         while True:
-            message = self.receive(MESSAGE_SECONDS)
-            if message.command.field & 0x8000:
-                if message.command.has_data_set:
-                    self.identifier(message.context)
-                return message.command
-            self.note_cancel(message)
+            message = self.receive(self._seconds)
+            answer = message.command
+            if not answer.field & RESPONSE:
+                self.note_cancel(message)
+                continue
+            if answer.field != field | RESPONSE or answer.number(ANSWERED_ID) != self._requests:
+                raise Violation("other_answer", UNEXPECTED_PDU)
+            if answer.has_data_set:
+                self.identifier(message.context)
+            return answer
 
     def release(self) -> None:
         """Ask the peer to release the association, and end it in any case."""
         try:
             self._wire.send(RELEASE_RQ_BYTES)
             while True:
-                self._next(MESSAGE_SECONDS)
+                self._next(min(self._seconds, RELEASE_SECONDS))
         except AssociationEnded:
             self._wire.close()
 
@@ -249,10 +297,8 @@ def response(
     message: Message, status: int, more: Mapping[int, int | str] | None = None, *, data: bool = False
 ) -> bytes:
     """The command set of the response to a request (PS3.7 section 9.3 and 10.3)."""
-    from hilum.imaging.dimse import command as c
-
     request = message.command
-    values: dict[int, int | str] = {c.ANSWERED_ID: request.message_id, c.STATUS: status}
+    values: dict[int, int | str] = {ANSWERED_ID: request.message_id, STATUS: status}
     if request.sop_class_uid:
-        values[c.AFFECTED_CLASS] = request.sop_class_uid
-    return command_bytes(request.field | c.RESPONSE, values | dict(more or {}), data_set=data)
+        values[AFFECTED_CLASS] = request.sop_class_uid
+    return command_bytes(request.field | RESPONSE, values | dict(more or {}), data_set=data)

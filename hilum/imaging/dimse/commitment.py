@@ -147,7 +147,8 @@ class Commitments:
             return  # it may ask again
         number = next(self._numbers)
         self._told[caller.number, number] = cast("int", row["id"])
-        channel.send(context, _event_command(number, event), [data])
+        command = c.command_bytes(c.N_EVENT_REPORT, {c.MESSAGE_ID: number} | _event_values(event), data_set=True)
+        channel.send(context, command, [data])
 
     def _run(self) -> None:
         places = [title for title, place in self.peers.items() if place is not None]
@@ -188,7 +189,7 @@ class Commitments:
         with self.connector.associate(place, cast("str", row["called"]), title, contexts, roles) as channel:
             for context in channel.contexts.values():
                 event, data = self._report(row, context.transfer_syntax)
-                return channel.request(context, _event_command(1, event), [data]).status
+                return channel.request(context, c.N_EVENT_REPORT, _event_values(event), [data]).status
         return s.NO_SUCH_CLASS
 
     def _report(self, row: Row, transfer_syntax: str) -> tuple[int, bytes]:
@@ -243,17 +244,8 @@ def _read(elements: Sequence[Element]) -> tuple[str, list[tuple[str, str]]]:
     return transaction_uid, instances
 
 
-def _event_command(number: int, event: int) -> bytes:
-    return c.command_bytes(
-        c.N_EVENT_REPORT,
-        {
-            c.AFFECTED_CLASS: COMMITMENT,
-            c.MESSAGE_ID: number,
-            c.AFFECTED_INSTANCE: COMMITMENT_INSTANCE,
-            c.EVENT_TYPE: event,
-        },
-        data_set=True,
-    )
+def _event_values(event: int) -> dict[int, int | str]:
+    return {c.AFFECTED_CLASS: COMMITMENT, c.AFFECTED_INSTANCE: COMMITMENT_INSTANCE, c.EVENT_TYPE: event}
 
 
 def _json(instances: Sequence[tuple[str, str]]) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from hilum.core.errors import HilumError
-from hilum.imaging.archive.catalogue import Outcome, SourceRef
+from hilum.imaging.archive.arrivals import Outcome, SourceRef
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.archive.together import Together
 from hilum.imaging.dicom.header import Header, NotDicom, Unreadable

@@ -1,10 +1,9 @@
 """C-MOVE and C-GET (PS3.4 sections C.4.2 and C.4.3): the instances of patients, studies, series, or single ones, sent
 to a known peer or back on the same association, each in a transfer syntax that the receiver accepted."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, LiteralString, cast
 
 import psycopg
@@ -12,14 +11,10 @@ import sqlalchemy as sa
 import structlog
 from psycopg.rows import dict_row
 
-from hilum.core.errors import HilumError
-from hilum.imaging.archive.convert import converted
+from hilum.core.errors import HilumError, Unavailable
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.archive.study_json import element
-from hilum.imaging.dicom import attributes as a
-from hilum.imaging.dicom.encode import SYNTAXES
-from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.uids import check_uid
 from hilum.imaging.dimse import command as c
 from hilum.imaging.dimse import status as s
@@ -34,12 +29,10 @@ from hilum.imaging.dimse.negotiation import (
 from hilum.imaging.dimse.peers import Place
 from hilum.imaging.dimse.problems import AssociationEnded, Violation
 from hilum.imaging.dimse.receive import Caller
-from hilum.imaging.dimse.requestor import Connector
+from hilum.imaging.dimse.requestor import Connector, store
+from hilum.imaging.dimse.send import UNREADABLE, NoForm, formed, proposals
 
 MAX_LISTED: Final = 10_000
-MAX_CONTEXTS: Final = 128
-_PREAMBLE: Final = 132
-_LONG: Final = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ", b"OF", b"OD", b"OL", b"UC", b"UR", b"OV", b"SV", b"UV"))
 _COLUMNS: Final[Mapping[Level, LiteralString]] = {
     "PATIENT": "st.patient_id",
     "STUDY": "st.study_instance_uid",
@@ -54,8 +47,6 @@ _INSTANCES: Final[LiteralString] = """
     where st.source_id = %s and st.deleted_at is null and {where}
     order by st.id, se.series_number nulls last, se.id, i.instance_number nulls last, i.id
 """
-
-_UNREADABLE: Final = (HilumError, Unreadable, NotDicom, OSError)
 
 log = structlog.get_logger()
 
@@ -109,7 +100,7 @@ class Retriever:
 
         def send(rows: Sequence[Row]) -> None:
             contexts = [context for context in channel.contexts.values() if context.scu]
-            self._send(channel, message, rows, _Target(channel, contexts, 0))
+            self._send(channel, message, rows, _Target(channel, contexts))
 
         self._answer(caller, channel, message, (PATIENT_ROOT_GET, STUDY_ROOT_GET), send)
 
@@ -125,10 +116,10 @@ class Retriever:
             with ExitStack() as stack:
                 try:
                     if rows:
-                        reached = self.connector.associate(place, caller.called, destination, _proposals(rows))
+                        reached = self.connector.associate(place, caller.called, destination, proposals(rows))
                         opened = stack.enter_context(reached)
                         originator = {c.ORIGINATOR: caller.title, c.ORIGINATOR_ID: message.command.message_id}
-                        target = _Target(opened, list(opened.contexts.values()), 0, originator)
+                        target = _Target(opened, list(opened.contexts.values()), originator)
                 except HilumError as error:
                     log.warning("dimse.not_moved", association=caller.number, error=type(error).__name__)
                 self._send(channel, message, rows, target)
@@ -208,7 +199,6 @@ class _Target:
 
     channel: Channel
     contexts: Sequence[Context]
-    messages: int
     originator: Mapping[int, int | str] = field(default_factory=dict[int, int | str])
     lost: bool = False
 
@@ -218,82 +208,20 @@ class _Target:
         The association by which the request came may end in here, and its error passes; another's end counts as a
         failure of what was to be sent.
         """
-        for context in self._forms(row):
-            try:
-                pieces = data_set(converted(archive, row, context.transfer_syntax))
-                first = next(pieces, b"")
-            except _UNREADABLE:
-                continue
-            try:
-                return self._store(context, row, chain([first], pieces))
-            except (AssociationEnded, *_UNREADABLE) as error:
-                if not self.originator:
-                    raise error if isinstance(error, AssociationEnded) else Violation("not_sent_whole") from error
-                self.channel.abort()
-                self.lost = True
-                return s.PROCESSING
-        return s.NO_SUCH_CLASS
-
-    def _store(self, context: Context, row: Row, pieces: Iterator[bytes]) -> int:
-        self.messages = self.messages % 0xFFFF + 1
-        command = c.command_bytes(
-            c.C_STORE,
-            {
-                c.AFFECTED_CLASS: row["sop_class_uid"],
-                c.MESSAGE_ID: self.messages,
-                c.PRIORITY: 0,
-                c.AFFECTED_INSTANCE: row["sop_instance_uid"],
-                **self.originator,
-            },
-            data_set=True,
-        )
-        return self.channel.request(context, command, pieces).status
-
-    def _forms(self, row: Row) -> list[Context]:
-        """The contexts for the instance's class: first that of its own syntax, then those it may be converted to."""
-        fitting = [one for one in self.contexts if one.abstract_syntax == row["sop_class_uid"]]
-        stored = row["transfer_syntax_uid"]
-        order = [stored, a.EXPLICIT_LITTLE, a.IMPLICIT_LITTLE, *SYNTAXES]
-        known = [one for one in fitting if one.transfer_syntax in order]
-        return sorted(known, key=lambda one: order.index(one.transfer_syntax))
-
-
-def data_set(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """A Part 10 file without its preamble and File Meta Information: the data set, in pieces."""
-    rest = iter(pieces)
-    head = b""
-    for piece in rest:
-        head += piece
-        start = _data_set_offset(head)
-        if start is not None:
-            yield head[start:]
-            break
-    yield from rest
-
-
-def _data_set_offset(head: bytes) -> int | None:
-    """Where the elements of group 0002 end; None when that is not in these bytes."""
-    position = _PREAMBLE if head[128:132] == b"DICM" else 0
-    while position + 12 <= len(head):
-        if head[position : position + 2] != b"\2\0":
-            return position
-        if head[position + 4 : position + 6] in _LONG:
-            position += 12 + int.from_bytes(head[position + 8 : position + 12], "little")
-        else:
-            position += 8 + int.from_bytes(head[position + 6 : position + 8], "little")
-    return position if position == len(head) else None
-
-
-def _proposals(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """The presentation contexts for instances: of each class one for each syntax that it is stored in, and one for
-    what has no compression."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        sop_class, stored = row["sop_class_uid"], row["transfer_syntax_uid"]
-        found[sop_class, ""] = [a.EXPLICIT_LITTLE, a.IMPLICIT_LITTLE]
-        if stored not in found[sop_class, ""]:
-            found[sop_class, stored] = [stored]
-    return [(sop_class, syntaxes) for (sop_class, _), syntaxes in found.items()][:MAX_CONTEXTS]
+        try:
+            context, pieces = formed(archive, row, self.contexts)
+        except NoForm:
+            return s.NO_SUCH_CLASS
+        except Unavailable:
+            return s.PROCESSING
+        try:
+            return store(self.channel, context, row["sop_instance_uid"], pieces, self.originator)
+        except (AssociationEnded, *UNREADABLE) as error:
+            if not self.originator:
+                raise error if isinstance(error, AssociationEnded) else Violation("not_sent_whole") from error
+            self.channel.abort()
+            self.lost = True
+            return s.PROCESSING
 
 
 def _rows(connection: sa.Connection, query: LiteralString, parameters: Sequence[object]) -> Sequence[Row]:

@@ -19,8 +19,19 @@ def check_settings(settings: Settings) -> Mapping[str, Place | None]:
     """
     check_title(settings.aet)
     parse_sources(settings.dicom_sources)
-    peers = parse_peers(settings.dicom_peers)
     tls_context(settings)
+    return check_callers(settings)
+
+
+def check_callers(settings: Settings) -> Mapping[str, Place | None]:
+    """Check that a list of AE titles says who may call where other machines can; gives the known peers.
+
+    Raises
+    ------
+    Invalid
+        There is none, or it is wrong.
+    """
+    peers = parse_peers(settings.dicom_peers)
     if not peers:
         try:
             check_loopback(settings.dicom_host)

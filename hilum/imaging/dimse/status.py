@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from hilum.core.errors import HilumError, OutOfSpace, TooLarge
-from hilum.imaging.archive.catalogue import Outcome
+from hilum.imaging.archive.arrivals import Outcome
 
 SUCCESS: Final = 0x0000
 CANCELLED: Final = 0xFE00

@@ -27,10 +27,13 @@ class Wire:
     ----------
     connection : socket.socket
         Connected, perhaps by TLS.
+    seconds : float, optional
+        How long a PDU or a write may take, instead of `PDU_SECONDS`.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, seconds: float | None = None) -> None:
         self._connection = connection
+        self._seconds = PDU_SECONDS if seconds is None else seconds
         self._buffer = bytearray(_HEADER.size + MAX_PDU + _SPARE)
         self._view = memoryview(self._buffer)
         self._begin = 0
@@ -55,13 +58,13 @@ class Wire:
         """
         if self._begin == self._end:
             self._fill(1, wait)
-        self._fill(_HEADER.size, PDU_SECONDS)
+        self._fill(_HEADER.size, self._seconds)
         kind, length = _HEADER.unpack_from(self._buffer, self._begin)
         if not 1 <= kind <= 7:
             raise Violation("unknown_pdu", UNRECOGNIZED_PDU)
         if length > MAX_PDU:
             raise Violation("pdu_too_long", INVALID_PARAMETER)
-        self._fill(_HEADER.size + length, PDU_SECONDS)
+        self._fill(_HEADER.size + length, self._seconds)
         start = self._begin + _HEADER.size
         self._begin = start + length
         return kind, self._view[start : self._begin]
@@ -74,7 +77,7 @@ class Wire:
 
     def send(self, data: bytes | bytearray) -> None:
         """Send all of it, in one write where the kernel takes it; raises ``Aborted`` when the peer is gone."""
-        self._wait_at_most(PDU_SECONDS)
+        self._wait_at_most(self._seconds)
         try:
             self._connection.sendall(data)
         except OSError as error:

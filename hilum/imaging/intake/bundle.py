@@ -14,8 +14,9 @@ from typing import BinaryIO, Final
 from blake3 import blake3
 
 from hilum.core.errors import TooLarge
+from hilum.imaging.archive.companions import store_bundle_files
 from hilum.imaging.archive.identity import Place
-from hilum.imaging.archive.store import CHUNK, Archive, store_bundle_files
+from hilum.imaging.archive.store import CHUNK, Archive
 from hilum.imaging.dicom.header import NotDicom, Truncated, Unreadable, scan
 from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from hilum.core.errors import NotFound
 from hilum.core.progress import Progress
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.identity import Place
 from hilum.imaging.archive.models import SetAside
 from hilum.imaging.archive.patients import CONFLICT

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from hilum.core.errors import TooLarge
-from hilum.imaging.archive.catalogue import Outcome, Written
+from hilum.imaging.archive.arrivals import Outcome, Written
 from hilum.imaging.archive.identity import Place
 from hilum.imaging.archive.store import Archive, Batch, known_files
 from hilum.imaging.dicom.header import NotDicom

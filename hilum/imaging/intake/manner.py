@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.patients import Chosen
 from hilum.imaging.intake.wrap import Wrap
 

@@ -1,7 +1,7 @@
 """What an import adds up to: outcomes of the archive and things left out, told through the job's progress."""
 
 from hilum.core.progress import Progress
-from hilum.imaging.archive.catalogue import Outcome, Written
+from hilum.imaging.archive.arrivals import Outcome, Written
 
 SKIPPED = {
     "empty": "The file is empty.",

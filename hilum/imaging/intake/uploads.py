@@ -14,10 +14,11 @@ from hilum.core.blobs import BlobGroup, BlobItem
 from hilum.core.errors import Invalid, TooLarge, Unsupported
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
+from hilum.imaging.archive.companions import set_aside
 from hilum.imaging.archive.identity import Place
 from hilum.imaging.archive.patients import Chosen, check_patient
-from hilum.imaging.archive.store import CHUNK, Archive, set_aside
+from hilum.imaging.archive.store import CHUNK, Archive
 from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.bundle import import_bundle, is_zip_head
 from hilum.imaging.intake.manner import Manner

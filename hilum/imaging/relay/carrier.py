@@ -21,6 +21,7 @@ from nats.errors import NoRespondersError
 
 from hilum.core.errors import Unavailable
 from hilum.core.nats import NatsOptions, close, connect
+from hilum.imaging.relay import counts
 from hilum.imaging.relay import frames as f
 from hilum.imaging.relay.frames import Frame, Kind, NotRelay, Opening, OtherVersion, Packet, Refusal, Way
 from hilum.imaging.relay.pump import Ends, Pump
@@ -28,9 +29,11 @@ from hilum.imaging.relay.pump import Ends, Pump
 OPEN_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 0.2
 _HEALTH_SECONDS: Final = 5.0
+_LONG_SECONDS: Final = 600
 _AGAIN_SECONDS: Final = 0.5
 _LINGER_SECONDS: Final = 10.0
 _TELL_SECONDS: Final = 10.0
+_REASONS: Final = frozenset(("limit", "stopping", "unknown_title", "unreachable", "version"))
 _LOST: Final = (NatsError, OSError, TimeoutError)
 
 log = structlog.get_logger()
@@ -40,8 +43,8 @@ Accept = Callable[[Opening], Awaitable[socket.socket]]
 
 
 class Refused(Exception):
-    """An association cannot be opened: ``limit``, ``stopping``, ``unknown_title``, ``unreachable``, ``version``; or
-    ``no_answer``, when nobody takes it at all."""
+    """An association cannot be opened: ``limit``, ``stopping``, ``unknown_title``, ``unreachable``, ``version``,
+    ``refused`` for what else the other end may say; or ``no_answer``, when nobody takes it at all."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -80,12 +83,11 @@ class Carrier:
     doors: Sequence[Door]
     silence: float
     limit: int
-    counts: "Counter[str]" = field(default_factory=Counter[str])
-    """What was ignored, by its reason."""
     _peer: str = field(default_factory=lambda: uuid4().hex)
     _pumps: dict[UUID, Pump] = field(default_factory=dict[UUID, Pump])
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
     _opening: set[UUID] = field(default_factory=set[UUID])
+    _ignored: "Counter[str]" = field(default_factory=Counter[str])
     _client: Client | None = None
     _answering: list[Subscription] = field(default_factory=list[Subscription])
     _stopping: bool = False
@@ -98,7 +100,7 @@ class Carrier:
     @property
     def active(self) -> int:
         """How many associations there are."""
-        return sum(1 for pump in self._pumps.values() if not pump.ended_at)
+        return sum(1 for pump in list(self._pumps.values()) if not pump.ended_at)
 
     async def run(self) -> None:
         """Keep the connection until the task is cancelled; then abort what is left."""
@@ -160,6 +162,7 @@ class Carrier:
                 raise
             pump = Pump(Ends(association, channel, answer.peer, True), connection, self.silence, self._post)
             self._pumps[association] = pump
+            counts.ASSOCIATIONS.labels("relayed").inc()
             log.info("relay.opened", association=str(association), channel=channel, way=way)
             return pump
         raise Refused("limit")
@@ -175,12 +178,13 @@ class Carrier:
             if frame.association != association or frame.from_opener:
                 raise NotRelay("foreign")
             if frame.packet.kind == Kind.REFUSE:
-                raise Refused(f.read_refusal(frame.packet))
+                reason = f.read_refusal(frame.packet)
+                raise Refused(reason if reason in _REASONS else "refused")
             if frame.packet.kind != Kind.ACCEPT:
                 raise NotRelay("foreign")
             return f.read_opening(frame.packet)
         except NotRelay as error:
-            self.counts[str(error)] += 1
+            self._ignore(error)
             raise Refused("no_answer") from error
         except (NoRespondersError, *_LOST) as error:
             raise Refused("no_answer") from error
@@ -190,8 +194,8 @@ class Carrier:
         client = None
         try:
             client = await connect(self.options)
-            if client.max_payload < f.HEADER + f.CHUNK:
-                raise Unavailable(f"It takes too short messages: set max_payload to {f.HEADER + f.CHUNK} or more.")
+            if client.max_payload < f.LONGEST:
+                raise Unavailable(f"It takes too short messages: set max_payload to {f.LONGEST} or more.")
             for channel in self.channels:
                 await client.subscribe(f.peer_subject(channel, self._peer), cb=self._arrived)
             for door in () if self._stopping else self.doors:
@@ -204,7 +208,7 @@ class Carrier:
                 await pump.tick(again=True)
             while client.is_connected:
                 await self._rest(client)
-                await client.flush(int(_HEALTH_SECONDS))
+                await _check(client)
         except Unavailable as error:
             log.warning("relay.not_connected", reason=str(error))
         except _LOST as error:
@@ -240,22 +244,24 @@ class Carrier:
             if frame.packet.kind != Kind.OPEN or not frame.from_opener or known:
                 raise NotRelay("foreign")
             opening = f.read_opening(frame.packet)
-        except OtherVersion:
-            self.counts["version"] += 1
+        except OtherVersion as error:
+            self._ignore(error)
             return await self._reply(message, Frame(UUID(int=0), False, _refusal("version")))
         except NotRelay as error:
-            self.counts[str(error)] += 1
+            self._ignore(error)
             return None
         self._opening.add(frame.association)
         try:
             connection = await self._admit(door, opening)
         except Refused as error:
+            counts.REJECTED.labels(error.reason).inc()
             log.warning("relay.refused", association=str(frame.association), why=error.reason)
             return await self._reply(message, Frame(frame.association, False, _refusal(error.reason)))
         finally:
             self._opening.discard(frame.association)
         pump = Pump(Ends(frame.association, door.channel, opening.peer, False), connection, self.silence, self._post)
         self._pumps[frame.association] = pump
+        counts.ASSOCIATIONS.labels("answered").inc()
         log.info("relay.accepted", association=str(frame.association), channel=door.channel, way=door.way)
         accept = f.opening_packet(Kind.ACCEPT, Opening(self._peer))
         await self._reply(message, Frame(frame.association, False, accept))
@@ -278,13 +284,17 @@ class Carrier:
         try:
             frame = f.read_frame(message.data)
         except NotRelay as error:
-            self.counts[str(error)] += 1
+            self._ignore(error)
             return
         pump = self._pumps.get(frame.association)
         if pump is None or frame.from_opener == pump.ends.opener:
-            self.counts["unknown_association"] += 1
+            self._ignore(NotRelay("unknown_association"))
             return
         await pump.receive(frame.packet)
+
+    def _ignore(self, error: NotRelay) -> None:
+        self._ignored[str(error)] += 1
+        counts.IGNORED.labels(str(error)).inc()
 
     async def _post(self, ends: Ends, frame: Frame) -> None:
         await self._publish(f.peer_subject(ends.channel, ends.peer), frame)
@@ -306,9 +316,24 @@ class Carrier:
                     del self._pumps[pump.ends.id]
                 else:
                     await pump.tick()
-            if self.counts.total() != told and now >= tell_at:
-                told, tell_at = self.counts.total(), now + _TELL_SECONDS
-                log.warning("relay.ignored", **self.counts)
+            if self._ignored.total() != told and now >= tell_at:
+                told, tell_at = self._ignored.total(), now + _TELL_SECONDS
+                log.warning("relay.ignored", **self._ignored)
+
+
+async def _check(client: Client) -> None:
+    """Ask whether the server is there; raises ``TimeoutError`` when for some time nothing at all comes from it. Behind
+    much that is sent over a slow link its answer may take long."""
+    asking = asyncio.create_task(client.flush(_LONG_SECONDS))
+    try:
+        while not asking.done():
+            heard = client.stats["in_msgs"]
+            await asyncio.wait((asking,), timeout=_HEALTH_SECONDS)
+            if not asking.done() and client.stats["in_msgs"] == heard:
+                raise TimeoutError
+        await asking
+    finally:
+        asking.cancel()
 
 
 def _refusal(reason: str) -> Packet:

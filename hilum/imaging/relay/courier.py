@@ -13,18 +13,17 @@ from typing import BinaryIO, Final
 import structlog
 
 from hilum.core.errors import Unavailable
-from hilum.imaging.dimse import command as c
-from hilum.imaging.dimse.channel import Channel, Context, abort
-from hilum.imaging.dimse.pdu import ASSOCIATE_AC, ASSOCIATE_RJ, AssociateRequest, Proposed, read_accept, request_bytes
-from hilum.imaging.dimse.problems import UNEXPECTED_PDU, AssociationEnded, Violation
+from hilum.imaging.dimse.channel import Channel
+from hilum.imaging.dimse.problems import AssociationEnded
+from hilum.imaging.dimse.requestor import NotAssociated, requested, store
 from hilum.imaging.dimse.wire import Wire
+from hilum.imaging.relay import counts
 from hilum.imaging.relay.carrier import Carrier, Refused
 from hilum.imaging.relay.spool import Kept, Spool
 from hilum.imaging.relay.targets import connected_pair
 
 _AT_ONCE: Final = 100
 _CHUNK: Final = 256 << 10
-_ANSWER_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 # Statuses after which the same instance would be refused again (PS3.4 section B.2.3, PS3.7 annex C).
@@ -82,24 +81,18 @@ class Courier:
             await pumping
 
     def _deliver(self, connection: socket.socket, kept: Sequence[Kept]) -> bool:
-        wire = Wire(connection)
+        letter = kept[0].letter
+        pairs = dict.fromkeys((one.letter.sop_class_uid, one.letter.transfer_syntax_uid) for one in kept)
+        proposals = [(sop_class, (syntax,)) for sop_class, syntax in pairs]
         try:
-            channel = _associated(wire, kept)
-            done = [self._store(channel, number, one) for number, one in enumerate(kept, 1)]
-            channel.release()
-            return all(done)
-        except AssociationEnded as error:
-            log.warning("relay.not_delivered", why=str(error))
-            if isinstance(error, Violation):
-                abort(wire, error.reason)
-            wire.close()
-            return False
-        except OSError as error:
+            with requested(Wire(connection), letter.calling, letter.called, proposals) as channel:
+                done = [self._store(channel, one) for one in kept]
+                return all(done)
+        except (AssociationEnded, NotAssociated, OSError) as error:
             log.warning("relay.not_delivered", why=type(error).__name__)
-            abort(wire)
             return False
 
-    def _store(self, channel: Channel, number: int, kept: Kept) -> bool:
+    def _store(self, channel: Channel, kept: Kept) -> bool:
         """Send an instance; tells whether it is done with."""
         letter = kept.letter
         wanted = (letter.sop_class_uid, letter.transfer_syntax_uid)
@@ -108,24 +101,15 @@ class Courier:
         )
         if context is None:
             return self._refused(kept, "context")
-        command = c.command_bytes(
-            c.C_STORE,
-            {
-                c.AFFECTED_CLASS: letter.sop_class_uid,
-                c.MESSAGE_ID: number,
-                c.PRIORITY: 0,
-                c.AFFECTED_INSTANCE: letter.sop_instance_uid,
-            },
-            data_set=True,
-        )
         try:
             with self.spool.open(kept) as file:
                 file.seek(letter.offset)
-                status = channel.request(context, command, _chunks(file)).status
+                status = store(channel, context, letter.sop_instance_uid, _chunks(file))
         except Unavailable:
             return self._refused(kept, "damaged")
         if status == 0 or status >> 12 == 0xB:
             self.spool.delivered(kept)
+            counts.INSTANCES.labels("delivered").inc()
             log.info("relay.delivered", size=letter.size)
             return True
         if status >> 12 == 0xC or status >> 8 == 0xA9 or status in _FINAL:
@@ -136,28 +120,8 @@ class Courier:
     def _refused(self, kept: Kept, why: str) -> bool:
         log.error("relay.refused_for_good", name=kept.name, why=why)
         self.spool.refuse(kept, why)
+        counts.INSTANCES.labels("refused").inc()
         return True
-
-
-def _associated(wire: Wire, kept: Sequence[Kept]) -> Channel:
-    """Ask for an association with a context for each pair of SOP class and transfer syntax."""
-    pairs = dict.fromkeys((one.letter.sop_class_uid, one.letter.transfer_syntax_uid) for one in kept)
-    proposed = {2 * n + 1: Proposed(2 * n + 1, sop_class, (syntax,)) for n, (sop_class, syntax) in enumerate(pairs)}
-    letter = kept[0].letter
-    request = AssociateRequest(letter.called, letter.calling, tuple(proposed.values()))
-    wire.send(request_bytes(request))
-    kind, body = wire.read(_ANSWER_SECONDS)
-    if kind == ASSOCIATE_RJ:
-        raise AssociationEnded("rejected")
-    if kind != ASSOCIATE_AC:
-        raise Violation("no_accept", UNEXPECTED_PDU)
-    accept = read_accept(bytes(body))
-    contexts = [
-        Context(one.id, proposed[one.id].abstract_syntax, one.transfer_syntax, scu=True, scp=False)
-        for one in accept.contexts
-        if one.result == 0 and one.id in proposed
-    ]
-    return Channel(wire, contexts, accept.max_length)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -24,6 +24,8 @@ _MAGIC: Final = b"HLMR"
 _HEADER: Final = struct.Struct(">4sBBBx16sQI")
 _CHECK: Final = 16
 HEADER: Final = _HEADER.size + _CHECK
+LONGEST: Final = HEADER + CHUNK
+"""Bytes of the longest message."""
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Way = Literal["in", "out"]
@@ -71,7 +73,7 @@ class OtherVersion(NotRelay):
     """The message is of a version that is not spoken here."""
 
 
-class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Opening(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of OPEN and of ACCEPT: who sends it, and of OPEN the AE titles of the association."""
 
     peer: str
@@ -79,7 +81,7 @@ class Opening(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     calling: str = ""
 
 
-class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Refusal(msgspec.Struct, frozen=True):
     """The body of REFUSE."""
 
     reason: str
@@ -105,7 +107,7 @@ def read_frame(data: bytes) -> Frame:
     OtherVersion
         It is one of another version.
     """
-    if not HEADER <= len(data) <= HEADER + CHUNK or data[:4] != _MAGIC:
+    if not HEADER <= len(data) <= LONGEST or data[:4] != _MAGIC:
         raise NotRelay("foreign")
     if data[4] != VERSION:
         raise OtherVersion("version")
@@ -155,14 +157,15 @@ def check_channel(channel: str) -> str:
     return channel
 
 
+# Not below ``hilum.``: the stream of events takes all of that, and would answer what is opened here and keep images.
 def open_subject(channel: str, way: Way) -> str:
     """Where associations of a channel are opened."""
-    return f"hilum.dimse.{channel}.{way}.open"
+    return f"hilum-dimse.{channel}.{way}.open"
 
 
 def peer_subject(channel: str, peer: str) -> str:
     """Where a process takes the messages of its associations."""
-    return f"hilum.dimse.{channel}.peer.{peer}"
+    return f"hilum-dimse.{channel}.peer.{peer}"
 
 
 def _digest(head: bytes, body: bytes) -> bytes:

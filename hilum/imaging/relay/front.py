@@ -4,6 +4,7 @@ edge."""
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +30,10 @@ from hilum.imaging.dimse.problems import (
     Rejected,
     Violation,
 )
+from hilum.imaging.relay import counts
 from hilum.imaging.relay.carrier import Carrier, Refused
 from hilum.imaging.relay.frames import Way
+from hilum.imaging.relay.plain import plain
 
 ARTIM_SECONDS: Final = 30.0
 """How long a connection may take to ask for an association (PS3.8 section 9.1.5)."""
@@ -65,6 +68,8 @@ class Entrance:
         What serves associations while nobody answers.
     keep_first : callable or None
         Tells of an association that it is served by ``keep`` in any case.
+    tls : ssl.SSLContext or None
+        With it connections are taken by TLS alone.
     """
 
     channel: str
@@ -74,6 +79,7 @@ class Entrance:
     limit: int
     keep: Keep | None = None
     keep_first: Callable[[AssociateRequest], bool] | None = None
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(slots=True)
@@ -98,10 +104,12 @@ class Front:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             if len(self._tasks) >= self.entrance.limit + _REFUSED_AT_ONCE:
+                counts.REJECTED.labels("too_many_connections").inc()
                 connection.close()
                 continue
+            counts.CONNECTIONS.inc()
             connection.setblocking(False)
-            task = loop.create_task(self._serve(connection))
+            task = loop.create_task(self._connected(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -111,7 +119,20 @@ class Front:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _connected(self, connection: socket.socket) -> None:
+        if self.entrance.tls is None:
+            return await self._serve(connection)
+        try:
+            async with plain(connection, self.entrance.tls) as unveiled:
+                await self._serve(unveiled)
+        except OSError as error:
+            counts.REJECTED.labels("no_handshake").inc()
+            log.warning("relay.no_handshake", error=type(error).__name__)
+        finally:
+            connection.close()
+
     async def _serve(self, connection: socket.socket) -> None:
+        """Serve a connection to its end; nothing is raised."""
         try:
             async with asyncio.timeout(ARTIM_SECONDS):
                 first, request = await _associate_request(connection)
@@ -122,12 +143,15 @@ class Front:
             finally:
                 self._active -= 1
         except Rejected as error:
+            counts.REJECTED.labels(error.what).inc()
             log.warning("relay.rejected", why=error.what)
             await _finish(connection, reject_bytes(*error.answer))
         except Violation as error:
+            counts.REJECTED.labels(error.what).inc()
             log.warning("relay.violation", why=error.what)
             await _finish(connection, abort_bytes(BY_PROVIDER, error.reason))
         except (Aborted, OSError, TimeoutError):
+            counts.REJECTED.labels("no_association").inc()
             log.info("relay.no_association")
         except Exception:
             log.exception("relay.failed")

@@ -21,6 +21,7 @@ from hilum.imaging.dimse.negotiation import VERIFICATION, Policy
 from hilum.imaging.dimse.pdu import AssociateRequest, accept_bytes, reject_bytes
 from hilum.imaging.dimse.problems import UNEXPECTED_PDU, Aborted, AssociationEnded, Rejected, Released, Violation
 from hilum.imaging.dimse.wire import Wire
+from hilum.imaging.relay import counts
 from hilum.imaging.relay.carrier import Carrier
 from hilum.imaging.relay.spool import Letter, Spool
 
@@ -69,6 +70,7 @@ class Keeper:
         except Aborted:
             wire.close()
         except Rejected as error:
+            counts.REJECTED.labels(error.what).inc()
             with suppress(Aborted):
                 wire.send(reject_bytes(*error.answer))
             wire.finish(_FINISH_SECONDS)
@@ -85,6 +87,7 @@ class Keeper:
         policy = self._policy(request)
         policy.check(request)
         accept, contexts = policy.decide(request)
+        counts.ASSOCIATIONS.labels("kept").inc()
         wire.send(accept_bytes(request, accept))
         channel = Channel(wire, contexts, request.max_length)
         log.info("relay.keeping", calling=request.calling, contexts=len(contexts))
@@ -108,6 +111,7 @@ class Keeper:
         for _ in data:  # what a refused instance still sends
             pass
         more: dict[int, int | str] = {c.AFFECTED_INSTANCE: message.command.text(c.AFFECTED_INSTANCE)}
+        counts.INSTANCES.labels("kept" if status == s.SUCCESS else "not_taken").inc()
         if status != s.SUCCESS:
             log.warning("relay.not_kept", status=f"{status:04X}")
             if comment:

@@ -7,21 +7,27 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from hilum.core.config import Settings
-from hilum.core.errors import Invalid
+from hilum.core.errors import Invalid, Unavailable
+from hilum.core.health import Pulse, telling
+from hilum.core.log import configure_logging
 from hilum.core.nats import NatsOptions
-from hilum.core.supervise import bind, check_loopback
-from hilum.imaging.dimse.peers import check_title, parse_peers
+from hilum.core.supervise import bind
+from hilum.imaging.dimse.peers import check_title
+from hilum.imaging.dimse.setup import check_callers, tls_context
 from hilum.imaging.relay.carrier import Carrier, Door
 from hilum.imaging.relay.courier import Courier
+from hilum.imaging.relay.figures import Figures
 from hilum.imaging.relay.frames import check_channel
 from hilum.imaging.relay.front import Entrance, Front
-from hilum.imaging.relay.spool import open_spool
+from hilum.imaging.relay.spool import Spool, open_spool
 from hilum.imaging.relay.targets import Targets, parse_targets
 
 _DRAIN_SECONDS: Final = 10.0
+_BEAT_SECONDS: Final = 1.0
 
 
 def serve_proxy(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -42,7 +48,9 @@ def serve_proxy(settings: Settings, ready: Callable[[str], None]) -> None:
     InUse
         The port is taken, or another proxy keeps instances in the folder.
     """
+    configure_logging(settings, "proxy")
     carrier, entrance = _parts(settings)
+    spool, pulse = None, Pulse()
     with ExitStack() as stack:
         listening = stack.enter_context(
             bind(settings.dicom_host, settings.dicom_port, anywhere=entrance.callers is not None)
@@ -55,7 +63,10 @@ def serve_proxy(settings: Settings, ready: Callable[[str], None]) -> None:
             keeper = Keeper(spool, settings, carrier)
             courier = Courier(spool, carrier, entrance.channel)
             entrance = replace(entrance, keep=keeper.serve, keep_first=keeper.first)
-        asyncio.run(_run(listening, carrier, entrance, courier, ready))
+        figures = Figures(carrier, spool)
+        check = partial(_check, carrier, spool)
+        stack.enter_context(telling(settings.host, settings.health_port, pulse, check, metrics=figures.text))
+        asyncio.run(_run(listening, carrier, entrance, courier, pulse, ready))
 
 
 def _parts(settings: Settings) -> tuple[Carrier, Entrance]:
@@ -66,15 +77,7 @@ def _parts(settings: Settings) -> tuple[Carrier, Entrance]:
     if settings.relay_keep_always and settings.relay_keep is None:
         raise Invalid("HILUM_RELAY_KEEP_ALWAYS needs a folder to keep instances in: HILUM_RELAY_KEEP.")
     channel = check_channel(settings.relay_channels[0])
-    callers = frozenset(parse_peers(settings.dicom_peers)) or None
-    if callers is None:
-        try:
-            check_loopback(settings.dicom_host)
-        except Invalid as error:
-            raise Invalid(
-                f"The proxy would listen on {settings.dicom_host}, where other machines reach it: list the AE titles "
-                "that may call by --peers, or listen on 127.0.0.1."
-            ) from error
+    callers = frozenset(check_callers(settings)) or None
     titles = frozenset(check_title(title) for title in settings.relay_titles) or None
     limit = settings.dicom_max_associations
     doors = ()
@@ -83,7 +86,13 @@ def _parts(settings: Settings) -> tuple[Carrier, Entrance]:
         doors = (Door(channel, "out", targets.accept),)
     options = NatsOptions.of(settings, "hilum proxy")
     carrier = Carrier(options, (channel,), doors, settings.relay_silence_seconds, limit)
-    return carrier, Entrance(channel, "in", callers, titles, limit)
+    return carrier, Entrance(channel, "in", callers, titles, limit, tls=tls_context(settings))
+
+
+def _check(carrier: Carrier, spool: Spool | None) -> None:
+    """Raise what keeps the proxy from taking instances: NATS that is away, where none is kept."""
+    if not carrier.connected and spool is None:
+        raise Unavailable("NATS cannot be reached now.")
 
 
 async def _run(
@@ -91,6 +100,7 @@ async def _run(
     carrier: Carrier,
     entrance: Entrance,
     courier: Courier | None,
+    pulse: Pulse,
     ready: Callable[[str], None],
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -99,6 +109,7 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     front = Front(listening, carrier, entrance)
     carrying, accepting = loop.create_task(carrier.run()), loop.create_task(front.run())
+    beating = loop.create_task(_beat(pulse))
     delivering = loop.create_task(courier.run()) if courier is not None else None
     host, port = listening.getsockname()[:2]
     ready(f"{host}:{port}")
@@ -110,4 +121,11 @@ async def _run(
     await carrier.drain(_DRAIN_SECONDS)
     await front.stop()
     carrying.cancel()
-    await asyncio.gather(carrying, accepting, *([delivering] if delivering else []), return_exceptions=True)
+    beating.cancel()
+    await asyncio.gather(carrying, beating, accepting, *([delivering] if delivering else []), return_exceptions=True)
+
+
+async def _beat(pulse: Pulse) -> None:
+    while True:
+        pulse.beat()
+        await asyncio.sleep(_BEAT_SECONDS)

@@ -15,6 +15,7 @@ import structlog
 
 from hilum.imaging.dimse.pdu import abort_bytes
 from hilum.imaging.dimse.problems import BY_PROVIDER, NOT_SPECIFIED
+from hilum.imaging.relay import counts
 from hilum.imaging.relay.boundary import Boundary
 from hilum.imaging.relay.frames import CHUNK, Frame, Kind, Packet
 from hilum.imaging.relay.stream import Stream
@@ -72,6 +73,8 @@ class Pump:
         self._stream = Stream(self._loop.time(), silence)
         self._boundary = Boundary()
         self._writing = False
+        self._sent = counts.BYTES.labels("sent")
+        self._received = counts.BYTES.labels("received")
         self._changed = asyncio.Event()
         with suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -102,6 +105,7 @@ class Pump:
             await asyncio.gather(*moving, broken, return_exceptions=True)
             how = self._stream.broken or "ended"
             await self._close(how)
+            counts.ENDED.labels("closed" if how == "ended" else "aborted").inc()
             self.ended_at = self._loop.time()
             log.info("relay.ended", association=str(self.ends.id), how=how)
 
@@ -136,6 +140,7 @@ class Pump:
         """From the connection to the other end, as fast as that takes it."""
         for start in range(0, len(first), CHUNK):
             await self._until(lambda: self._stream.room)
+            self._sent.inc(len(first[start : start + CHUNK]))
             await self._send(self._stream.send(first[start : start + CHUNK], self._loop.time()))
         while True:
             await self._until(lambda: self._stream.room)
@@ -145,6 +150,7 @@ class Pump:
             if not data:
                 await self._send(self._stream.end(self._loop.time()))
                 return
+            self._sent.inc(len(data))
             await self._send(self._stream.send(data, self._loop.time()))
 
     async def _down(self) -> None:
@@ -161,6 +167,7 @@ class Pump:
             self._writing = True
             await self._loop.sock_sendall(self._connection, packet.body)
             self._writing = False
+            self._received.inc(len(packet.body))
             self._boundary.feed(packet.body)
             await self._send(self._stream.taken(self._loop.time()))
 

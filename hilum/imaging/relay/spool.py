@@ -61,6 +61,21 @@ class Kept:
     letter: Letter
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a folder holds: instances that wait, their bytes, when the oldest of them came (nanoseconds since 1970), and
+    how many were refused."""
+
+    instances: int
+    bytes: int
+    since: int
+    refused: int
+
+    def age(self, now: float) -> float:
+        """Seconds that the oldest has waited at a time in seconds since 1970; 0 where none waits."""
+        return max(now - self.since / 1e9, 0.0) if self.instances else 0.0
+
+
 @dataclass(slots=True)
 class Spool:
     """Keeps instances in a folder; many threads may use it.
@@ -176,6 +191,19 @@ class Spool:
         part.write_bytes(msgspec.json.encode(msgspec.structs.replace(kept.letter, refused=why)))
         part.rename(told)
         self._move(kept.name)
+
+    def held(self) -> Held:
+        """Look what there is."""
+        count, size, first = 0, 0, ""
+        for entry in os.scandir(self._waiting):
+            if entry.name.endswith(_FILE):
+                with suppress(FileNotFoundError):  # delivered meanwhile
+                    size += entry.stat().st_size
+                    count += 1
+                    first = min(first or entry.name, entry.name)
+        refused = sum(1 for entry in os.scandir(self.folder / "refused") if entry.name.endswith(_FILE))
+        since = first.partition("-")[0]
+        return Held(count, size, int(since) if since.isdecimal() else 0, refused)
 
     def clean(self) -> None:
         """Remove what a kill left: files that were never acknowledged, or have been delivered."""

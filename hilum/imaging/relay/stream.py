@@ -4,7 +4,10 @@ how much more may come. It knows no clock, no socket and no bus; whoever drives 
 Each direction is a sequence of DATA packets that END closes, numbered from 0. The receiver tells by ACK which number it
 waits for, and below which limit packets may be sent; the limit moves when the connection behind has taken the bytes, so
 that a slow reader slows the writer at the other end. What is not acknowledged in time is sent again from the first such
-packet on. So what comes out is at any time a prefix of what went in."""
+packet on. So what comes out is at any time a prefix of what went in.
+
+A slow bus is no lost packet: how long an acknowledgement takes says how much is put on its way at once, and how long
+one is waited for."""
 
 import struct
 from collections import deque
@@ -15,6 +18,14 @@ from hilum.imaging.relay.frames import CHUNK, Kind, Packet
 
 WINDOW: Final = 16
 """How many packets may be under way in one direction, or wait to be taken."""
+FIRST_WIDTH: Final = 2
+"""How many are put under way before it is known how fast the bus is."""
+LOSSY_WIDTH: Final = 4
+"""Fewer are not put under way because some had to be sent again: a gap shows by those behind it."""
+QUICK_SECONDS: Final = 0.25
+"""A packet that is acknowledged sooner lets one more be under way."""
+SLOW_SECONDS: Final = 1.0
+"""One that is acknowledged later lets one less."""
 FIRST_REPEAT_SECONDS: Final = 1.0
 LONGEST_REPEAT_SECONDS: Final = 8.0
 MOST_ALIVE_SECONDS: Final = 5.0
@@ -47,6 +58,9 @@ class Stream:
         self._heard = self._said = self._sent_at = now
         self._repeat_after = FIRST_REPEAT_SECONDS
         self._unacknowledged: deque[Packet] = deque()
+        self._times: deque[float] = deque()
+        self._width = FIRST_WIDTH
+        self._again_before = 0
         self._next = 0
         self._limit = window
         self._told = (0, window)
@@ -61,7 +75,7 @@ class Stream:
     @property
     def room(self) -> bool:
         """Whether another chunk may be sent now."""
-        return not self._ended and self._next < self._limit and len(self._unacknowledged) < self._window
+        return not self._ended and self._next < self._limit and len(self._unacknowledged) < self._width
 
     @property
     def finished(self) -> bool:
@@ -131,7 +145,7 @@ class Stream:
         if self._unacknowledged and (again or now - self._sent_at >= self._repeat_after):
             self._sent_at = now
             self._repeat_after = min(self._repeat_after * 2, LONGEST_REPEAT_SECONDS)
-            packets.extend(self._unacknowledged)
+            packets.extend(self._repeat())
         if again or now - self._said >= self._alive:
             packets.append(self._acknowledge(now))
         return packets
@@ -143,8 +157,13 @@ class Stream:
         if not self._unacknowledged:
             self._sent_at = now
         self._unacknowledged.append(packet)
+        self._times.append(now)
         self._next += 1
         return packet
+
+    def _repeat(self) -> tuple[Packet, ...]:
+        self._again_before = self._next
+        return tuple(self._unacknowledged)
 
     def _acknowledged(self, packet: Packet, now: float) -> Sequence[Packet]:
         if len(packet.body) != _LIMIT.size or packet.sequence > self._next:
@@ -154,9 +173,8 @@ class Stream:
         if limit <= packet.sequence + self._window:
             self._limit = max(self._limit, limit)
         while self._unacknowledged and self._unacknowledged[0].sequence < packet.sequence:
-            self._unacknowledged.popleft()
+            self._measure(self._unacknowledged.popleft().sequence, now - self._times.popleft())
             self._sent_at = now
-            self._repeat_after = FIRST_REPEAT_SECONDS
             self._said_twice = 0
         if not self._unacknowledged or self._told != before or packet.sequence != self._unacknowledged[0].sequence:
             return ()
@@ -165,7 +183,20 @@ class Stream:
         if self._said_twice != SAID_TWICE:
             return ()
         self._sent_at = now
-        return tuple(self._unacknowledged)
+        return self._repeat()
+
+    def _measure(self, sequence: int, seconds: float) -> None:
+        """Learn from a packet that is acknowledged how fast the bus is. Of one that was sent again nobody knows which
+        of its copies is acknowledged, so that it tells no more than that the bus is slow, or loses."""
+        if sequence < self._again_before:
+            if self._width > LOSSY_WIDTH:
+                self._width -= 1
+            return
+        self._repeat_after = min(max(FIRST_REPEAT_SECONDS, 2 * seconds), LONGEST_REPEAT_SECONDS)
+        if seconds > SLOW_SECONDS:
+            self._width = max(self._width - 1, 1)
+        elif seconds < QUICK_SECONDS:
+            self._width = min(self._width + 1, self._window)
 
     def _acknowledge(self, now: float) -> Packet:
         self._said = now

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, LiteralString, TypeAlias, cast
 
+import sqlalchemy as sa
 import structlog
 
 from hilum.core.database import Database, Transaction
 from hilum.core.delivery import Handlers
+from hilum.core.events import EventRow
 from hilum.imaging.archive.further import Choice
 from hilum.imaging.routing.conditions import Facts, facts, facts_columns
 from hilum.imaging.routing.destinations import COLUMNS, Destination, read_destination
+from hilum.imaging.routing.models import RoutingRule
 from hilum.imaging.routing.rules import Rule, When, rules_for
 
 Event: TypeAlias = Mapping[str, object]
@@ -45,7 +48,19 @@ def register(handlers: Handlers, database: Database, choice: Choice, wake: Calla
         if handle(database, choice, event):
             wake()
 
-    handlers.on("routing", (STORED, REVISED), hear)
+    handlers.on("routing", (STORED, REVISED), hear, where=_asked_for())
+
+
+def _asked_for() -> sa.ColumnElement[bool]:
+    """Which events some rule that is on may take, so that the others cost nothing."""
+
+    def rules(when: When) -> sa.ColumnElement[bool]:
+        on = (RoutingRule.active, RoutingRule.deleted_at.is_(None), RoutingRule.trigger == when)
+        return sa.exists().where(*on)
+
+    return sa.or_(
+        sa.and_(EventRow.type == STORED, rules("instance")), sa.and_(EventRow.type == REVISED, rules("study"))
+    )
 
 
 def handle(database: Database, choice: Choice, event: Event) -> int:

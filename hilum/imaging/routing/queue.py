@@ -260,13 +260,15 @@ def shrink(database: Database, destination: Destination) -> None:
         sql.rows("update hilum.routing_destination set batch_size = 1 where id = %s", (destination.id,))
 
 
-def failed(database: Database, destination: Destination, error: str) -> None:
-    """Note that a destination cannot be reached or refuses all: it is left alone for a while, then asked with one."""
+def failed(database: Database, destination: Destination, error: str, after: float = 0.0) -> None:
+    """Note that a destination cannot be reached or refuses all: it is left alone for a while, and for as many seconds
+    (``after``) as it asks for, then asked with one."""
+    wait = max(_wait(destination, destination.failures + 1), timedelta(seconds=after))
     with database.transaction() as sql:
         sql.rows(
             "update hilum.routing_destination set failures = failures + 1, error = %s, batch_size = 1, "
             "retry_at = now() + %s where id = %s",
-            (error, _wait(destination, destination.failures + 1), destination.id),
+            (error, wait, destination.id),
         )
 
 

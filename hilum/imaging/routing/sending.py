@@ -105,7 +105,7 @@ def deliver(archive: Archive, held: Lease) -> None:
                 note(result)
     except Unreachable as error:
         _left(archive, held, told, uncertain=False)
-        _trouble(archive, destination, str(error))
+        _trouble(archive, destination, str(error), error.after)
     except Refused as error:
         _refused(archive, held, told, error)
     except Unavailable:
@@ -179,6 +179,6 @@ def _refused(archive: Archive, held: Lease, told: dict[int, Result], error: Refu
         _trouble(archive, held.destination, str(error))
 
 
-def _trouble(archive: Archive, destination: Destination, sentence: str) -> None:
-    queue.failed(archive.database, destination, sentence)
+def _trouble(archive: Archive, destination: Destination, sentence: str, after: float = 0.0) -> None:
+    queue.failed(archive.database, destination, sentence, after)
     log.warning("routing.destination.failed", destination=destination.id, failures=destination.failures + 1)

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from hilum.core.errors import HilumError, Unavailable
+from hilum.core.retry_after import seconds_of
 from hilum.imaging.archive.convert import converted
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.attributes import EXPLICIT_LITTLE
@@ -95,7 +96,7 @@ def _request(
     """One request: of each instance what became of it, the syntax it was sent in, and its failure reason."""
     sending = _Sending(archive)
     try:
-        status, body = _post(client, destination, sending, parts)
+        status, body, after = _post(client, destination, sending, parts)
     except Unavailable:
         raise
     except HilumError as error:
@@ -105,7 +106,7 @@ def _request(
         return
     told = _read(body) if status in _TELLING else {}
     if status != 200 and not told:
-        _fail(status)
+        _fail(status, after)
     for item, syntax in parts:
         result, reason = _verdict(item, status, told)
         yield result, syntax, reason
@@ -121,8 +122,8 @@ def _verdict(item: Item, status: int, told: Mapping[str, tuple[bool, int]]) -> t
     return (stored(item, reason), 0) if is_stored else (failed(item, reason), reason)
 
 
-def _fail(status: int) -> None:
-    """Tell whose fault an answer without further words is."""
+def _fail(status: int, after: float = 0.0) -> None:
+    """Tell whose fault an answer without further words is; ``after`` is what it asks for by Retry-After, in seconds."""
     if status in (401, 403):
         raise Unreachable(f"It does not let us in ({status}): its credentials are missing, wrong or too weak.")
     if 300 <= status < 400:
@@ -132,7 +133,7 @@ def _fail(status: int) -> None:
     if status in (404, 405, 406):
         raise Unreachable(f"There is no STOW-RS at its address ({status}).")
     if status in (408, 429, 502, 503, 504, 507):
-        raise Unreachable(f"It cannot take anything now ({status}).")
+        raise Unreachable(f"It cannot take anything now ({status}).", after)
     if status == 202:
         raise Refused("It stored a part (202), and did not say which.", uncertain=True)
     raise Refused(f"It failed ({status}).", uncertain=True)
@@ -140,7 +141,7 @@ def _fail(status: int) -> None:
 
 def _post(
     client: httpx.Client, destination: Destination, sending: _Sending, parts: Sequence[tuple[Item, str]]
-) -> tuple[int, bytes]:
+) -> tuple[int, bytes, float]:
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={sending.boundary}',
         "Accept": _JSON,
@@ -150,7 +151,8 @@ def _post(
         headers["Content-Length"] = str(size)
     url = f"{destination.address.root}/studies"
     with _reached(), client.stream("POST", url, content=sending.body(parts), headers=headers) as answer:
-        return answer.status_code, _bounded(answer, time.monotonic() + destination.address.timeout_seconds)
+        body = _bounded(answer, time.monotonic() + destination.address.timeout_seconds)
+        return answer.status_code, body, seconds_of(answer.headers.get("Retry-After", ""))
 
 
 def _bounded(answer: httpx.Response, deadline: float) -> bytes:

@@ -11,7 +11,14 @@ CONNECT_SECONDS: Final = 10.0
 
 
 class Unreachable(Exception):
-    """The destination cannot be reached, or refuses whatever comes: no instance is to blame."""
+    """The destination cannot be reached, or refuses whatever comes: no instance is to blame.
+
+    ``after`` is for how many seconds it asks to be left alone.
+    """
+
+    def __init__(self, sentence: str, after: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.after: Final = after
 
 
 class Refused(Exception):

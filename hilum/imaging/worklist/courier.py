@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from hilum.core.database import Database
 from hilum.core.errors import HilumError, Unavailable
 from hilum.core.notices import listen
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.worklist.reports import CHANNEL, MESSAGE_IDS, message, message_id
 from hilum.imaging.worklist.subscriptions import find_subscriber
 

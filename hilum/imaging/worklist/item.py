@@ -5,7 +5,7 @@ from typing import cast
 
 from hilum.core.database import Transaction
 from hilum.core.errors import Gone, NotFound
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.worklist.dataset import DataSet
 
 

@@ -2,6 +2,7 @@
 the request, call one function of this room and tell how it ended, with the texts that the standard prescribes."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import anyio.to_thread
@@ -11,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hilum.core.errors import HilumError
 from hilum.core.http import PROBLEMS, Model, Router, problem, refuse_unknown_parameters
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
@@ -128,9 +129,10 @@ async def request_cancel(request: Request, archive: TheArchive, source: Source, 
     uid = _checked(workitem)
     data = await payload.read_data_set(request, optional=True)
     requester = check_ae_title(text_of(data, _REQUESTING_AE) or _UNKNOWN_AE)
+    silent = timedelta(hours=archive.settings.worklist_silent_hours)
 
     def work(ref: SourceRef) -> Response:
-        was = workitems.request_cancel(archive.database, ref, uid, data, requester, WHO)
+        was = workitems.request_cancel(archive.database, ref, uid, data, requester, WHO, silent)
         answer = Response(status_code=202)
         return _warned(answer, root, ALREADY.format(CANCELED)) if was else answer
 

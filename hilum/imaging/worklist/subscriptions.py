@@ -9,7 +9,7 @@ import structlog
 
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import NotFound
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.worklist import reports
 from hilum.imaging.worklist.dataset import DataSet
 from hilum.imaging.worklist.item import find_workitem

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hilum.core.database import Database, Transaction
 from hilum.core.events import Event
-from hilum.imaging.archive.catalogue import SourceRef
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.models import Source
 from hilum.imaging.archive.study_json import element
 from hilum.imaging.dicom.uids import check_uid
@@ -159,10 +159,17 @@ def change_state(database: Database, source: SourceRef, uid: str, state: str, tr
 
 
 def request_cancel(
-    database: Database, source: SourceRef, uid: str, reason: Mapping[str, Element], requester: str, who: str
+    database: Database,
+    source: SourceRef,
+    uid: str,
+    reason: Mapping[str, Element],
+    requester: str,
+    who: str,
+    silent: timedelta,
 ) -> bool:
-    """Ask that a workitem be canceled (section CC.2.2): a SCHEDULED one is at once, of one IN PROGRESS all who are
-    subscribed are told, its performer among them.
+    """Ask that a workitem be canceled (section CC.2.2): a SCHEDULED one is at once, and so is one IN PROGRESS whose
+    performer has neither claimed nor updated it within ``silent``, for nobody else could end it; of any other all who
+    are subscribed are told, its performer among them.
 
     Returns
     -------
@@ -184,6 +191,7 @@ def request_cancel(
             raise Refusal(409, "The workitem is COMPLETED and stays so.", problems.ALREADY_COMPLETED)
         if item.state == SCHEDULED:
             item = _become(sql, item, item.data, IN_PROGRESS, "", who)
+        if not item.transaction_uid or _is_unchanged_for(sql, item, silent):
             _become(sql, item, requirements.canceled(item.data, reason), CANCELED, "", who)
             return False
         if not subscriptions.is_watched(sql, item.id):
@@ -267,6 +275,12 @@ def _may_become(item: Workitem, state: str, transaction_uid: str) -> bool:
         sentence = f"To be COMPLETED the workitem needs {', '.join(lacking)} (PS3.4 table CC.2.5-3)."
         raise Refusal(409, sentence, problems.INCONSISTENT)
     return True
+
+
+def _is_unchanged_for(sql: Transaction, item: Workitem, time: timedelta) -> bool:
+    query = "select changed_at <= now() - %s as unchanged from hilum.workitem where id = %s"
+    (row,) = sql.rows(query, (time, item.id))
+    return bool(row["unchanged"])
 
 
 def _become(sql: Transaction, item: Workitem, data: DataSet, state: str, holder: str, who: str) -> Workitem:

@@ -104,6 +104,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/deliveries/consumers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Consumers
+         * @description Who is told of events: webhooks, NATS, sites and the handlers of Hilum's own rooms, by name.
+         */
+        get: operations["get_consumers_api_v1_imaging_deliveries_consumers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/deliveries/replay": {
         parameters: {
             query?: never;
@@ -3415,6 +3435,49 @@ export interface components {
             study_instance_uid: string;
         };
         /**
+         * ConsumerState
+         * @description Who is told of events, and how far that is.
+         */
+        ConsumerState: {
+            /**
+             * Behind
+             * @description How far that is behind the feed's last event; not all between need be for it.
+             */
+            behind: number;
+            /**
+             * Dead
+             * @description Deliveries that were given up; they can be replayed.
+             */
+            dead: number;
+            /**
+             * Failing Since
+             * @description Since when it cannot be reached.
+             */
+            failing_since: string | null;
+            /**
+             * Name
+             * @description webhook:<id>, nats, sites, or the name of a handler.
+             */
+            name: string;
+            /**
+             * Position
+             * @description The sequence up to which it was told of all that it wants.
+             */
+            position: number;
+            /** Problem */
+            problem: string;
+            /**
+             * Retry At
+             * @description When it is tried again.
+             */
+            retry_at: string | null;
+            /**
+             * Retrying
+             * @description Deliveries that failed and are tried again.
+             */
+            retrying: number;
+        };
+        /**
          * Corrected
          * @description What a person made of a field.
          */
@@ -4130,6 +4193,17 @@ export interface components {
         Page_Conflict_: {
             /** Items */
             items: components["schemas"]["Conflict"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[ConsumerState] */
+        Page_ConsumerState_: {
+            /** Items */
+            items: components["schemas"]["ConsumerState"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -5531,6 +5605,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Delivery_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_consumers_api_v1_imaging_deliveries_consumers_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ConsumerState_"];
                 };
             };
             /** @description There is no such thing. */

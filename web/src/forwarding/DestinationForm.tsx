@@ -4,7 +4,7 @@ import { useState } from 'react'
 import { api, queryClient, sentence } from '../api/client'
 import type { Destination, DestinationIn } from '../api/types'
 import { transferSyntax } from '../common/format'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 type Address = DestinationIn['address']
 type Login = Destination['credentials']

@@ -6,7 +6,7 @@ import type { Destination } from '../api/types'
 import { duration } from '../common/format'
 import type { Undo } from './Forwarding'
 import { fares, whereabouts } from './text'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 interface Props {
   destination: Destination

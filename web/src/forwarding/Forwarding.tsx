@@ -11,7 +11,7 @@ import { DestinationForm } from './DestinationForm'
 import { DestinationRow } from './DestinationRow'
 import { RuleForm } from './RuleForm'
 import { RuleRow } from './RuleRow'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 export interface Undo {
   what: string

@@ -9,7 +9,7 @@ import { ago, bytes, moment, plural } from '../common/format'
 import { Pager } from '../common/Pager'
 import type { SettingsSearch } from '../settings/search'
 import { STATE_NAMES, STATES } from './text'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 const PAGE_SIZE = 20
 

@@ -5,7 +5,7 @@ import { useState } from 'react'
 import { api, queryClient, sentence } from '../api/client'
 import type { Destination, Rule, RuleIn } from '../api/types'
 import { asSentence } from './text'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 type Conditions = NonNullable<RuleIn['conditions']>
 

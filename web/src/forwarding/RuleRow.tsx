@@ -8,7 +8,7 @@ import type { SettingsSearch } from '../settings/search'
 import type { Undo } from './Forwarding'
 import { Queue } from './Queue'
 import { asSentence, figures } from './text'
-import classes from './forwarding.module.css'
+import classes from '../settings/settings.module.css'
 
 interface Props {
   rule: Rule

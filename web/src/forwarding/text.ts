@@ -1,6 +1,7 @@
 /** Destinations, rules and their queue in sentences. Pure. */
 import type { Destination, Rule, RuleIn } from '../api/types'
-import { count, plural } from '../common/format'
+import { count } from '../common/format'
+import { type Fares, nextTry } from '../settings/fares'
 
 export const STATES = ['waiting', 'sending', 'sent', 'dead', 'skipped'] as const
 export type State = (typeof STATES)[number]
@@ -19,14 +20,11 @@ export function whereabouts({ kind, address }: Destination): string {
   return `C-STORE to ${address.called_ae_title} at ${address.host}, port ${String(address.port)}${address.tls ? ', over TLS' : ''}`
 }
 
-export type Mood = 'good' | 'bad' | 'still'
-
 /** How a destination fares. */
-export function fares(destination: Destination, now = Date.now()): { mood: Mood; sentence: string } {
+export function fares(destination: Destination, now = Date.now()): Fares {
   if (!destination.active) return { mood: 'still', sentence: 'Paused: what is for it waits.' }
   if (destination.failures === 0) return { mood: 'good', sentence: destination.last_sent_at ? 'It takes what it is sent.' : 'Nothing has been sent to it yet.' }
-  const wait = destination.retry_at ? Math.ceil((new Date(destination.retry_at).getTime() - now) / 1000) : 0
-  return { mood: 'bad', sentence: `${destination.error} ${wait > 0 ? `Next try in ${plural(wait, 'second')}.` : 'It is tried again now.'}` }
+  return { mood: 'bad', sentence: `${destination.error} ${nextTry(destination.retry_at, now)}` }
 }
 
 function either(values: readonly string[]): string {

@@ -1,7 +1,9 @@
 /** What a person sets for the whole platform, a section each. */
 import { Tabs } from '@mantine/core'
 import { getRouteApi } from '@tanstack/react-router'
+import { Deliveries } from '../deliveries/Deliveries'
 import { Forwarding } from '../forwarding/Forwarding'
+import { Webhooks } from '../webhooks/Webhooks'
 import { SECTIONS, type SettingsSearch } from './search'
 
 const route = getRouteApi('/settings')
@@ -20,9 +22,17 @@ export function SettingsPage() {
       >
         <Tabs.List className="tabs">
           <Tabs.Tab value="forwarding">Forwarding</Tabs.Tab>
+          <Tabs.Tab value="webhooks">Webhooks</Tabs.Tab>
+          <Tabs.Tab value="deliveries">Deliveries</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="forwarding">
           <Forwarding search={search} onChange={change} />
+        </Tabs.Panel>
+        <Tabs.Panel value="webhooks">
+          <Webhooks />
+        </Tabs.Panel>
+        <Tabs.Panel value="deliveries">
+          <Deliveries search={search} onChange={change} />
         </Tabs.Panel>
       </Tabs>
     </section>

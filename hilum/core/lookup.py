@@ -1,0 +1,80 @@
+"""Short questions to the catalogue that stand before every picture, asked of libpq itself: going through the layers
+above it takes five times as long as the question. Everything else is asked by way of ``database``."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, LiteralString, cast
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from hilum.core.database import Row
+
+_PREPARED: Final = "hilum.prepared"
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_ROWS: Final = msgspec.json.Decoder(Row)
+
+
+def look_up(connection: sa.Connection, query: LiteralString, parameters: Mapping[str, object]) -> list[Row]:
+    """Ask hand-written SQL that is prepared once a connection and stays so.
+
+    Parameters
+    ----------
+    connection
+        Of the pool; between two transactions, or within one.
+    query
+        One statement without a percent sign but those of its parameters, ``%(name)s``. What is no number, text, truth
+        value or list of those comes as JSON writes it.
+    parameters
+        Texts and whole numbers by name; those that the query does not name are passed over.
+
+    Raises
+    ------
+    psycopg.Error
+        As a cursor would.
+    """
+    text, names = _numbered(query)
+    driver = cast("psycopg.Connection", connection.connection.driver_connection)
+    server = driver.pgconn
+    values = [_encoded(parameters[name]) for name in names]
+    prepared: dict[str, bytes] = connection.info.setdefault(_PREPARED, {})
+    name = prepared.get(query)
+    if name is None:
+        name = prepared[query] = _prepare(server, text, f"hilum_{len(prepared)}")
+    result = server.exec_prepared(name, values)
+    if result.status != ExecStatus.TUPLES_OK:
+        raise _failure(server, result)
+    return [_ROWS.decode(result.get_value(row, 0) or b"") for row in range(result.ntuples)]
+
+
+@lru_cache(maxsize=100)
+def _numbered(query: str) -> tuple[bytes, list[str]]:
+    """The statement as libpq takes it, giving each row as one JSON text, and the names of its parameters in order."""
+    names = list(dict.fromkeys(_PARAMETER.findall(query)))
+    numbered = _PARAMETER.sub(lambda found: f"${names.index(found.group(1)) + 1}", query)
+    return f"select to_json(found) from ({numbered}) found".encode(), names
+
+
+def _encoded(value: object) -> bytes:
+    data = str(value).encode()
+    if b"\0" in data:
+        raise psycopg.DataError("A text holds a NUL character.")
+    return data
+
+
+def _prepare(server: PGconn, text: bytes, name: str) -> bytes:
+    result = server.prepare(name.encode(), text)
+    if result.status != ExecStatus.COMMAND_OK:
+        raise _failure(server, result)
+    return name.encode()
+
+
+def _failure(server: PGconn, result: PGresult) -> psycopg.Error:
+    if server.status == ConnStatus.BAD:
+        return psycopg.OperationalError("The connection to the database is lost.")
+    return error_from_result(result)
