@@ -1,0 +1,1 @@
+"""Research: what leaves the archive for research, and what reads it there. It stands on the clinical and imaging rooms."""

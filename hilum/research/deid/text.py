@@ -1,0 +1,179 @@
+"""Text that leaves a site. Descriptions are cleaned in layers: what is known of the person goes, then what looks like an
+identifier, then every word that is none of radiology. Text that stays as it is loses the first two. Which text is
+treated how is for ``profile``."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.words import allowed_phrases, allowed_words
+
+_MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_YEAR: Final = r"(?:19|20)\d\d"
+_PATTERNS: Final = re.compile(
+    "|".join(
+        (
+            r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+",  # e-mail
+            r"(?:https?|ftp)://\S+|www\.\S+",
+            r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
+            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}(?!\d)",
+            r"(?<!\w)\+\d{1,3}(?:[\s./-]?\d{2,5}){2,5}(?!\d)",
+            rf"(?<!\d){_YEAR}[-./_](?:0?[1-9]|1[0-2])[-./_](?:[12]\d|3[01]|0?[1-9])(?:[t\s]\d\d:\d\d(?::\d\d)?)?(?!\d)",
+            rf"(?<!\d)(?:[12]\d|3[01]|0?[1-9])[-./_](?:[12]\d|3[01]|0?[1-9])[-./_](?:{_YEAR}|\d\d)(?![\d.])",
+            rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{4}}(?:\d\d)?)?(?!\d)",
+            rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]*{_MONTH}[\s.,-]*(?:{_YEAR}|'?\d\d)(?!\d)",
+            rf"(?<![a-z]){_MONTH}[\s.,-]*\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]+{_YEAR}(?!\d)",
+            r"(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])",  # IP address
+            r"(?<![a-z])(?:mrn|ssn|dob|d\.o\.b\.?|acc(?:ession)?(?:\s?(?:no|nr|number|#))?|pat(?:ient)?\s?(?:id|name|no)|"
+            r"pid|name|phone|tel|fax|mobile|address)\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
+            r"(?<![a-z])(?:mrn|ssn|dob)\s+[\w/.-]*\d[\w/.-]*",
+            r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
+            r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?[^\W\d_]+(?:[-'][^\W\d_]+)?",
+            r"[^\W\d_]+(?:[-'][^\W\d_]+)?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])",
+        )
+    )
+)
+_UID: Final = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
+_CHUNK: Final = re.compile(r"[^\W_]+")
+_RUN: Final = re.compile(r"[^\W\d_]+|\d+")
+_CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
+_SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)")
+_DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
+_SPACES: Final = re.compile(r"\s{2,}")
+_MAX_DIGITS: Final = 4
+_MEMORY: Final = 20_000
+
+
+class Cleaner:
+    """Cleans the texts of one person.
+
+    Parameters
+    ----------
+    patterns
+        What is known of the person.
+    new_uid
+        The new UID of an old one.
+    words
+        A site's own words, in small letters.
+    """
+
+    def __init__(self, patterns: Patterns, new_uid: Callable[[str], str], words: frozenset[str] = frozenset()) -> None:
+        self._patterns: Final = patterns
+        self._new_uid: Final = new_uid
+        self._words: Final = words
+        self._described: dict[str, str] = {}
+        self._scrubbed: dict[str, str] = {}
+
+    def describe(self, text: str) -> str:
+        """A description with nothing in it but words of radiology, short numbers and what stands between them."""
+        found = self._described.get(text)
+        if found is None:
+            if len(self._described) > _MEMORY:
+                self._described.clear()
+            found = self._described[text] = self._describe(text)
+        return found
+
+    def scrub(self, text: str) -> str:
+        """A text without what is known of the person and what looks like an identifier of anyone."""
+        found = self._scrubbed.get(text)
+        if found is None:
+            if len(self._scrubbed) > _MEMORY:
+                self._scrubbed.clear()
+            found = self._scrubbed[text] = self._scrub(text)
+        return found
+
+    def knows(self, text: str) -> bool:
+        """Whether a text holds something known of the person that can be nothing else."""
+        return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
+
+    def _scrub(self, text: str) -> str:
+        cut = _without(text, (self._patterns.strong, _PATTERNS))
+        cut = self._uids(cut)
+        return text if cut == text else _tidy(cut)
+
+    def _describe(self, text: str) -> str:
+        cut = _without(text, (self._patterns.all, _PATTERNS, _SERIAL))
+        kept: list[str] = []
+        place = 0
+        for begin, end, new in self._changes(cut):
+            kept += (cut[place:begin], new)
+            place = end
+        kept.append(cut[place:])
+        made = "".join(kept)
+        if made == text:
+            return text
+        made = _tidy(made)
+        return made if re.search(r"\w", made) else ""
+
+    def _uids(self, text: str) -> str:
+        return _UID.sub(lambda match: self._new_uid(match[0]), text)
+
+    def _changes(self, text: str) -> Iterator[tuple[int, int, str]]:
+        """Stretches of a text that go or change, in order."""
+        past = 0
+        chunks = [(match.start(), match.end(), match[0]) for match in _CHUNK.finditer(text)]
+        uids = {match.start(): match for match in _UID.finditer(text)}
+        let_pass = _phrases([fold(chunk) for _, _, chunk in chunks])
+        for number, (begin, end, chunk) in enumerate(chunks):
+            if begin < past:
+                continue
+            uid = uids.get(begin)
+            if uid is not None:
+                past = uid.end()
+                yield begin, past, self._new_uid(uid[0])
+            elif number not in let_pass:
+                new = self._chunk(chunk)
+                if new != chunk:
+                    yield begin, end, new
+
+    def _chunk(self, chunk: str) -> str:
+        folded = fold(chunk)
+        if self._allowed(folded):
+            return chunk
+        digits = sum(map(str.isdigit, chunk))
+        if digits > _MAX_DIGITS:
+            return ""
+        runs = _RUN.findall(chunk)
+        if digits:
+            fine = all(run.isdigit() or len(run) == 1 or self._allowed(fold(run)) or self._camel(run) for run in runs)
+            return chunk if fine else ""
+        return chunk if len(chunk) > 3 and self._camel(chunk) else ""
+
+    def _camel(self, run: str) -> bool:
+        """Whether words written into one are all allowed, as in ChestAbdPelvis."""
+        parts = _CAMEL.findall(run)
+        return len(parts) > 1 and all(len(part) > 1 and self._allowed(fold(part)) for part in parts)
+
+    def _allowed(self, folded: str) -> bool:
+        return folded in allowed_words() or folded in self._words
+
+
+def _phrases(folded: list[str]) -> set[int]:
+    found: set[int] = set()
+    for phrase in allowed_phrases():
+        length = len(phrase)
+        if phrase[0] in folded:
+            for begin in range(len(folded) - length + 1):
+                if tuple(folded[begin : begin + length]) == phrase:
+                    found.update(range(begin, begin + length))
+    return found
+
+
+def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
+    for pattern in patterns:
+        if pattern is None:
+            continue
+        folded = fold(text)
+        kept: list[str] = []
+        place = 0
+        for match in pattern.finditer(folded):
+            kept.append(text[place : match.start()])
+            place = match.end()
+        if place:
+            text = " ".join((*kept, text[place:]))
+    return text
+
+
+def _tidy(text: str) -> str:
+    return _SPACES.sub(" ", _DANGLING.sub(" ", text)).strip(" \t\r\n,;:-_/\\^.=&|")
