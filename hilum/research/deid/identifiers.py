@@ -24,6 +24,8 @@ _PARTICLES: Final = frozenset(
 )
 _MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _LONG_NAME: Final = 6
+_CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
+_MIN_RAW: Final = 6
 
 
 @lru_cache(maxsize=65536)
@@ -80,12 +82,12 @@ class Patterns:
         What can be nothing else: without short names and names that are words of radiology. For text that is kept, and
         for the search of what is written.
     raw
-        Bytes that may stand nowhere in a file, as they are and in every encoding.
+        Bytes, ASCII letters small, that may stand nowhere in a file.
     """
 
     all: re.Pattern[str] | None
     strong: re.Pattern[str] | None
-    raw: re.Pattern[bytes] | None
+    raw: tuple[bytes, ...]
 
 
 @lru_cache(maxsize=2048)
@@ -111,17 +113,16 @@ def _compiled(patterns: set[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(sorted(patterns, key=lambda one: (-len(one), one)))) if patterns else None
 
 
-def _raw(values: set[str]) -> re.Pattern[bytes] | None:
+def _raw(values: set[str]) -> tuple[bytes, ...]:
+    """The values in small letters, in every encoding that a file may hold them in; short ones happen by chance."""
     encoded: set[bytes] = set()
     for value in values:
-        for text in (value, value.upper(), value.title(), value.lower()):
-            for codec in ("utf_8", "latin_1", "utf_16_le", "shift_jis", "iso8859_5", "euc_kr", "gb18030"):
-                try:
-                    encoded.add(text.encode(codec))
-                except UnicodeEncodeError:
-                    continue
-    long = [re.escape(one) for one in sorted(encoded, key=lambda one: (-len(one), one)) if len(one) >= 6]
-    return re.compile(rb"(?<![0-9A-Za-z])(?:" + b"|".join(long) + rb")(?![0-9A-Za-z])") if long else None
+        for codec in _CODECS:
+            try:
+                encoded.add(value.encode(codec).lower())
+            except UnicodeEncodeError:
+                continue
+    return tuple(sorted(one for one in encoded if len(one) >= _MIN_RAW))
 
 
 def _name(value: str, weak: set[str], strong: set[str], plain: set[str]) -> None:

@@ -22,7 +22,7 @@ _TIMEZONE: Final = 0x00080201
 # Retired, in no row of the tables, and about nothing but the image.
 _HARMLESS_RETIRED: Final = frozenset((0x00280005, 0x00280040, 0x00280060, 0x00280200, 0x00201070, 0x00540401))
 # UIDs that name a vocabulary, not an instance.
-_VOCABULARY_UIDS: Final = frozenset((0x0008010C, 0x00080117, 0x00080118))
+VOCABULARY_UIDS: Final = frozenset((0x0008010C, 0x00080117, 0x00080118))
 
 
 class Action(StrEnum):
@@ -279,7 +279,7 @@ class Rules:
                 return Rule(Action.SHIFT, "a date or time")
             return Rule(Action.KEEP if self.profile.full_dates else Action.REMOVE, "a date or time")
         if vr == "UI":
-            uids = "retain_uids" in self.profile.options or tag in _VOCABULARY_UIDS
+            uids = "retain_uids" in self.profile.options or tag in VOCABULARY_UIDS
             return Rule(Action.KEEP if uids else Action.UID, "a UID")
         if vr in ("UR", "UN", "AE"):
             return Rule(Action.REMOVE, f"of representation {vr}")
