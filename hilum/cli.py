@@ -371,7 +371,7 @@ def deid(
     if as_json:
         print(json.dumps(done.as_json(), ensure_ascii=False))  # noqa: T201
     else:
-        reasons = [{**reason, "examples": []} for reason in done.reasons()]
+        reasons: list[dict[str, object]] = [{**reason, "examples": list[str]()} for reason in done.reasons()]
         _print_summary(done.counts, reasons, time.monotonic() - begin)
     raise typer.Exit(1 if done.quarantined else 0)
 

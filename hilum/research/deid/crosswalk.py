@@ -1,6 +1,6 @@
-"""The crosswalk: for each file what became of every attribute, and how far a run is. One SQLite file that stays at the
-site. Everything of the originals in it is sealed with the site's key, and what is looked up by is an HMAC; new ids stand
-open, for they are in the shared files anyway."""
+"""The crosswalk: for each file what became of every attribute, and how far a run is. One SQLite file that stays at
+the site. Everything of the originals in it is sealed with the site's key, and what is looked up by is an HMAC; new
+ids stand open, for they are in the shared files anyway."""
 
 import hashlib
 import hmac
@@ -47,7 +47,11 @@ create table if not exists file (
 );
 create index if not exists file_sop on file (sop);
 create index if not exists file_order on file (person_id, study, series, number, sop);
-create table if not exists lookup (value blob not null, file_id integer not null, primary key (value, file_id)) without rowid;
+create table if not exists lookup (
+  value blob not null,
+  file_id integer not null,
+  primary key (value, file_id)
+) without rowid;
 """
 _VERSION: Final = "1"
 
@@ -78,8 +82,8 @@ class FileRow:
 
 
 _COLUMNS: Final = (
-    "id, path, state, code, reason, person_id, accession, procedure_id, visit_id, modality, study, series, sop, number, "
-    "target, datetime, digest, size, before"
+    "id, path, state, code, reason, person_id, accession, procedure_id, visit_id, modality, study, series, sop, "
+    "number, target, datetime, digest, size, before"
 )
 
 
@@ -182,7 +186,9 @@ class Crosswalk:
 
     def done(self, file_id: int, changes: Sequence[Change], **values: object) -> None:
         """Write that a file is out, and what was done to it."""
-        self.update(file_id, state="done", code="", reason="", sealed=self.seal([list(one) for one in changes]), **values)
+        self.update(
+            file_id, state="done", code="", reason="", sealed=self.seal([list(one) for one in changes]), **values
+        )
 
     def holds(self, column: str, value: str, *, besides: int = 0) -> bool:
         """Whether a file other than one has this SOP instance or target and was not left out."""
@@ -198,7 +204,8 @@ class Crosswalk:
         marks = ", ".join("?" * len(states))
         cursor = self._db.cursor()
         rows = cursor.execute(
-            f"select {_COLUMNS} from file where state in ({marks}) order by person_id, study, series, number, sop, id", states
+            f"select {_COLUMNS} from file where state in ({marks}) order by person_id, study, series, number, sop, id",
+            states,
         )
         for row in rows:
             yield self._row(row)

@@ -1,4 +1,5 @@
-"""The crosswalk in plain: a row an attribute (file, path, VR, original, action, rule, new value), for the site's eyes."""
+"""The crosswalk in plain: a row an attribute (file, path, VR, original, action, rule, new value), for the
+site's eyes."""
 
 import csv
 import os

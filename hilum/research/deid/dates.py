@@ -8,7 +8,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 _DATE: Final = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})", re.ASCII)
-_DATETIME: Final = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?", re.ASCII)
+_DATETIME: Final = re.compile(
+    r"(\d{4})(\d{2})?(\d{2})?(\d{2}(?:\d{2}(?:\d{2}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?", re.ASCII
+)
 _AGE: Final = re.compile(r"(\d{3})([DWMY])", re.ASCII)
 _YEARS_IN: Final = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 OLDEST: Final = 89

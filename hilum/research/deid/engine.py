@@ -136,9 +136,7 @@ class _One:
         made.update(creators.kept(made))
         return [made[tag] for tag in sorted(made)]
 
-    def _private(
-        self, element: Element, creators: "_Creators", characters: CharacterSet, above: str
-    ) -> Element | None:
+    def _private(self, element: Element, creators: "_Creators", characters: CharacterSet, above: str) -> Element | None:
         """A private attribute: kept when its creator and element are on the list of safe ones."""
         if creators.is_creator(element.tag):
             return None  # put back when something of its block stays
@@ -154,7 +152,7 @@ class _One:
         if element.items is not None:
             return self._sequence(element, rule, characters, above)
         tag, vr, value, _ = element
-        if rule.action is Action.REMOVE or vr == "SQ" and value:
+        if rule.action is Action.REMOVE or (vr == "SQ" and value):
             self._removed(element, above, rule.reason, characters)
             return None
         new = self._value(element, rule, characters)
@@ -201,7 +199,7 @@ class _One:
             return None if vr == "UN" else value
         text = whole_text(vr, value, characters)
         parts = split_text(vr, text)
-        made = [self._text(tag, vr, part, rule) for part in parts]
+        made = [self._text(vr, part, rule) for part in parts]
         if made == parts:
             return value
         left = [one for one in made if one]
@@ -214,7 +212,7 @@ class _One:
             return None
         return self._dummy(tag, vr, value) if action is Action.DUMMY else b""
 
-    def _text(self, tag: int, vr: str, text: str, rule: Rule) -> str | None:
+    def _text(self, vr: str, text: str, rule: Rule) -> str | None:
         """One value of a text; None when it may not stay."""
         action, subject = rule.action, self._subject
         if not text:
@@ -222,7 +220,7 @@ class _One:
         if action is Action.UID:
             return "\\".join(map(self._new_uid, text.split("\\")))
         if action is Action.SHIFT or action is Action.BIRTH:
-            return self._moved(tag, vr, text, birth=action is Action.BIRTH)
+            return self._moved(vr, text, birth=action is Action.BIRTH)
         if action is Action.AGE or vr == "AS":
             return capped_age(text)
         if vr in ("DS", "IS"):
@@ -237,7 +235,7 @@ class _One:
         made = subject.cleaner.describe(text) if action is Action.CLEAN else subject.cleaner.scrub(text)
         return made[: _LENGTHS.get(vr, 1 << 30)].rstrip() if made != text else text
 
-    def _moved(self, tag: int, vr: str, text: str, *, birth: bool) -> str | None:
+    def _moved(self, vr: str, text: str, *, birth: bool) -> str | None:
         shift = self._subject.shift
         if birth and self._subject.old:
             return None

@@ -19,10 +19,12 @@ _GAP: Final = r"[\W_]{0,3}"
 _MAX: Final = 4000
 _EXPANDED: Final = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe"}
 _PARTICLES: Final = frozenset(
-    "de la da do dos das del der den van von zu di du le el al bin ibn abu st san dr mr mrs ms md jr sr phd rn prof iii ii"
-    " and the of for no none unknown anonymous anon test".split()
+    """
+    de la da do dos das del der den van von zu di du le el al bin ibn abu st san dr mr mrs ms md jr sr phd
+    rn prof iii ii and the of for no none unknown anonymous anon test
+    """.split()  # noqa: SIM905 - easier to read
 )
-_MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _LONG_NAME: Final = 6
 _CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
 _MIN_RAW: Final = 6
@@ -79,7 +81,7 @@ class Patterns:
     all
         Everything, for text that is cleaned.
     strong
-        What can be nothing else: without short names and names that are words of radiology. For text that is kept, and
+        What can be nothing else: without short names and phrases of words of radiology. For text that is kept, and
         for the search of what is written.
     raw
         Bytes, ASCII letters small, that may stand nowhere in a file.
@@ -160,7 +162,9 @@ def _single(form: str, weak: set[str], strong: set[str], plain: set[str]) -> Non
         return
     if len(form) < 2:
         return
-    if len(form) == 2 or is_word(form):
+    if is_word(form):
+        return  # by itself it says nothing: with the other parts it is found
+    if len(form) == 2:
         weak.add(rf"(?<![a-z]){form}(?![a-z])")
         return
     strong.add(form if len(form) >= _LONG_NAME else rf"(?<![a-z]){form}(?![a-z])")
@@ -175,11 +179,13 @@ def _together(parts: list[str]) -> Iterator[str]:
         for second in folded:
             if first != second and len(first) + len(second) > 3:
                 yield rf"(?<![a-z]){first}{_GAP}{second}(?![a-z])"
-                if len(second) > 2 and first.isascii():
-                    yield rf"(?<![a-z]){first[0]}[._\-]?\s?{second}(?![a-z])"
+                if len(second) > 1 and first.isascii():
+                    yield rf"(?<![a-z]){first[0]}{_INITIAL if len(second) > 2 else _POINT}{second}(?![a-z])"
                     yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}(?![a-z])"
 
 
+_INITIAL: Final = r"[._\-]?\s?"
+_POINT: Final = r"\.\s?"
 _SEPARATED: Final = r"[,^_.]\s?|,?\s"
 
 
@@ -189,7 +195,7 @@ def _number(value: str, strong: set[str], plain: set[str], *, phone: bool) -> No
     if phone:
         digits = re.sub(r"\D", "", core)
         core = digits[-10:]
-    if len(core) < 3 or not any(one.isdigit() for one in core) and (len(core) < 4 or is_word(core)):
+    if len(core) < 3 or (not any(one.isdigit() for one in core) and (len(core) < 4 or is_word(core))):
         return
     stripped = core.lstrip("0") or core
     body = r"[\s\-./_]?".join(map(re.escape, stripped))
@@ -206,7 +212,7 @@ def _phrase(value: str, weak: set[str], strong: set[str], plain: set[str]) -> No
         if sum(map(len, words)) < 4:
             continue
         pattern = r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, words)) + r"(?![^\W_])"
-        if all(is_word(word) or word.isdigit() and len(word) < 5 for word in words):
+        if all(is_word(word) or (word.isdigit() and len(word) < 5) for word in words):
             weak.add(pattern)
         else:
             strong.add(pattern)

@@ -9,13 +9,13 @@ from typing import BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 import hilum
+from hilum.imaging.dicom import attributes as a
 from hilum.imaging.dicom.dataset import MAX_DATA_SET, read_data_set, read_tail, read_tree
 from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import Header, identity, scan_file
 from hilum.imaging.dicom.source import inflated_file
 from hilum.imaging.dicom.uids import is_video
 from hilum.imaging.dicom.writer import element_bytes, meta_information
-from hilum.imaging.dicom import attributes as a
 from hilum.research.deid.dates import Shift, older_than_89
 from hilum.research.deid.engine import Change, Engine, Subject
 from hilum.research.deid.identifiers import Identifiers, Kind, Patterns
@@ -127,7 +127,8 @@ class Deidentifier:
         pixels, step = self._pixels(file, header, facts, patterns)
         days = 0 if before and _moved_before(elements, facts) else person.days
         subject = Subject(
-            person.person_id, accession_number, Shift(days, self._zone, facts.get("TimezoneOffsetFromUTC", "")), cleaner,
+            person.person_id, accession_number,
+            Shift(days, self._zone, facts.get("TimezoneOffsetFromUTC", "")), cleaner,
             old=older_than_89(header.date("PatientBirthDate"), header.date("StudyDate")) or _said_old(header),
         )  # fmt: skip
         made, changes = self._engine.deidentify(elements, header.first("SOPClassUID"), subject)

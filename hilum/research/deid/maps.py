@@ -1,6 +1,6 @@
 """The site's own tables: `personal_map.csv` (PatientID, person_id, Days_Shifted), `image_map.csv` (PatientID,
-AccessionNumber, image_occurrence_id, as CHoRUS writes it also with one r) and, if there is one, `known_identifiers.csv`
-(PatientID, kind, value). What they say is believed only when it does not contradict itself."""
+AccessionNumber, image_occurrence_id, as CHoRUS writes it also with one r) and, if there is one,
+`known_identifiers.csv` (PatientID, kind, value). What they say is believed only when it does not contradict itself."""
 
 import csv
 import re
@@ -45,9 +45,7 @@ class Maps:
 
     people: Mapping[str, tuple[str, int | None]] = field(default_factory=dict[str, tuple[str, int | None]])
     images: Mapping[tuple[str, str], ImageRow] = field(default_factory=dict[tuple[str, str], ImageRow])
-    known: Mapping[str, frozenset[tuple[Kind, str]]] = field(
-        default_factory=dict[str, frozenset[tuple[Kind, str]]]
-    )
+    known: Mapping[str, frozenset[tuple[Kind, str]]] = field(default_factory=dict[str, frozenset[tuple[Kind, str]]])
 
 
 def read_maps(folder: Path) -> Maps:

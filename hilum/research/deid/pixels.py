@@ -1,6 +1,6 @@
-"""Which instances must have their pixels looked at before they may leave, and the one place where that is plugged in: a
-`PixelStep` looks at an instance (and may black out). Without one, what must be looked at is set aside; so nothing leaves
-unseen. Finding text and blacking it out, and taking faces off, are other modules' work."""
+"""Which instances must have their pixels looked at before they may leave, and the one place where that is plugged
+in: a `PixelStep` looks at an instance (and may black out). Without one, what must be looked at is set aside; so
+nothing leaves unseen. Finding text and blacking it out, and taking faces off, are other modules' work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ _RECONSTRUCTED: Final = frozenset(
 )  # fmt: skip
 _ENCAPSULATED_DOCUMENTS: Final = "1.2.840.10008.5.1.4.1.1.104."
 _AUDIO: Final = ("1.2.840.10008.5.1.4.1.1.9.4.",)
-_SUSPICIOUS_TYPES: Final = frozenset(("SECONDARY", "SCREEN SAVE", "SCREENSAVE", "SCREEN", "CAPTURE", "PHOTO", "DOSE_INFO"))
+_SUSPICIOUS_TYPES: Final = frozenset(
+    ("SECONDARY", "SCREEN SAVE", "SCREENSAVE", "SCREEN", "CAPTURE", "PHOTO", "DOSE_INFO")
+)
 _HEAD: Final = ("head", "brain", "skull", "face", "orbit", "neck", "sinus", "iac", "maxillofacial", "ear", "whole")
 _FACE_MODALITIES: Final = frozenset(("CT", "MR", "PT"))
 

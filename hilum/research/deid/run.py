@@ -1,11 +1,11 @@
-"""A run over a folder: every file is looked at, matched with the site's maps, made, verified and only then put where the
-CHoRUS layout has it. The crosswalk says how far a run is, so that one that was ended, even by kill -9, goes on where it
-was and comes to the same bytes. What cannot leave is reported with its reason."""
+"""A run over a folder: every file is looked at, matched with the site's maps, made, verified and only then put
+where the CHoRUS layout has it. The crosswalk says how far a run is, so that one that was ended, even by kill -9,
+goes on where it was and comes to the same bytes. What cannot leave is reported with its reason."""
 
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +122,7 @@ def _fingerprint(profile: Profile, request: Request) -> str:
 
 
 @contextmanager
-def _workplace(request: Request) -> Iterator[tuple[Path, Path]]:
+def _workplace(request: Request) -> Generator[tuple[Path, Path]]:
     """A folder for what is not verified yet, in the output folder (so that a move is one), and the crosswalk's path."""
     if request.dry:
         import tempfile
@@ -280,18 +280,14 @@ class _Run:
                 batch = []
             if row.person_id != person.person_id:
                 person = Person(row.person_id, self.days[row.person_id], frozenset(self.known[row.person_id]))
-            batch.append(
-                Order(row.id, row.path, person, row.accession, row.target or "", row.series not in checked)
-            )
+            batch.append(Order(row.id, row.path, person, row.accession, row.target or "", row.series not in checked))
             checked.add(row.series)
         if batch:
             yield batch
 
     def _took(self, row: FileRow, outcome: Outcome) -> None:
         if outcome.code:
-            self.crosswalk.update(
-                row.id, state="quarantined", code=outcome.code, reason=outcome.reason, target=None
-            )
+            self.crosswalk.update(row.id, state="quarantined", code=outcome.code, reason=outcome.reason, target=None)
             if row.target and not self.request.dry:
                 (self.request.target / row.target).unlink(missing_ok=True)
             return

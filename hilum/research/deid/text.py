@@ -1,5 +1,5 @@
-"""Text that leaves a site. Descriptions are cleaned in layers: what is known of the person goes, then what looks like an
-identifier, then every word that is none of radiology. Text that stays as it is loses the first two. Which text is
+"""Text that leaves a site. Descriptions are cleaned in layers: what is known of the person goes, then what looks like
+an identifier, then every word that is none of radiology. Text that stays as it is loses the first two. Which text is
 treated how is for ``profile``."""
 
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hilum.research.deid.identifiers import Patterns, fold
-from hilum.research.deid.words import allowed_phrases, allowed_words
+from hilum.research.deid.words import allowed_phrases, allowed_words, is_word
 
 _MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _YEAR: Final = r"(?:19|20)\d\d"
@@ -28,11 +28,14 @@ _PATTERNS: Final = re.compile(
             r"(?<![a-z])(?:mrn|ssn|dob|d\.o\.b\.?|acc(?:ession)?(?:\s?(?:no|nr|number|#))?|pat(?:ient)?\s?(?:id|name|no)|"
             r"pid|name|phone|tel|fax|mobile|address)\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
             r"(?<![a-z])(?:mrn|ssn|dob)\s+[\w/.-]*\d[\w/.-]*",
-            r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
-            r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?[^\W\d_]+(?:[-'][^\W\d_]+)?",
-            r"[^\W\d_]+(?:[-'][^\W\d_]+)?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])",
         )
     )
+)
+# A title and a name, or a name and a degree; "MR brain" and "DR chest" are none.
+_TITLED: Final = re.compile(
+    r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
+    r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?([^\W\d_]+)(?:[-'][^\W\d_]+)?"
+    r"|([^\W\d_]+)(?:[-'][^\W\d_]+)?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
 )
 _UID: Final = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
 _CHUNK: Final = re.compile(r"[^\W_]+")
@@ -88,12 +91,12 @@ class Cleaner:
         return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
 
     def _scrub(self, text: str) -> str:
-        cut = _without(text, (self._patterns.strong, _PATTERNS))
+        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.strong))
         cut = self._uids(cut)
         return text if cut == text else _tidy(cut)
 
     def _describe(self, text: str) -> str:
-        cut = _without(text, (self._patterns.all, _PATTERNS, _SERIAL))
+        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.all, _SERIAL))
         kept: list[str] = []
         place = 0
         for begin, end, new in self._changes(cut):
@@ -168,6 +171,8 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         kept: list[str] = []
         place = 0
         for match in pattern.finditer(folded):
+            if pattern is _TITLED and is_word(match[1] or match[2]):
+                continue
             kept.append(text[place : match.start()])
             place = match.end()
         if place:

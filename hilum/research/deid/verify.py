@@ -1,6 +1,6 @@
-"""The last look: a written file is opened anew and searched for everything that is known of its person and for every
-UID of the original, element by element and as bytes; what is found keeps it from leaving. Validity is compared with the
-original's by `dciodvfy`, where that is installed."""
+"""The last look: a written file is opened anew and searched for everything that is known of its person and for
+every UID of the original, element by element and as bytes; what is found keeps it from leaving. Validity is
+compared with the original's by `dciodvfy`, where that is installed."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ from hilum.research.deid.identifiers import Patterns, fold
 _SEARCHED: Final = DECODED | {"AE", "CS", "UI", "UR", "AS"}
 _UID: Final = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
 _ALNUM: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
-_NUMBERS: Final = re.compile(r"<[^<>]*>|\[[^\]]*\]|\"[^\"]*\"|\d+")
+_NUMBERS: Final = re.compile(r"<[^<>]*>|\[[^\]]*\]|\"[^\"]*\"|[\d.]+")
 _SECONDS: Final = 60
 
 

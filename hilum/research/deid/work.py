@@ -1,5 +1,6 @@
-"""What the processes of a run do with a file: look what it is, and later make, write and verify its de-identified form.
-They know nothing of maps or the crosswalk; the process that leads the run (``run``) tells them and notes what they say."""
+"""What the processes of a run do with a file: look what it is, and later make, write and verify its de-identified
+form. They know nothing of maps or the crosswalk; the process that leads the run (``run``) tells them and notes what
+they say."""
 
 import os
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ _worker: "Worker | None" = None
 
 def start(setup: Setup) -> None:
     """Make ready a process of the pool."""
-    global _worker  # noqa: PLW0603 - what a pool's process keeps between its tasks
+    global _worker
     _worker = Worker(setup)
 
 
@@ -164,7 +165,7 @@ class Worker:
             return Outcome(order.file_id, f"leak_{leak.code}", f"The verification found something in {leak}.")
         except OSError as error:
             return Outcome(order.file_id, "unwritable", f"The file cannot be read or written: {error.strerror}.")
-        except Exception as error:  # noqa: BLE001 - one file that nobody foresaw must not end a run, nor leave
+        except Exception as error:
             return Outcome(order.file_id, "error", f"The file could not be de-identified ({type(error).__name__}).")
 
     def _dry(self, order: Order, made: Made) -> Outcome:
