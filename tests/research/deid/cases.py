@@ -24,6 +24,7 @@ from tests.research.deid.planted import (
     PT,
     SOP_KEEP,
     THIRD,
+    Patient,
     Planted,
     Set,
     accession,
@@ -305,7 +306,9 @@ def _enhanced(made: Set, planted: Any, rng: np.random.Generator) -> None:
     one.dates["AcquisitionDateTime"] = "20180310082130.5"
     frames = []
     for frame in range(2):
-        content = item(FrameAcquisitionDateTime=f"2018031008213{frame}", FrameReferenceDateTime=f"2018031008213{frame}")
+        described = item(FrameAcquisitionDateTime=f"2018031008213{frame}", FrameReferenceDateTime="20180310082130")
+            FrameAcquisitionDateTime=f"2018031008213{frame}", FrameReferenceDateTime=f"2018031008213{frame}"
+        )
         described.FrameComments = "Hong Gildong phase 2"
         frames.append(item(FrameContentSequence=[described]))
         one.dates[f"PerFrameFunctionalGroupsSequence/{frame}/FrameContentSequence/0/FrameAcquisitionDateTime"] = (
