@@ -307,8 +307,6 @@ def _enhanced(made: Set, planted: Any, rng: np.random.Generator) -> None:
     frames = []
     for frame in range(2):
         described = item(FrameAcquisitionDateTime=f"2018031008213{frame}", FrameReferenceDateTime="20180310082130")
-            FrameAcquisitionDateTime=f"2018031008213{frame}", FrameReferenceDateTime=f"2018031008213{frame}"
-        )
         described.FrameComments = "Hong Gildong phase 2"
         frames.append(item(FrameContentSequence=[described]))
         one.dates[f"PerFrameFunctionalGroupsSequence/{frame}/FrameContentSequence/0/FrameAcquisitionDateTime"] = (
