@@ -14,7 +14,7 @@ _TEXT, _DATETIME, _DATE, _TIME, _NAME, _UID = (
 )  # fmt: skip
 VALUES: Final = frozenset((_TEXT, _DATETIME, _DATE, _TIME, _NAME, _UID))
 _TIMES: Final = frozenset((_DATETIME, _DATE, _TIME))
-_CONCEPT, _CODE, _SCHEME = 0x0040A043, 0x00080100, 0x00080102
+_CONCEPT, _VALUE_TYPE, _CODE, _SCHEME = 0x0040A043, 0x0040A040, 0x00080100, 0x00080102
 
 
 def told(item: Sequence[Element], profile: Profile) -> Action | None:
@@ -25,7 +25,8 @@ def told(item: Sequence[Element], profile: Profile) -> Action | None:
     Action or None
         REMOVE: the item goes with all below it. KEEP, CLEAN, DUMMY: of its value.
     """
-    row = tables().contents.get(_concept(item))
+    scheme, code, value_type = _concept(item)
+    row = tables().contents.get((scheme, code, value_type))
     if row is None:
         return None
     codes = {row.options[option] for option in profile.options if option in row.options}
@@ -58,9 +59,13 @@ def _basic(row: Row) -> str:
     return "D" if "D" in row.basic else "X"
 
 
-def _concept(item: Sequence[Element]) -> tuple[str, str]:
-    for element in item:
-        if element.tag == _CONCEPT and element.items:
-            found = {one.tag: one.value.decode("latin-1").strip(" \0") for one in element.items[0]}
-            return found.get(_SCHEME, ""), found.get(_CODE, "")
-    return "", ""
+def _concept(item: Sequence[Element]) -> tuple[str, str, str]:
+    """Coding scheme, code and value type of a content item."""
+    found = {element.tag: element for element in item}
+    name, kind = found.get(_CONCEPT), found.get(_VALUE_TYPE)
+    coded = {one.tag: _plain(one) for one in name.items[0]} if name is not None and name.items else {}
+    return coded.get(_SCHEME, ""), coded.get(_CODE, ""), _plain(kind) if kind is not None else ""
+
+
+def _plain(element: Element) -> str:
+    return element.value.decode("latin-1").strip(" \0")

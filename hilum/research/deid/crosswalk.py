@@ -190,14 +190,17 @@ class Crosswalk:
             file_id, state="done", code="", reason="", sealed=self.seal([list(one) for one in changes]), **values
         )
 
-    def holds(self, column: str, value: str, *, besides: int = 0) -> bool:
-        """Whether a file other than one has this SOP instance or target and was not left out."""
-        if column not in ("sop", "target"):
-            raise ValueError(column)
+    def holds_instance(self, sop: str, besides: str) -> bool:
+        """Whether a file other than the one of a path is this SOP instance and was not set aside."""
         found = self._db.execute(
-            f"select 1 from file where {column} = ? and id != ? and state in ('planned', 'done')", (value, besides)
+            "select 1 from file where sop = ? and key != ? and state in ('planned', 'done')",
+            (sop, self.blind("path", besides)),
         )
         return found.fetchone() is not None
+
+    def holds_target(self, target: str) -> bool:
+        """Whether a place in the output is taken."""
+        return self._db.execute("select 1 from file where target = ?", (target,)).fetchone() is not None
 
     def files(self, *states: str) -> Iterator[FileRow]:
         """Files by person, study, series and number."""

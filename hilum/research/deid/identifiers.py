@@ -197,10 +197,12 @@ def _number(value: str, strong: set[str], plain: set[str], *, phone: bool) -> No
         core = digits[-10:]
     if len(core) < 3 or (not any(one.isdigit() for one in core) and (len(core) < 4 or is_word(core))):
         return
-    stripped = core.lstrip("0") or core
-    body = r"[\s\-./_]?".join(map(re.escape, stripped))
-    if len(stripped) >= 3:
-        strong.add(rf"(?<![a-z0-9.])0*{body}(?![a-z0-9]|\.[0-9])")
+    longest = max(re.findall(r"\d+", core), key=len, default="")
+    for one in {core, longest if len(longest.lstrip("0")) > 5 else core}:
+        stripped = one.lstrip("0") or one
+        body = r"[\s\-./_]?".join(map(re.escape, stripped))
+        if len(stripped) >= 3:
+            strong.add(rf"(?<![a-z0-9.])0{{0,16}}{body}(?![a-z0-9]|\.[0-9])")
     if len(value) >= 6:
         plain.add(value)
 

@@ -6,14 +6,14 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -35,12 +35,13 @@ from hilum.research.deid.work import Order, Outcome, Seen, Setup
 
 TEMPORARY: Final = ".hilum-deid"
 _LOOK_AT_ONCE: Final = 64
-_MAKE_AT_ONCE: Final = 16
+_MAKE_AT_ONCE: Final = 48
 _LEFT_OUT: Final = frozenset(("not_dicom", "empty", "bad_dicomdir"))
 _MAX_KNOWN: Final = 4000
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
 
 
 class Bar(Protocol):
@@ -161,14 +162,14 @@ class _Run:
             self.profile, self.keys.uids, str(self.request.source), str(self.request.target), str(self.temporary),
             self.request.pixel_step, self.request.dry,
         )  # fmt: skip
-        with ProcessPoolExecutor(workers, get_context("spawn"), work.start, (setup,)) as pool:
+        with _processes(workers, setup) as pool:
             self._look(pool, 4 * workers, bar)
             self._place()
             self._make(pool, 3 * workers, bar)
         self._finish()
         return self.report
 
-    def _look(self, pool: ProcessPoolExecutor, ahead: int, bar: Bar) -> None:
+    def _look(self, pool: Executor, ahead: int, bar: Bar) -> None:
         """Note every file with what it is, whose it is, and what is known of that person."""
         stamps: dict[str, str] = {}
         count = 0
@@ -212,7 +213,7 @@ class _Run:
             code, reason = "no_person", "Its PatientID is not in personal_map.csv."
         elif not code and image is None:
             code, reason = "no_accession", "Its PatientID and AccessionNumber are not in image_map.csv."
-        elif not code and self.crosswalk.holds("sop", seen.sop):
+        elif not code and self.crosswalk.holds_instance(seen.sop, seen.path):
             code, reason = "duplicate_instance", "Another file has the same SOPInstanceUID."
         if code:
             values = {"state": "quarantined", "code": code, "reason": reason}
@@ -254,10 +255,10 @@ class _Run:
         waiting = [row for row in self.crosswalk.files("planned") if row.target is None]
         with self.crosswalk.transaction():
             for row in waiting:
-                target = next(one for one in layout.targets(row) if not self.crosswalk.holds("target", one))
+                target = next(one for one in layout.targets(row) if not self.crosswalk.holds_target(one))
                 self.crosswalk.update(row.id, target=target)
 
-    def _make(self, pool: ProcessPoolExecutor, ahead: int, bar: Bar) -> None:
+    def _make(self, pool: Executor, ahead: int, bar: Bar) -> None:
         waiting = list(self.crosswalk.files("planned"))
         self.report.unchanged = sum(1 for _ in self.crosswalk.files("done"))
         rows = {row.id: row for row in waiting}
@@ -312,15 +313,32 @@ class _Run:
             part.replace(path)
 
 
+def _processes(workers: int, setup: Setup) -> Executor:
+    """What does the work: processes, or for one worker this one."""
+    return ProcessPoolExecutor(workers, get_context("spawn"), work.start, (setup,)) if workers > 1 else _Here(setup)
+
+
+class _Here(Executor):
+    """Does what it is given at once."""
+
+    def __init__(self, setup: Setup) -> None:
+        work.start(setup)
+
+    def submit(
+        self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> "Future[_Result]":
+        done: Future[_Result] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 def _pieces(items: Iterable[_Task], size: int) -> Iterator[list[_Task]]:
     rest = iter(items)
     while piece := list(islice(rest, size)):
         yield piece
 
 
-def _spread(
-    pool: ProcessPoolExecutor, do: Callable[[_Task], _Result], tasks: Iterable[_Task], ahead: int
-) -> Iterator[_Result]:
+def _spread(pool: Executor, do: Callable[[_Task], _Result], tasks: Iterable[_Task], ahead: int) -> Iterator[_Result]:
     """Results of tasks as they come, never more of them under way than told."""
     waiting: set[Future[_Result]] = set()
     try:

@@ -67,7 +67,7 @@ class Tables:
     repeating
         Rows of E.1-1 for whole groups, by `CURVE` and `OVERLAY`.
     contents
-        Rows of E.3.4-1 by coding scheme designator and code value.
+        Rows of E.3.4-1 by coding scheme designator, code value and value type.
     safe_private
         VR by group, private creator and low byte of the element.
     types
@@ -79,7 +79,7 @@ class Tables:
     edition: str
     attributes: Mapping[int, Row]
     repeating: Mapping[int, Row]
-    contents: Mapping[tuple[str, str], Row]
+    contents: Mapping[tuple[str, str, str], Row]
     safe_private: Mapping[tuple[int, str, int], str]
     types: Mapping[str, Mapping[int, str]]
     nested_types: Mapping[int, Mapping[int, str]]
@@ -105,7 +105,7 @@ def tables() -> Tables:
         attributes={int(tag, 16): row for tag, row in rows.items() if "x" not in tag and tag != "PRIVATE"},
         repeating={group: rows[tag] for tag, group in _REPEATING.items()},
         contents={
-            (str(item["scheme"]), str(item["code"])): _row(item, "meaning", "value_type")
+            (str(item["scheme"]), str(item["code"]), str(item["value_type"])): _row(item, "meaning", "value_type")
             for item in found["content_items"]
         },
         safe_private=_safe_private(),

@@ -3,7 +3,7 @@ an identifier, then every word that is none of radiology. Text that stays as it 
 treated how is for ``profile``."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from hilum.research.deid.identifiers import Patterns, fold
@@ -14,7 +14,7 @@ _YEAR: Final = r"(?:19|20)\d\d"
 _PATTERNS: Final = re.compile(
     "|".join(
         (
-            r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+",  # e-mail
+            r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",  # e-mail
             r"(?:https?|ftp)://\S+|www\.\S+",
             r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
             r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}(?!\d)",
@@ -34,8 +34,8 @@ _PATTERNS: Final = re.compile(
 # A title and a name, or a name and a degree; "MR brain" and "DR chest" are none.
 _TITLED: Final = re.compile(
     r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
-    r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?([^\W\d_]+)(?:[-'][^\W\d_]+)?"
-    r"|([^\W\d_]+)(?:[-'][^\W\d_]+)?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
+    r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?"
+    r"|(?<![^\W\d_])([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
 )
 _UID: Final = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
 _CHUNK: Final = re.compile(r"[^\W_]+")
@@ -46,6 +46,8 @@ _DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]
 _SPACES: Final = re.compile(r"\s{2,}")
 _MAX_DIGITS: Final = 4
 _MEMORY: Final = 20_000
+_MAX_DESCRIPTION: Final = 1 << 18
+"""Characters of a description that are looked at; a longer one goes."""
 
 
 class Cleaner:
@@ -91,44 +93,38 @@ class Cleaner:
         return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
 
     def _scrub(self, text: str) -> str:
-        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.strong))
-        cut = self._uids(cut)
+        known = self._patterns.strong
+        cut = self._between_uids(text, lambda part: _without(part, (_TITLED, _PATTERNS, known)))
         return text if cut == text else _tidy(cut)
 
     def _describe(self, text: str) -> str:
-        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.all, _SERIAL))
-        kept: list[str] = []
-        place = 0
-        for begin, end, new in self._changes(cut):
-            kept += (cut[place:begin], new)
-            place = end
-        kept.append(cut[place:])
-        made = "".join(kept)
+        if len(text) > _MAX_DESCRIPTION:
+            return ""
+        made = self._between_uids(text, self._described_part)
         if made == text:
             return text
         made = _tidy(made)
         return made if re.search(r"\w", made) else ""
 
-    def _uids(self, text: str) -> str:
-        return _UID.sub(lambda match: self._new_uid(match[0]), text)
+    def _described_part(self, text: str) -> str:
+        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.all, _SERIAL))
+        chunks = list(_CHUNK.finditer(cut))
+        let_pass = _phrases([fold(chunk[0]) for chunk in chunks])
+        kept: list[str] = []
+        place = 0
+        for number, chunk in enumerate(chunks):
+            kept += (cut[place : chunk.start()], chunk[0] if number in let_pass else self._chunk(chunk[0]))
+            place = chunk.end()
+        return "".join((*kept, cut[place:]))
 
-    def _changes(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Stretches of a text that go or change, in order."""
-        past = 0
-        chunks = [(match.start(), match.end(), match[0]) for match in _CHUNK.finditer(text)]
-        uids = {match.start(): match for match in _UID.finditer(text)}
-        let_pass = _phrases([fold(chunk) for _, _, chunk in chunks])
-        for number, (begin, end, chunk) in enumerate(chunks):
-            if begin < past:
-                continue
-            uid = uids.get(begin)
-            if uid is not None:
-                past = uid.end()
-                yield begin, past, self._new_uid(uid[0])
-            elif number not in let_pass:
-                new = self._chunk(chunk)
-                if new != chunk:
-                    yield begin, end, new
+    def _between_uids(self, text: str, clean: Callable[[str], str]) -> str:
+        """A text with its UIDs made new, and what stands between them cleaned."""
+        kept: list[str] = []
+        place = 0
+        for match in _UID.finditer(text):
+            kept += (clean(text[place : match.start()]), self._new_uid(match[0]))
+            place = match.end()
+        return "".join((*kept, clean(text[place:])))
 
     def _chunk(self, chunk: str) -> str:
         folded = fold(chunk)
