@@ -54,6 +54,7 @@ create table if not exists lookup (
 ) without rowid;
 """
 _VERSION: Final = "1"
+_PAGE: Final = 2000
 
 
 @dataclass(slots=True)
@@ -202,16 +203,28 @@ class Crosswalk:
         """Whether a place in the output is taken."""
         return self._db.execute("select 1 from file where target = ?", (target,)).fetchone() is not None
 
+    def count(self, state: str) -> int:
+        """How many files are in a state."""
+        (number,) = self._db.execute("select count(*) from file where state = ?", (state,)).fetchone()
+        return int(number)
+
     def files(self, *states: str) -> Iterator[FileRow]:
-        """Files by person, study, series and number."""
+        """Files by person, study, series and number, a page at a time, so that they may change meanwhile."""
         marks = ", ".join("?" * len(states))
-        cursor = self._db.cursor()
-        rows = cursor.execute(
-            f"select {_COLUMNS} from file where state in ({marks}) order by person_id, study, series, number, sop, id",
-            states,
-        )
-        for row in rows:
-            yield self._row(row)
+        order = "person_id, study, series, number, sop, id"
+        after: tuple[object, ...] = ("", "", "", -1, "", -1)
+        while True:
+            rows = self._db.execute(
+                f"select {_COLUMNS} from file where state in ({marks}) and ({order}) > (?, ?, ?, ?, ?, ?) "
+                f"order by {order} limit {_PAGE}",
+                (*states, *after),
+            ).fetchall()
+            for row in rows:
+                yield self._row(row)
+            if len(rows) < _PAGE:
+                return
+            last = self._row(rows[-1])
+            after = (last.person_id, last.study, last.series, last.number, last.sop, last.id)
 
     def rows(self, value: str = "", kind: str = "") -> Iterator[tuple[FileRow, list[Change]]]:
         """What was done, file by file: all, or those of one old or new value.

@@ -29,6 +29,8 @@ _CODE_STRING: Final = re.compile(r"[A-Za-z0-9 _./+\-()]*")
 _WIDTHS: Final = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "OW": 2, "OB": 2, "UV": 8, "SV": 8}
 _UNSTRUCTURED: Final = frozenset((0x00420011, 0x00340007))
 _TRAILING_PADDING: Final = 0xFFFCFFFC
+_CODING_SCHEME, _CODE_MEANING = 0x00080102, 0x00080104
+_LOCAL_MEANING: Final = Rule(Action.CLEAN, "the meaning of a local code", Action.DUMMY)
 _SHOWN: Final = 2048
 _MAX_LEAVES: Final = 2000
 
@@ -116,6 +118,7 @@ class _One:
         """One level; ``said`` is what a content item's concept says of its value."""
         characters = _characters(elements, outer)
         creators = _Creators(elements)
+        local = "clean_descriptors" in self._rules.profile.options and _locally_coded(elements)
         made: dict[int, Element] = {}
         for element in elements:
             tag = element.tag
@@ -128,7 +131,9 @@ class _One:
                 if vr == "UN" and element.items is None:
                     vr = self._rules.table_vr(tag) or "UN"
                 rule = self._rules.rule(tag, vr, parent, self._sop_class)
-                if tag in content.VALUES and parent in content.SEQUENCES:
+                if tag == _CODE_MEANING and local:
+                    rule = _LOCAL_MEANING
+                elif tag in content.VALUES and parent in content.SEQUENCES:
                     rule = content.value_rule(tag, rule, said, self._rules.profile)
                 new = self._apply(element._replace(vr=vr), rule, characters, above)
             if new is not None:
@@ -301,6 +306,12 @@ class _Creators:
         for tag in [tag for tag in made if tag & 0x10000]:
             place = tag & 0xFFFF0000 | tag >> 8 & 0xFF
             yield place, Element(place, "LO", self.of(tag).encode("latin-1"), None)
+
+
+def _locally_coded(elements: Sequence[Element]) -> bool:
+    """Whether a code is of a scheme of the site's own (PS3.16 section 8.2): what it means is then anyone's words."""
+    scheme = next((element.value for element in elements if element.tag == _CODING_SCHEME), None)
+    return scheme is not None and scheme.strip(b" \0").upper().startswith((b"99", b"L ", b"LOCAL"))
 
 
 def _characters(elements: Sequence[Element], outer: CharacterSet) -> CharacterSet:

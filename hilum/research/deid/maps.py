@@ -1,6 +1,6 @@
 """The site's own tables: `personal_map.csv` (PatientID, person_id, Days_Shifted), `image_map.csv` (PatientID,
-AccessionNumber, image_occurrence_id, as CHoRUS writes it also with one r) and, if there is one,
-`known_identifiers.csv` (PatientID, kind, value). What they say is believed only when it does not contradict itself."""
+AccessionNumber, image_occurrence_id, as CHoRUS writes it also with one r) and, if there is one, `known_identifiers.csv`
+(PatientID, kind, value, or a column for each). What they say is believed only when it does not contradict itself."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final
 
 from hilum.core.errors import Invalid
 from hilum.research.deid.identifiers import Kind
@@ -16,7 +16,15 @@ from hilum.research.deid.identifiers import Kind
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,15}", re.ASCII)
 _WHOLE: Final = re.compile(r"[+-]?\d{1,6}(?:\.0+)?", re.ASCII)
 _MAX_BYTES: Final = 4 << 30
-_KINDS: Final = frozenset(get_args(Kind))
+_WHOSE: Final = ("patientid", "patient_id", "person_id")
+_VALUE: Final = ("value", "identifier")
+_HINTS: Final[tuple[tuple[Kind, tuple[str, ...]], ...]] = (
+    ("date", ("date", "birth", "dob")),
+    ("phone", ("phone", "tel", "fax", "mobile")),
+    ("id", ("id", "mrn", "ssn", "number", "accession", "account", "insurance")),
+    ("text", ("address", "street", "mail", "city")),
+    ("name", ("name", "physician", "doctor", "relative", "alias")),
+)
 _IMAGE_ID: Final = ("image_occurrence_id", "image_occurence_id")
 
 
@@ -40,7 +48,7 @@ class Maps:
     images
         By PatientID and AccessionNumber.
     known
-        Identifiers by PatientID.
+        Identifiers by PatientID or person_id.
     """
 
     people: Mapping[str, tuple[str, int | None]] = field(default_factory=dict[str, tuple[str, int | None]])
@@ -101,13 +109,25 @@ def _images(path: Path) -> dict[tuple[str, str], ImageRow]:
 
 
 def _known(path: Path) -> dict[str, frozenset[tuple[Kind, str]]]:
+    """Lines of (PatientID, kind, value), or a line a person with a column an identifier, whose name tells its kind."""
     found: dict[str, set[tuple[Kind, str]]] = defaultdict(set)
-    for line, row in _rows(path, ("patientid", "value")):
-        kind = row.get("kind", "") or "text"
-        if kind not in _KINDS:
-            raise Invalid(f"{path.name}, line {line}: kind is one of {', '.join(sorted(_KINDS))}.")
-        found[row["patientid"]].add((cast("Kind", kind), row["value"]))
+    for line, row in _rows(path, ()):
+        whose = next((row[name] for name in _WHOSE if row.get(name)), "")
+        if not whose:
+            raise Invalid(f"{path.name}, line {line}: there is no PatientID.")
+        value = next((row[name] for name in _VALUE if name in row), None)
+        if value is not None:
+            told = [(row.get("kind") or row.get("type") or "", value)]
+        else:
+            told = [(name, value) for name, value in row.items() if name not in _WHOSE]
+        found[whose].update((_kind(name), value) for name, value in told if value)
     return {patient: frozenset(values) for patient, values in found.items()}
+
+
+def _kind(name: str) -> Kind:
+    """What kind of identifier a word for it means."""
+    words = name.lower()
+    return next((kind for kind, hints in _HINTS for hint in hints if hint in words), "text")
 
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -196,7 +196,7 @@ class _Run:
             return
         person = None if seen.code else self._person(seen.patient_id)
         image = None if person is None else self._image(seen)
-        site = self.maps.known.get(seen.patient_id, frozenset())
+        site = self._site(seen.patient_id, person)
         said = repr((stamp_text, person and (person[0], person[1]), image, sorted(site)))
         stamp = self.crosswalk.blind("stamp", said)
         if person is not None:
@@ -243,6 +243,12 @@ class _Run:
             return None
         return self.keys.pseudonym("person", patient_id), self.keys.drawn_shift(patient_id)
 
+    def _site(self, patient_id: str, person: tuple[str, int] | None) -> frozenset[tuple[Kind, str]]:
+        """What the site's list has of a person, by either id."""
+        nothing: frozenset[tuple[Kind, str]] = frozenset()
+        found = self.maps.known.get(patient_id, nothing)
+        return found | self.maps.known.get(person[0], nothing) if person is not None else found
+
     def _image(self, seen: Seen) -> ImageRow | None:
         found = self.maps.images.get((seen.patient_id, seen.accession_number))
         if found is not None or self.profile.unmapped == "quarantine":
@@ -252,37 +258,37 @@ class _Run:
     def _place(self) -> None:
         """Give every file that waits its place in the layout."""
         layout = Layout(xr=self.profile.xr)
-        waiting = [row for row in self.crosswalk.files("planned") if row.target is None]
         with self.crosswalk.transaction():
-            for row in waiting:
-                target = next(one for one in layout.targets(row) if not self.crosswalk.holds_target(one))
-                self.crosswalk.update(row.id, target=target)
+            for row in self.crosswalk.files("planned"):
+                if row.target is None:
+                    target = next(one for one in layout.targets(row) if not self.crosswalk.holds_target(one))
+                    self.crosswalk.update(row.id, target=target)
 
     def _make(self, pool: Executor, ahead: int, bar: Bar) -> None:
-        waiting = list(self.crosswalk.files("planned"))
-        self.report.unchanged = sum(1 for _ in self.crosswalk.files("done"))
-        rows = {row.id: row for row in waiting}
-        done = 0
-        for outcomes in _spread(pool, work.carry_out, self._batches(waiting), ahead):
+        self.report.unchanged = self.crosswalk.count("done")
+        total, done = self.crosswalk.count("planned"), 0
+        under_way: dict[int, FileRow] = {}
+        for outcomes in _spread(pool, work.carry_out, self._batches(under_way), ahead):
             with self.crosswalk.transaction():
                 for outcome in outcomes:
-                    self._took(rows.pop(outcome.file_id), outcome)
+                    self._took(under_way.pop(outcome.file_id), outcome)
             done += len(outcomes)
-            bar(done, len(waiting))
+            bar(done, total)
 
-    def _batches(self, waiting: Iterable[FileRow]) -> Iterator[list[Order]]:
+    def _batches(self, under_way: dict[int, FileRow]) -> Iterator[list[Order]]:
         """Orders of one person at a time; the first file of each series has its validity checked."""
-        checked: set[str] = set()
+        checked = ""
         batch: list[Order] = []
         person = Person("", 0)
-        for row in waiting:
+        for row in self.crosswalk.files("planned"):
+            under_way[row.id] = row
             if batch and (row.person_id != person.person_id or len(batch) >= _MAKE_AT_ONCE):
                 yield batch
                 batch = []
             if row.person_id != person.person_id:
                 person = Person(row.person_id, self.days[row.person_id], frozenset(self.known[row.person_id]))
-            batch.append(Order(row.id, row.path, person, row.accession, row.target or "", row.series not in checked))
-            checked.add(row.series)
+            batch.append(Order(row.id, row.path, person, row.accession, row.target or "", row.series != checked))
+            checked = row.series
         if batch:
             yield batch
 

@@ -252,3 +252,21 @@ def test_without_maps_people_get_pseudonyms_that_the_key_makes(planted: tuple[Se
         assert len({ds.PatientID for ds in found}) == 1
         names.append({ds.PatientID for ds in found})
     assert names[0] != names[1]
+
+
+def test_the_registry_takes_procedure_and_visit_from_the_image_map(planted: tuple[Set, Path], tmp_path: Path) -> None:
+    one = planted[0].files[0]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(one.data)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "personal_map.csv").write_text("PatientID,person_id,Days_Shifted\nMRN00481516,7,\n")
+    (tmp_path / "maps" / "image_map.csv").write_text(
+        "PatientID,AccessionNumber,image_occurrence_id,procedure_occurrence_id,visit_occurrence_id\n"
+        "MRN00481516,ACC0018844,70,700,7000\n"
+    )
+    run(request(tmp_path, tmp_path, registry=tmp_path / "image_registry.csv"))
+    with (tmp_path / "image_registry.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["proc_id"], row["visit_id"], row["person_id"], row["group_id"]) == ("700", "7000", "7", "1")
+    drawn = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm"))).StudyDate
+    assert "20160310" <= drawn < "20180310"  # no Days_Shifted in the map: 1 to 730 days back
