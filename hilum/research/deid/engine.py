@@ -215,7 +215,8 @@ class _One:
     def _instead(self, tag: int, vr: str, value: bytes, action: Action) -> bytes | None:
         if action is Action.REMOVE:
             return None
-        return self._dummy(tag, vr, value) if action is Action.DUMMY else b""
+        # Of a code string every value means something: none is better than a wrong one.
+        return self._dummy(tag, vr, value) if action is Action.DUMMY and vr != "CS" else b""
 
     def _text(self, vr: str, text: str, rule: Rule) -> str | None:
         """One value of a text; None when it may not stay."""

@@ -127,7 +127,10 @@ def _known(path: Path) -> dict[str, frozenset[tuple[Kind, str]]]:
 def _kind(name: str) -> Kind:
     """What kind of identifier a word for it means."""
     words = name.lower()
-    return next((kind for kind, hints in _HINTS for hint in hints if hint in words), "text")
+    for kind, hints in _HINTS:
+        if any(hint in words for hint in hints):
+            return kind
+    return "text"
 
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -257,7 +257,7 @@ class Rules:
             return Rule(Action.SHIFT, "E.1-1 retain_longitudinal_modified_dates C", _fallback(row.basic))
         kept = next((option for option, code in codes.items() if code == "K"), None)
         if kept is not None:
-            return Rule(Action.AGE if vr == "AS" else Action.KEEP, f"E.1-1 {kept} K")
+            return Rule(Action.AGE if vr == "AS" else Action.KEEP, f"E.1-1 {kept} K", _fallback(row.basic))
         cleaned = next((option for option, code in codes.items() if code == "C"), None)
         if cleaned is not None and (vr in _TEXT or vr == "SQ"):
             return Rule(Action.CLEAN, f"E.1-1 {cleaned} C", _fallback(row.basic))
@@ -283,7 +283,7 @@ class Rules:
             return Rule(Action.KEEP if uids else Action.UID, "a UID")
         if vr in ("UR", "UN", "AE"):
             return Rule(Action.REMOVE, f"of representation {vr}")
-        return Rule(Action.AGE if vr == "AS" else Action.KEEP, "no row in E.1-1")
+        return Rule(Action.AGE if vr == "AS" else Action.KEEP, "no row in E.1-1", Action.DUMMY)
 
     def _alternative(self, codes: str, tag: int, parent: int, sop_class_uid: str) -> Rule:
         """One of several codes, by the attribute's type where it stands (PS3.15 E.1)."""

@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 import msgspec
 
 import hilum
-from hilum.core.errors import Invalid
+from hilum.core.errors import Invalid, Unavailable
 from hilum.imaging.intake.walk import walk
 from hilum.research.deid import work
 from hilum.research.deid.crosswalk import Crosswalk, FileRow, check_same_run
@@ -162,10 +163,15 @@ class _Run:
             self.profile, self.keys.uids, str(self.request.source), str(self.request.target), str(self.temporary),
             self.request.pixel_step, self.request.dry,
         )  # fmt: skip
-        with _processes(workers, setup) as pool:
-            self._look(pool, 4 * workers, bar)
-            self._place()
-            self._make(pool, 3 * workers, bar)
+        try:
+            with _processes(workers, setup) as pool:
+                self._look(pool, 4 * workers, bar)
+                self._place()
+                self._make(pool, 3 * workers, bar)
+        except BrokenProcessPool:
+            raise Unavailable(
+                "A process of the run was ended from outside, perhaps for memory: start it again."
+            ) from None
         self._finish()
         return self.report
 
@@ -321,7 +327,11 @@ class _Run:
 
 def _processes(workers: int, setup: Setup) -> Executor:
     """What does the work: processes, or for one worker this one."""
-    return ProcessPoolExecutor(workers, get_context("spawn"), work.start, (setup,)) if workers > 1 else _Here(setup)
+    return (
+        ProcessPoolExecutor(workers, get_context("spawn"), work.start_process, (setup,))
+        if workers > 1
+        else _Here(setup)
+    )
 
 
 class _Here(Executor):

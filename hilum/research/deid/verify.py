@@ -22,7 +22,8 @@ from hilum.research.deid.identifiers import Patterns, fold
 _SEARCHED: Final = DECODED | {"AE", "CS", "UI", "UR", "AS"}
 _UID: Final = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
 _ALNUM: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
-_NUMBERS: Final = re.compile(r"<[^<>]*>|\[[^\]]*\]|\"[^\"]*\"|[\d.]+")
+_VALUES: Final = re.compile(r'"[^"]*"|<[^<>]*[^<>A-Za-z][^<>]*>|[\d.]+')
+_UNREAD: Final = "Error - Dicom dataset read failed"
 _SECONDS: Final = 60
 
 
@@ -112,11 +113,12 @@ def dciodvfy() -> str:
 
 
 def new_errors(original: Path, made: Path) -> list[str]:
-    """Errors of validity that a file has and its original lacks, without values."""
-    return sorted(_errors(made) - _errors(original))
+    """Errors of validity that a file has and its original lacks, without values; none where that cannot be read."""
+    before = _errors(original)
+    return [] if _UNREAD in before else sorted(_errors(made) - before)
 
 
 def _errors(path: Path) -> set[str]:
     done = subprocess.run([dciodvfy(), str(path)], capture_output=True, timeout=_SECONDS, check=False)
     lines = done.stderr.decode("latin-1").splitlines() + done.stdout.decode("latin-1").splitlines()
-    return {_NUMBERS.sub("", line).strip() for line in lines if line.startswith("Error")}
+    return {_VALUES.sub("", line).strip() for line in lines if line.startswith("Error")}

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from blake3 import blake3
 
+from hilum.core.supervise import die_with_parent
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.engine import Change, Engine
@@ -96,9 +97,15 @@ _worker: "Worker | None" = None
 
 
 def start(setup: Setup) -> None:
-    """Make ready a process of the pool."""
+    """Make ready this process."""
     global _worker
     _worker = Worker(setup)
+
+
+def start_process(setup: Setup) -> None:
+    """Make ready a process of the pool, which ends with the one that leads the run, even when that is killed."""
+    die_with_parent()
+    start(setup)
 
 
 def look(paths: list[str]) -> list[Seen]:
