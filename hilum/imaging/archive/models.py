@@ -51,9 +51,9 @@ def _further_index(table: str) -> sa.Index:
 
 
 class Source(Table):
-    """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in, if
-    it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; an
-    ``attached`` CDM is another's."""
+    """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in,
+    if it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; a
+    CDM that is ``attached`` is another's."""
 
     __tablename__ = "source"
 

@@ -1,0 +1,249 @@
+"""What is known of a person (names, ids, dates, phones, addresses) as patterns that find it in any text, however it is
+written: folded to small letters without accents, names in every order and with initials, numbers with any separators.
+What is known comes from the file itself and from the site's list; what is done with a find is for ``text``."""
+
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+from hilum.research.deid.words import is_word
+
+Kind: TypeAlias = Literal["name", "id", "date", "phone", "text"]
+
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_GAP: Final = r"[\W_]{0,3}"
+_MAX: Final = 4000
+_EXPANDED: Final = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe"}
+_PARTICLES: Final = frozenset(
+    """
+    de la da do dos das del der den van von zu di du le el al bin ibn abu st san dr mr mrs ms md jr sr phd
+    rn prof iii ii and the of for no none unknown anonymous anon test
+    """.split()  # noqa: SIM905 - easier to read
+)
+_MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_LONG_NAME: Final = 6
+_CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
+_MIN_RAW: Final = 6
+
+
+@lru_cache(maxsize=65536)
+def fold(text: str) -> str:
+    """A text in small letters without accents, of the same length, so that places in it are places in the text."""
+    if text.isascii():
+        return text.lower()
+    return "".join(map(_folded, text))
+
+
+@lru_cache(maxsize=4096)
+def _folded(character: str) -> str:
+    for one in unicodedata.normalize("NFKD", character).casefold():
+        if not unicodedata.combining(one):
+            return one
+    return character
+
+
+@dataclass(slots=True)
+class Identifiers:
+    """What is known of one person, to be added to and then searched for.
+
+    Attributes
+    ----------
+    known
+        Values by kind.
+    allowed
+        Values that are no identifiers although they look like one, such as the new PatientID.
+    """
+
+    known: set[tuple[Kind, str]] = field(default_factory=set[tuple[Kind, str]])
+    allowed: set[str] = field(default_factory=set[str])
+
+    def add(self, kind: Kind, value: str) -> None:
+        """Learn an identifier."""
+        value = value.strip(" \0^=")
+        if len(value) > 1 and value not in self.allowed and len(self.known) < _MAX:
+            self.known.add((kind, value[:256]))
+
+    def patterns(self) -> "Patterns":
+        """What finds them."""
+        return _patterns(frozenset(self.known), frozenset(self.allowed))
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """What finds a person's identifiers in folded text.
+
+    Attributes
+    ----------
+    all
+        Everything, for text that is cleaned.
+    strong
+        What can be nothing else: without short names and phrases of words of radiology. For text that is kept, and
+        for the search of what is written.
+    raw
+        Bytes, ASCII letters small, that may stand nowhere in a file.
+    """
+
+    all: re.Pattern[str] | None
+    strong: re.Pattern[str] | None
+    raw: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=2048)
+def _patterns(known: frozenset[tuple[Kind, str]], allowed: frozenset[str]) -> Patterns:
+    weak: set[str] = set()
+    strong: set[str] = set()
+    plain: set[str] = set()
+    for kind, value in sorted(known):
+        if value in allowed:
+            continue
+        if kind == "name":
+            _name(value, weak, strong, plain)
+        elif kind == "date":
+            strong.update(_dates(value))
+        elif kind in ("id", "phone"):
+            _number(value, strong, plain, phone=kind == "phone")
+        else:
+            _phrase(value, weak, strong, plain)
+    return Patterns(_compiled(weak | strong), _compiled(strong), _raw(plain))
+
+
+def _compiled(patterns: set[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(sorted(patterns, key=lambda one: (-len(one), one)))) if patterns else None
+
+
+def _raw(values: set[str]) -> tuple[bytes, ...]:
+    """The values in small letters, in every encoding that a file may hold them in; short ones happen by chance."""
+    encoded: set[bytes] = set()
+    for value in values:
+        for codec in _CODECS:
+            try:
+                encoded.add(value.encode(codec).lower())
+            except UnicodeEncodeError:
+                continue
+    return tuple(sorted(one for one in encoded if len(one) >= _MIN_RAW))
+
+
+def _name(value: str, weak: set[str], strong: set[str], plain: set[str]) -> None:
+    """A person's name in DICOM's form (components by ^, groups by =), or as people write one."""
+    for group in value.split("="):
+        components = [part.strip() for part in group.replace(",", "^").split("^")]
+        parts = [part for component in components for part in _parts(component)]
+        for part in parts:
+            for form in _forms(part):
+                _single(form, weak, strong, plain)
+        if len(parts) > 1:
+            strong.update(_together(parts))
+            if len(parts) < 5:
+                plain.update({" ".join(parts), "^".join(parts), "^".join(filter(None, components))})
+
+
+def _parts(component: str) -> list[str]:
+    return [part for part in _LETTERS.findall(component) if fold(part) not in _PARTICLES]
+
+
+def _forms(part: str) -> Iterator[str]:
+    yield fold(part)
+    lower = part.lower()
+    expanded = "".join(_EXPANDED.get(one, one) for one in lower)
+    if expanded != lower:
+        yield fold(expanded)
+
+
+def _single(form: str, weak: set[str], strong: set[str], plain: set[str]) -> None:
+    """One part of a name by itself."""
+    if not form.isascii():
+        if len(form) > 1:
+            strong.add(re.escape(form))
+            plain.add(form)
+        return
+    if len(form) < 2:
+        return
+    if is_word(form):
+        return  # by itself it says nothing: with the other parts it is found
+    if len(form) == 2:
+        weak.add(rf"(?<![a-z]){form}(?![a-z])")
+        return
+    strong.add(form if len(form) >= _LONG_NAME else rf"(?<![a-z]){form}(?![a-z])")
+    if len(form) > 4:
+        plain.add(form)
+
+
+def _together(parts: list[str]) -> Iterator[str]:
+    """Two parts in either order, and one with the other's initial."""
+    folded = [re.escape(fold(part)) for part in parts[:6]]
+    for first in folded:
+        for second in folded:
+            if first != second and len(first) + len(second) > 3:
+                yield rf"(?<![a-z]){first}{_GAP}{second}(?![a-z])"
+                if len(second) > 1 and first.isascii():
+                    yield rf"(?<![a-z]){first[0]}{_INITIAL if len(second) > 2 else _POINT}{second}(?![a-z])"
+                    yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}(?![a-z])"
+
+
+_INITIAL: Final = r"[._\-]?\s?"
+_POINT: Final = r"\.\s?"
+_SEPARATED: Final = r"[,^_.]\s?|,?\s"
+
+
+def _number(value: str, strong: set[str], plain: set[str], *, phone: bool) -> None:
+    """An identifier of letters and digits, with any or no separators, leading zeros or not."""
+    core = re.sub(r"[\W_]", "", fold(value))
+    if phone:
+        digits = re.sub(r"\D", "", core)
+        core = digits[-10:]
+    if len(core) < 3 or (not any(one.isdigit() for one in core) and (len(core) < 4 or is_word(core))):
+        return
+    longest = max(re.findall(r"\d+", core), key=len, default="")
+    for one in {core, longest if len(longest.lstrip("0")) > 5 else core}:
+        stripped = one.lstrip("0") or one
+        body = r"[\s\-./_]?".join(map(re.escape, stripped))
+        if len(stripped) >= 3:
+            strong.add(rf"(?<![a-z0-9.])0{{0,16}}{body}(?![a-z0-9]|\.[0-9])")
+    if len(value) >= 6:
+        plain.add(value)
+
+
+def _phrase(value: str, weak: set[str], strong: set[str], plain: set[str]) -> None:
+    """Free text such as an address or an institution, whole and in its parts between commas."""
+    for piece in {value, *re.split(r"[,;\\^]", value)}:
+        words = re.findall(r"[^\W_]+", fold(piece))
+        if sum(map(len, words)) < 4:
+            continue
+        pattern = r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, words)) + r"(?![^\W_])"
+        if all(is_word(word) or (word.isdigit() and len(word) < 5) for word in words):
+            weak.add(pattern)
+        else:
+            strong.add(pattern)
+            plain.add(piece.strip())
+
+
+def _dates(value: str) -> Iterator[str]:
+    """A date as people and devices write it."""
+    digits = re.sub(r"\D", "", value)[:8]
+    try:
+        day = dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return
+    y, m, d = f"{day:%Y}", f"0?{day.month}", f"0?{day.day}"
+    short = y[2:]
+    s = r"[\s./\-_]"
+    yield rf"(?<!\d){y}{s}?{day:%m}{s}?{day:%d}(?!\d)"
+    yield rf"(?<!\d){y}{s}{m}{s}{d}(?!\d)"
+    for first, second in ((m, d), (d, m)):
+        yield rf"(?<!\d){first}{s}{second}{s}(?:{y}|{short})(?!\d)"
+    yield rf"(?<!\d)(?:{day:%m%d}|{day:%d%m}){y}(?!\d)"
+    month = rf"{_MONTHS[day.month - 1]}[a-z]*"
+    yield rf"(?<!\d){d}(?:st|nd|rd|th)?[\s.,\-/]*{month}[\s.,\-/]*(?:{y}|{short})(?!\d)"
+    yield rf"(?<![a-z]){month}[\s.,\-/]*{d}(?:st|nd|rd|th)?[\s.,\-/]*(?:{y}|{short})(?!\d)"
+
+
+def collected(values: Iterable[tuple[Kind, str]], allowed: Iterable[str] = ()) -> Identifiers:
+    """Identifiers from pairs of kind and value."""
+    found = Identifiers(allowed=set(allowed))
+    for kind, value in values:
+        found.add(kind, value)
+    return found

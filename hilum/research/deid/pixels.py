@@ -1,0 +1,103 @@
+"""Which instances must have their pixels looked at before they may leave, and the one place where that is plugged
+in: a `PixelStep` looks at an instance (and may black out). Without one, what must be looked at is set aside; so
+nothing leaves unseen. Finding text and blacking it out, and taking faces off, are other modules' work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Literal, TypeAlias
+
+from hilum.imaging.dicom.header import Header
+from hilum.research.deid.identifiers import Patterns
+
+# Reconstructed from measurements: devices write no text into these (PS3.4 annex B.5).
+_RECONSTRUCTED: Final = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{last}"
+    for last in (
+        "2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "20", "30", "128", "128.1", "130",
+        "66.4", "66.1", "66.2", "66.3", "66.7", "481.2",
+    )
+)  # fmt: skip
+_ENCAPSULATED_DOCUMENTS: Final = "1.2.840.10008.5.1.4.1.1.104."
+_AUDIO: Final = ("1.2.840.10008.5.1.4.1.1.9.4.",)
+_SUSPICIOUS_TYPES: Final = frozenset(
+    ("SECONDARY", "SCREEN SAVE", "SCREENSAVE", "SCREEN", "CAPTURE", "PHOTO", "DOSE_INFO")
+)
+_HEAD: Final = ("head", "brain", "skull", "face", "orbit", "neck", "sinus", "iac", "maxillofacial", "ear", "whole")
+_FACE_MODALITIES: Final = frozenset(("CT", "MR", "PT"))
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels, rows and columns from 0; frames from 0, None for all of them."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What looking at an instance's pixels came to.
+
+    Attributes
+    ----------
+    state
+        ``clean``: nothing identifies anyone. ``blackened``: so it is now, in ``data``. ``unsure``: a person must look.
+    boxes
+        Where text was found.
+    data
+        The whole file with the boxes blacked out; the other pixels as they were.
+    face
+        Whether a face was taken off, for CID 7050 113102.
+    """
+
+    state: Literal["clean", "blackened", "unsure"]
+    boxes: tuple[Box, ...] = ()
+    data: bytes | None = None
+    face: bool = False
+    reason: str = ""
+
+
+PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns], Verdict]
+"""Looks at the pixels of an original file, given its header and what is known of its person; decoding is by
+`hilum.imaging.dicom.pixels`. It is asked only for instances of which `scan_reason` gives a reason."""
+
+
+def refusal(header: Header) -> str:
+    """Why an instance can not be de-identified at all; empty when it can."""
+    sop_class = header.first("SOPClassUID")
+    if sop_class.startswith(_ENCAPSULATED_DOCUMENTS):
+        return "encapsulated_document"
+    if sop_class.startswith(_AUDIO):
+        return "audio"
+    return ""
+
+
+def scan_reason(header: Header, burned_in: str) -> str:
+    """Why the pixels of an instance must be looked at; empty when they need not.
+
+    Parameters
+    ----------
+    header
+        Of the original.
+    burned_in
+        Its Burned In Annotation (0028,0301): YES is believed, NO is not.
+    """
+    if header.pixel_data is None:
+        return ""
+    if burned_in.upper() == "YES":
+        return "burned_in_annotation"
+    if header.first("SOPClassUID") not in _RECONSTRUCTED:
+        return "kind_of_image"
+    kinds = {kind.strip().upper() for kind in header.strings("ImageType")}
+    return "secondary_image" if kinds & _SUSPICIOUS_TYPES else ""
+
+
+def may_show_face(header: Header) -> bool:
+    """Whether a face could be made from the instance: a section through a head, or through who knows what."""
+    if header.first("Modality") not in _FACE_MODALITIES or header.pixel_data is None:
+        return False
+    texts = [header.text(key).lower() for key in ("BodyPartExamined", "StudyDescription", "SeriesDescription")]
+    return any(word in text for text in texts for word in _HEAD) or not any(texts)

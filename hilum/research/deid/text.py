@@ -1,0 +1,180 @@
+"""Text that leaves a site. Descriptions are cleaned in layers: what is known of the person goes, then what looks like
+an identifier, then every word that is none of radiology. Text that stays as it is loses the first two. Which text is
+treated how is for ``profile``."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.words import allowed_phrases, allowed_words, is_word
+
+_MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_YEAR: Final = r"(?:19|20)\d\d"
+_PATTERNS: Final = re.compile(
+    "|".join(
+        (
+            r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",  # e-mail
+            r"(?:https?|ftp)://\S+|www\.\S+",
+            r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
+            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}(?!\d)",
+            r"(?<!\w)\+\d{1,3}(?:[\s./-]?\d{2,5}){2,5}(?!\d)",
+            rf"(?<!\d){_YEAR}[-./_](?:0?[1-9]|1[0-2])[-./_](?:[12]\d|3[01]|0?[1-9])(?:[t\s]\d\d:\d\d(?::\d\d)?)?(?!\d)",
+            rf"(?<!\d)(?:[12]\d|3[01]|0?[1-9])[-./_](?:[12]\d|3[01]|0?[1-9])[-./_](?:{_YEAR}|\d\d)(?![\d.])",
+            rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{4}}(?:\d\d)?)?(?!\d)",
+            rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]*{_MONTH}[\s.,-]*(?:{_YEAR}|'?\d\d)(?!\d)",
+            rf"(?<![a-z]){_MONTH}[\s.,-]*\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]+{_YEAR}(?!\d)",
+            r"(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])",  # IP address
+            r"(?<![a-z])(?:mrn|ssn|dob|d\.o\.b\.?|acc(?:ession)?(?:\s?(?:no|nr|number|#))?|pat(?:ient)?\s?(?:id|name|no)|"
+            r"pid|name|phone|tel|fax|mobile|address)\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
+            r"(?<![a-z])(?:mrn|ssn|dob)\s+[\w/.-]*\d[\w/.-]*",
+        )
+    )
+)
+# A title and a name, or a name and a degree; "MR brain" and "DR chest" are none.
+_TITLED: Final = re.compile(
+    r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
+    r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?"
+    r"|(?<![^\W\d_])([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
+)
+_UID: Final = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
+_CHUNK: Final = re.compile(r"[^\W_]+")
+_RUN: Final = re.compile(r"[^\W\d_]+|\d+")
+_CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
+_SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)")
+_DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
+_SPACES: Final = re.compile(r"\s{2,}")
+_MAX_DIGITS: Final = 4
+_MEMORY: Final = 20_000
+_MAX_DESCRIPTION: Final = 1 << 18
+"""Characters of a description that are looked at; a longer one goes."""
+
+
+class Cleaner:
+    """Cleans the texts of one person.
+
+    Parameters
+    ----------
+    patterns
+        What is known of the person.
+    new_uid
+        The new UID of an old one.
+    words
+        A site's own words, in small letters.
+    """
+
+    def __init__(self, patterns: Patterns, new_uid: Callable[[str], str], words: frozenset[str] = frozenset()) -> None:
+        self._patterns: Final = patterns
+        self._new_uid: Final = new_uid
+        self._words: Final = words
+        self._described: dict[str, str] = {}
+        self._scrubbed: dict[str, str] = {}
+
+    def describe(self, text: str) -> str:
+        """A description with nothing in it but words of radiology, short numbers and what stands between them."""
+        found = self._described.get(text)
+        if found is None:
+            if len(self._described) > _MEMORY:
+                self._described.clear()
+            found = self._described[text] = self._describe(text)
+        return found
+
+    def scrub(self, text: str) -> str:
+        """A text without what is known of the person and what looks like an identifier of anyone."""
+        found = self._scrubbed.get(text)
+        if found is None:
+            if len(self._scrubbed) > _MEMORY:
+                self._scrubbed.clear()
+            found = self._scrubbed[text] = self._scrub(text)
+        return found
+
+    def knows(self, text: str) -> bool:
+        """Whether a text holds something known of the person that can be nothing else."""
+        return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
+
+    def _scrub(self, text: str) -> str:
+        known = self._patterns.strong
+        cut = self._between_uids(text, lambda part: _without(part, (_TITLED, _PATTERNS, known)))
+        return text if cut == text else _tidy(cut)
+
+    def _describe(self, text: str) -> str:
+        if len(text) > _MAX_DESCRIPTION:
+            return ""
+        made = self._between_uids(text, self._described_part)
+        if made == text:
+            return text
+        made = _tidy(made)
+        return made if re.search(r"\w", made) else ""
+
+    def _described_part(self, text: str) -> str:
+        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.all, _SERIAL))
+        chunks = list(_CHUNK.finditer(cut))
+        let_pass = _phrases([fold(chunk[0]) for chunk in chunks])
+        kept: list[str] = []
+        place = 0
+        for number, chunk in enumerate(chunks):
+            kept += (cut[place : chunk.start()], chunk[0] if number in let_pass else self._chunk(chunk[0]))
+            place = chunk.end()
+        return "".join((*kept, cut[place:]))
+
+    def _between_uids(self, text: str, clean: Callable[[str], str]) -> str:
+        """A text with its UIDs made new, and what stands between them cleaned."""
+        kept: list[str] = []
+        place = 0
+        for match in _UID.finditer(text):
+            kept += (clean(text[place : match.start()]), self._new_uid(match[0]))
+            place = match.end()
+        return "".join((*kept, clean(text[place:])))
+
+    def _chunk(self, chunk: str) -> str:
+        folded = fold(chunk)
+        if self._allowed(folded):
+            return chunk
+        digits = sum(map(str.isdigit, chunk))
+        if digits > _MAX_DIGITS:
+            return ""
+        runs = _RUN.findall(chunk)
+        if digits:
+            fine = all(run.isdigit() or len(run) == 1 or self._allowed(fold(run)) or self._camel(run) for run in runs)
+            return chunk if fine else ""
+        return chunk if len(chunk) > 3 and self._camel(chunk) else ""
+
+    def _camel(self, run: str) -> bool:
+        """Whether words written into one are all allowed, as in ChestAbdPelvis."""
+        parts = _CAMEL.findall(run)
+        return len(parts) > 1 and all(len(part) > 1 and self._allowed(fold(part)) for part in parts)
+
+    def _allowed(self, folded: str) -> bool:
+        return folded in allowed_words() or folded in self._words
+
+
+def _phrases(folded: list[str]) -> set[int]:
+    found: set[int] = set()
+    for phrase in allowed_phrases():
+        length = len(phrase)
+        if phrase[0] in folded:
+            for begin in range(len(folded) - length + 1):
+                if tuple(folded[begin : begin + length]) == phrase:
+                    found.update(range(begin, begin + length))
+    return found
+
+
+def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
+    for pattern in patterns:
+        if pattern is None:
+            continue
+        folded = fold(text)
+        kept: list[str] = []
+        place = 0
+        for match in pattern.finditer(folded):
+            if pattern is _TITLED and is_word(match[1] or match[2]):
+                continue
+            kept.append(text[place : match.start()])
+            place = match.end()
+        if place:
+            text = " ".join((*kept, text[place:]))
+    return text
+
+
+def _tidy(text: str) -> str:
+    return _SPACES.sub(" ", _DANGLING.sub(" ", text)).strip(" \t\r\n,;:-_/\\^.=&|")
