@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hilum.terminal import Data, Json, bar, out, print_summary, settings
+from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 # Of missing concepts so many are printed; --json has all.
 _SHOWN: Final = 20
 
+commands = typer.Typer()
 cdm = typer.Typer(help="The OMOP CDM of a source.", no_args_is_help=True)
+commands.add_typer(cdm, name="cdm")
 
 Source = Annotated[str, typer.Option("--source", help="Key of the source.")]
 
@@ -48,7 +50,7 @@ def create(
     from hilum.clinical.cdm.create import create_cdm, default_schemas
     from hilum.core.database import open_database
 
-    chosen = settings(data)
+    chosen = read_settings(data)
     schemas = default_schemas(
         source, cdm=cdm_schema, vocabulary=vocabulary_schema, imaging=imaging_schema, results=results_schema
     )
@@ -74,7 +76,7 @@ def attach(
     from hilum.clinical.cdm.cdm import Schemas
     from hilum.core.database import open_database
 
-    chosen = settings(data)
+    chosen = read_settings(data)
     schemas = Schemas(
         cdm_schema,
         vocabulary_schema or cdm_schema,
@@ -98,9 +100,9 @@ def link(data: Data = None, source: Source = "default", as_json: Json = False) -
     from hilum.core.database import open_database
     from hilum.core.progress import job_here
 
-    chosen = settings(data)
+    chosen = read_settings(data)
     begin = time.monotonic()
-    with open_database(chosen, pool_size=2) as database, bar("Linking studies", hidden=as_json) as step:
+    with open_database(chosen, pool_size=2) as database, progress_bar("Linking studies", hidden=as_json) as step:
         with job_here(database, KIND, "Linking studies", source, step) as progress:
             link_all(database, source, Manner.of(chosen), progress)
         with database.transaction() as sql:
@@ -127,7 +129,7 @@ def vocabulary(
     from hilum.clinical.cdm.vocabulary import load_vocabulary
     from hilum.core.database import open_database
 
-    with open_database(settings(data), pool_size=1) as database, bar("Loading", hidden=as_json) as step:
+    with open_database(read_settings(data), pool_size=1) as database, progress_bar("Loading", hidden=as_json) as step:
         counts = load_vocabulary(database, source, folder, step) if folder else {}
         with database.transaction() as sql:
             cdm = require_cdm(sql, source)
@@ -149,7 +151,7 @@ def status(data: Data = None, source: Source = "default", as_json: Json = False,
     from hilum.clinical.linkage.status import status_of
     from hilum.core.database import open_database
 
-    with open_database(settings(data), pool_size=1) as database:
+    with open_database(read_settings(data), pool_size=1) as database:
         found = status_of(database, source)
     if as_json:
         checks = [{"name": c.name, "text": c.text, "count": c.count, "sql": c.sql} for c in found.checks]

@@ -21,10 +21,11 @@ err = Console(stderr=True)
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.  [default: ./hilum-data]", show_default=False)
 ]
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
-def settings(data: Path | None, **given: object) -> Settings:
+def read_settings(data: Path | None, **given: object) -> Settings:
     """Read the settings, and from here on log as they say, to standard error: standard output is the command's own."""
     loaded = load_settings(data, **given)
     configure_logging(loaded, "command")
@@ -46,7 +47,7 @@ def print_summary(counts: dict[str, int], reasons: list[dict[str, object]], seco
 
 
 @contextmanager
-def bar(text: str, *, hidden: bool = False) -> Generator["Step"]:
+def progress_bar(text: str, *, hidden: bool = False) -> Generator["Step"]:
     """Show a progress bar on a terminal, and nothing elsewhere."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),

@@ -1,0 +1,73 @@
+"""The commands of de-identification, which need neither server nor database."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilum.commands.terminal import Json, out, print_summary, progress_bar
+
+commands = typer.Typer()
+
+
+@commands.command()
+def deid(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The folder to de-identify; it is only read.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the shared files go, in the CHoRUS layout.")],
+    profile: Annotated[
+        str, typer.Option("--profile", help="basic, research, chorus, limited-dataset, or a site's own file .toml.")
+    ] = "chorus",
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Folder of personal_map.csv, image_map.csv, known_identifiers.csv.")
+    ] = None,
+    crosswalk: Annotated[
+        Path | None, typer.Option("--crosswalk", help="The encrypted crosswalk; it stays at the site.")
+    ] = None,
+    registry: Annotated[Path | None, typer.Option("--registry", help="image_registry.csv to write.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help="The site's key; made where there is none yet.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="JSON file of what was done and set aside; it stays at the site.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing but the report, with what would become of each attribute.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """De-identify a folder of DICOM files (PS3.15 Annex E); needs no database. Run again, it goes on where it was."""
+    from hilum.research.deid.run import Request, deidentify_folder
+
+    request = Request(
+        source, target, profile, key_file, maps, crosswalk, registry, report, workers or 0, dry_run
+    )  # fmt: skip
+    begin = time.monotonic()
+    with progress_bar("De-identifying", hidden=as_json) as bar:
+        done = deidentify_folder(request, bar)
+    if as_json:
+        print(json.dumps(done.as_json(), ensure_ascii=False))  # noqa: T201
+    else:
+        reasons: list[dict[str, object]] = [{**reason, "examples": list[str]()} for reason in done.reasons()]
+        print_summary(done.counts, reasons, time.monotonic() - begin)
+    raise typer.Exit(1 if done.quarantined else 0)
+
+
+@commands.command("crosswalk")
+def read_crosswalk(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The crosswalk of a run.")],
+    key_file: Annotated[Path, typer.Option("--key-file", help="The key file of that run.")],
+    old: Annotated[str, typer.Option("--old", help="A PatientID, accession number or UID of an original.")] = "",
+    new: Annotated[str, typer.Option("--new", help="A person_id, accession, UID or path of what was shared.")] = "",
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write CSV there instead of printing it.")] = None,
+) -> None:
+    """Print what became of each attribute, as CSV: of all files, or of what an old or new value names."""
+    from hilum.research.deid.crosswalk_csv import write_csv
+
+    count = write_csv(path, key_file, csv_file, old=old, new=new)
+    if csv_file is not None:
+        out.print(f"{count:,} rows written.", markup=False, highlight=False)
