@@ -1,8 +1,9 @@
 """Short questions to the catalogue that stand before every picture, asked of libpq itself: going through the layers
 above it takes five times as long as the question. Everything else is asked by way of ``database``."""
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, LiteralString, cast
 
@@ -10,12 +11,14 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from hilum.core.database import Row
 
 _PREPARED: Final = "hilum.prepared"
+_GONE: Final = b"26000"
+_numbers = itertools.count()
 _PARAMETER: Final = re.compile(r"%\((\w+)\)s")
 _ROWS: Final = msgspec.json.Decoder(Row)
 
@@ -39,17 +42,23 @@ def look_up(connection: sa.Connection, query: LiteralString, parameters: Mapping
         As a cursor would.
     """
     text, names = _numbered(query)
-    driver = cast("psycopg.Connection", connection.connection.driver_connection)
-    server = driver.pgconn
+    server = cast("psycopg.Connection", connection.connection.driver_connection).pgconn
     values = [_encoded(parameters[name]) for name in names]
-    prepared: dict[str, bytes] = connection.info.setdefault(_PREPARED, {})
-    name = prepared.get(query)
-    if name is None:
-        name = prepared[query] = _prepare(server, text, f"hilum_{len(prepared)}")
-    result = server.exec_prepared(name, values)
+    result = _ask(connection, server, text, values)
     if result.status != ExecStatus.TUPLES_OK:
         raise _failure(server, result)
     return [_ROWS.decode(result.get_value(row, 0) or b"") for row in range(result.ntuples)]
+
+
+def _ask(connection: sa.Connection, server: PGconn, text: bytes, values: Sequence[bytes]) -> PGresult:
+    if server.transaction_status != TransactionStatus.IDLE:
+        return server.exec_params(text, values)  # a statement that is gone would end the transaction
+    prepared: dict[bytes, bytes] = connection.info.setdefault(_PREPARED, {})
+    result = server.exec_prepared(prepared.get(text) or _prepare(server, prepared, text), values)
+    if result.error_field(DiagnosticField.SQLSTATE) == _GONE:  # psycopg drops all of them after a rollback
+        prepared.clear()
+        result = server.exec_prepared(_prepare(server, prepared, text), values)
+    return result
 
 
 @lru_cache(maxsize=100)
@@ -67,11 +76,13 @@ def _encoded(value: object) -> bytes:
     return data
 
 
-def _prepare(server: PGconn, text: bytes, name: str) -> bytes:
-    result = server.prepare(name.encode(), text)
+def _prepare(server: PGconn, prepared: dict[bytes, bytes], text: bytes) -> bytes:
+    name = f"hilum_{next(_numbers)}".encode()
+    result = server.prepare(name, text)
     if result.status != ExecStatus.COMMAND_OK:
         raise _failure(server, result)
-    return name.encode()
+    prepared[text] = name
+    return name
 
 
 def _failure(server: PGconn, result: PGresult) -> psycopg.Error:

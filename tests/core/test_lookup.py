@@ -53,3 +53,20 @@ def test_a_lost_connection_is_said_and_replaced(database: Database) -> None:
         look_up(connection, own, {})
     with database.connect() as connection:
         assert look_up(connection, own, {}) != [row]
+
+
+def test_what_is_prepared_is_prepared_anew_after_a_rollback(database: Database) -> None:
+    """psycopg drops every prepared statement of a connection then, once it has prepared one itself."""
+    query = "select %(a)s::int as a"
+    one = Database(str(database.url.render_as_string(hide_password=False)), 1)
+    try:
+        for value in range(3):
+            with one.connect() as connection:
+                assert look_up(connection, query, {"a": value}) == [{"a": value}]
+            with pytest.raises(ZeroDivisionError), one.transaction() as transaction:
+                for _ in range(10):  # what is asked often psycopg prepares, too
+                    transaction.rows("select %s::int as b", (value,))
+                assert look_up(transaction.connection, query, {"a": value}) == [{"a": value}]
+                raise ZeroDivisionError
+    finally:
+        one.close()

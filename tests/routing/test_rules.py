@@ -274,7 +274,8 @@ class Listeners:
     def __init__(self) -> None:
         self.named: list[tuple[str, Sequence[str], Callable[[matching.Event], None]]] = []
 
-    def on(self, name: str, types: Sequence[str], handle: Callable[[matching.Event], None]) -> None:
+    def on(self, name: str, types: Sequence[str], handle: Callable[[matching.Event], None], where: str = "") -> None:
+        del where
         self.named.append((name, types, handle))
 
 

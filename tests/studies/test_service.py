@@ -155,6 +155,7 @@ STORER = """
 import os, pathlib, signal, sys
 from hilum.core.blobs import LocalBlobs
 from hilum.core.config import Settings
+from hilum.core.database import Database
 from hilum.imaging.archive.store import Archive
 from tests.make import ct
 

@@ -37,6 +37,12 @@ def finished(page: Page) -> str:
     return page.get_by_test_id("upload-summary").inner_text()
 
 
+def drop(page: Page, files: list[list[object]]) -> None:
+    """Drop files on the page, as soon as it shows what it holds: before that nothing of it takes a drop."""
+    expect(page.get_by_test_id("study-row").first).to_be_visible()
+    page.evaluate(DROP, files)
+
+
 def uploads(page: Page) -> list[str]:
     """Grows by each request of an upload that the page sends."""
     sent: list[str] = []
@@ -60,8 +66,8 @@ def test_an_empty_archive_asks_for_a_folder_and_takes_a_drop(
 
 def test_a_drop_says_what_was_left_out_and_why(page: Page, filled: str) -> None:
     page.goto(f"{filled}/imaging")
-    page.evaluate(
-        DROP,
+    drop(
+        page,
         [
             ["IM1", list(ct(41, 1, 1))],
             ["notes.txt", list(b"not an image")],
@@ -91,7 +97,7 @@ def photo(grey: int) -> list[int]:
 def test_photos_become_a_study_of_the_patient_that_the_person_names(page: Page, filled: str) -> None:
     page.goto(f"{filled}/imaging")
     sent = uploads(page)
-    page.evaluate(DROP, [["1.jpg", photo(60)], ["2.JPG", photo(200)], ["letter.pdf", list(b"%PDF-1.4\n%%EOF\n")]])
+    drop(page, [["1.jpg", photo(60)], ["2.JPG", photo(200)], ["letter.pdf", list(b"%PDF-1.4\n%%EOF\n")]])
     form = asked(page)
     expect(form).to_contain_text("2 images and 1 PDF")
     field = form.get_by_label("Patient ID")
@@ -116,7 +122,7 @@ def test_what_the_server_does_not_take_is_asked_again_with_its_reason(
     page: Page, filled: str, foreseen: list[str]
 ) -> None:
     page.goto(f"{filled}/imaging")
-    page.evaluate(DROP, [["1.png", photo(90)]])
+    drop(page, [["1.png", photo(90)]])
     form = asked(page)
     form.get_by_label("Patient ID").fill("4711")
     form.get_by_label("Study description").fill("a\\b")
@@ -132,11 +138,11 @@ def test_what_the_server_does_not_take_is_asked_again_with_its_reason(
 def test_files_without_a_patient_may_go_as_they_are_or_not_at_all(page: Page, filled: str) -> None:
     page.goto(f"{filled}/imaging")
     sent = uploads(page)
-    page.evaluate(DROP, [["1.jpg", photo(30)]])
+    drop(page, [["1.jpg", photo(30)]])
     page.keyboard.press("Escape")
     expect(asked(page)).to_have_count(0)
     assert sent == []
-    page.evaluate(DROP, [["1.jpg", photo(30)]])
+    drop(page, [["1.jpg", photo(30)]])
     asked(page).get_by_role("button", name="Upload as it is").click()
     assert "Nothing new." in finished(page)
     assert len(sent) == 1
@@ -147,7 +153,7 @@ def test_dicom_is_given_another_patient_where_a_person_wants_to_say_it(page: Pag
     page.get_by_role("button", name="Upload").click()
     page.get_by_role("menuitemcheckbox", name="Say whose it is first").click()
     page.keyboard.press("Escape")
-    page.evaluate(DROP, [["IM1", list(ct(81, StudyDescription="Another's", PatientID="WRONG"))]])
+    drop(page, [["IM1", list(ct(81, StudyDescription="Another's", PatientID="WRONG"))]])
     form = asked(page)
     form.get_by_label("Patient ID").fill("4712")
     form.get_by_role("button", name="Upload", exact=True).click()
@@ -155,7 +161,7 @@ def test_dicom_is_given_another_patient_where_a_person_wants_to_say_it(page: Pag
     row = page.get_by_test_id("study-row").filter(has_text="Another's")
     expect(row).to_contain_text("4712")
     # It is asked once: the next files start at once again.
-    page.evaluate(DROP, [["IM1", list(ct(82))]])
+    drop(page, [["IM1", list(ct(82))]])
     expect(page.get_by_test_id("upload-tray")).to_be_visible()
     expect(asked(page)).to_have_count(0)
     finished(page)
@@ -163,7 +169,7 @@ def test_dicom_is_given_another_patient_where_a_person_wants_to_say_it(page: Pag
 
 def test_an_upload_without_a_patient_leads_to_the_quarantine(page: Page, filled: str) -> None:
     page.goto(f"{filled}/imaging")
-    page.evaluate(DROP, [["IM1", list(ct(83, StudyDescription="Whose?", PatientID=None))]])
+    drop(page, [["IM1", list(ct(83, StudyDescription="Whose?", PatientID=None))]])
     finished(page)
     page.get_by_role("link", name="1 study without a patient").click()
     expect(page.get_by_test_id("quarantined").filter(has_text="Whose?")).to_be_visible()
