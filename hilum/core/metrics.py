@@ -3,13 +3,15 @@ what the archive and the queue hold. The HTTP processes share their counts throu
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import sqlalchemy as sa
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import Message, Scope, Send
 
 from hilum.core.database import Database
@@ -87,13 +89,29 @@ def metrics_text(database: Database) -> tuple[bytes, str]:
     """Write all figures in Prometheus' text format; returns them with their media type."""
     registry = CollectorRegistry()
     with database.connect() as connection:
-        for name, (text, statement) in _HELD.items():
-            Gauge(name, text, registry=registry).set(connection.scalar(sa.text(statement)) or 0)
-        for name, (text, statement) in _OF_CONSUMERS.items():
-            gauge = Gauge(name, text, ["consumer"], registry=registry)
-            for consumer, value in connection.execute(sa.text(statement)):
-                gauge.labels(consumer).set(value)
+        registry.register(_Held(list(_held(connection))))
     if os.environ.get(FOLDER_VARIABLE):
         MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST
     return generate_latest(registry) + generate_latest(), CONTENT_TYPE_LATEST
+
+
+class _Held(Collector):
+    """Figures as they were looked up: a ``Gauge`` would be written to the shared files and come back by process."""
+
+    def __init__(self, figures: Sequence[Metric]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Sequence[Metric]:
+        """Give them."""
+        return self._figures
+
+
+def _held(connection: sa.Connection) -> Iterator[Metric]:
+    for name, (text, statement) in _HELD.items():
+        yield GaugeMetricFamily(name, text, connection.scalar(sa.text(statement)) or 0)
+    for name, (text, statement) in _OF_CONSUMERS.items():
+        family = GaugeMetricFamily(name, text, labels=["consumer"])
+        for consumer, value in connection.execute(sa.text(statement)):
+            family.add_metric([consumer], value)
+        yield family

@@ -157,7 +157,8 @@ def test_figures_for_prometheus_name_no_patient(server: Server) -> None:
     server.job(upload(server, ("a", ct(14))))
     server.get(f"{API}/studies?q=Doe&patient_id=P14")
     text = server.get("/metrics").text
-    assert "hilum_studies" in text
+    assert len([line for line in text.splitlines() if line.startswith("hilum_studies")]) == 1
+    assert len([line for line in text.splitlines() if line.startswith('hilum_consumer_lag{consumer="fhir"')]) == 1
     assert 'route="/api/v1/imaging/studies"' in text
     assert "Doe" not in text
     assert "Doe" not in server.log.read_text()
