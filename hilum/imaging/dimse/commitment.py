@@ -156,8 +156,8 @@ class Commitments:
             try:
                 while not self._stopping and self._send_one(places):
                     pass
-            except HilumError:
-                pass  # the database is away: later
+            except HilumError as error:  # the database is away: later
+                log.warning("dimse.commitment_waits", reason=str(error))
             except Exception:
                 log.exception("dimse.commitment_failed")
             self._wake.wait(POLL_SECONDS)

@@ -65,7 +65,7 @@ class Listener:
                 if self._stopping.is_set():
                     return
                 log.warning("dimse.not_accepted", errno=error.errno)
-                time.sleep(_PAUSE_SECONDS)
+                self._stopping.wait(_PAUSE_SECONDS)
                 continue
             self._begin(connection, self.tls)
 
