@@ -41,6 +41,10 @@ ZIPPED = 100
 """Instances of the upload."""
 SOME = 20
 """Instances that each sender has stored before, and again after, processes are killed."""
+PAGE = 1000
+"""Instances that one search tells of at most."""
+PAUSE = 0.01
+"""Seconds between two instances of a sender, so that a fast machine is not filled while processes start."""
 Send = Callable[[bytes], bool]
 
 
@@ -144,13 +148,20 @@ class Sender:
             with suppress(httpx.TransportError, OSError, RuntimeError), self.way(self.to[turn % 2]) as send:
                 while not self.enough.is_set() and send(ct(self.study, 1, number := len(self.acknowledged) + 1)):
                     self.acknowledged.append(uid(self.study, 1, number))
+                    self.enough.wait(PAUSE)
             turn += 1
             self.enough.wait(0.1)
 
 
 def found_by_qido(api: Running, study: int) -> list[str]:
-    answer = httpx.get(f"{api.url}/dicom-web/studies/{uid(study)}/instances?limit=1000", timeout=60)
-    return [each["00080018"]["Value"][0] for each in answer.json()] if answer.status_code == 200 else []
+    found: list[str] = []
+    while True:
+        page = {"limit": PAGE, "offset": len(found)}
+        answer = httpx.get(f"{api.url}/dicom-web/studies/{uid(study)}/instances", params=page, timeout=60)
+        more = [each["00080018"]["Value"][0] for each in answer.json()] if answer.status_code == 200 else []
+        found += more
+        if len(more) < PAGE:
+            return found
 
 
 def found_by_c_find(dicom: Running, study: int) -> list[str]:

@@ -68,7 +68,9 @@ def test_a_killed_http_process_or_worker_comes_back(data: Path) -> None:
 def test_a_killed_database_comes_back_and_has_what_was_acknowledged(data: Path) -> None:
     with serving(data) as server:
         assert server.job(upload(server, ("a", ct())))["state"] == "succeeded"
-        postmaster(data).kill()
+        killed = postmaster(data)
+        killed.kill()
+        wait_until(lambda: _runs_anew(data, killed), 60, "a database in the place of the killed one")
         wait_until(lambda: _ok(server), what="an answer after the database came back")
         assert counts(server) == (1, 1, 1)
         assert server.job(upload(server, ("b", ct(instance=2))))["state"] == "succeeded"
@@ -78,6 +80,14 @@ def test_a_killed_database_comes_back_and_has_what_was_acknowledged(data: Path) 
 def postmaster(data: Path) -> psutil.Process:
     """The database's process, wherever it lies and whoever started it."""
     return psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+def _runs_anew(data: Path, killed: psutil.Process) -> bool:
+    """Whether another database has come; until then connections of the killed one may answer for a moment."""
+    try:
+        return postmaster(data).pid != killed.pid
+    except (OSError, IndexError, psutil.NoSuchProcess):
+        return False
 
 
 def _ok(server: Server) -> bool:
