@@ -500,6 +500,87 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/links/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Bulk
+         * @description Tie many studies to one person, or have them linked by the rules again; all of them or none.
+         */
+        post: operations["post_bulk_api_v1_imaging_links_bulk_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/maps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Map
+         * @description Load a mapping table (CSV): PatientID to person_id, or AccessionNumber to procedure_occurrence_id; then a job
+         *     links the source's studies anew.
+         */
+        post: operations["post_map_api_v1_imaging_links_maps_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description Studies that wait for a person, a procedure or a visit, with the rows of the CDM that come into question.
+         */
+        get: operations["get_queue_api_v1_imaging_links_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/queue/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue Counts
+         * @description How many studies wait, by kind and reason, most first.
+         */
+        get: operations["get_queue_counts_api_v1_imaging_links_queue_counts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/physicians": {
         parameters: {
             query?: never;
@@ -1149,6 +1230,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Links
+         * @description What a study is tied to and how that was found, or why it is not; and what was decided of it.
+         */
+        get: operations["get_links_api_v1_imaging_studies__study__links_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/person": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Person
+         * @description Say whose a study is; everything that was written for another person follows.
+         */
+        put: operations["put_person_api_v1_imaging_studies__study__person_put"];
+        post?: never;
+        /**
+         * Delete Person
+         * @description Undo the link to a person: one made by hand gives way to the rules, one made by a rule is refused.
+         */
+        delete: operations["delete_person_api_v1_imaging_studies__study__person_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/procedure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Procedure
+         * @description Say which procedure of its person a study belongs to.
+         */
+        put: operations["put_procedure_api_v1_imaging_studies__study__procedure_put"];
+        post?: never;
+        /**
+         * Delete Procedure
+         * @description Undo the link to a procedure: one made by hand gives way to the rules, one made by a rule is refused.
+         */
+        delete: operations["delete_procedure_api_v1_imaging_studies__study__procedure_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/replaced": {
         parameters: {
             query?: never;
@@ -1404,6 +1553,30 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/visit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Visit
+         * @description Say which visit of its person a study belongs to.
+         */
+        put: operations["put_visit_api_v1_imaging_studies__study__visit_put"];
+        post?: never;
+        /**
+         * Delete Visit
+         * @description Undo the link to a visit: one made by hand gives way to the rules, one made by a rule is refused.
+         */
+        delete: operations["delete_visit_api_v1_imaging_studies__study__visit_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3372,6 +3545,37 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Bulk
+         * @description Many studies of one source at once: tied to one person, or, without one, linked by the rules again.
+         */
+        Bulk: {
+            /**
+             * Person Id
+             * @description Null forgets what was decided of these studies.
+             */
+            person_id?: number | null;
+            /**
+             * Source
+             * @default default
+             */
+            source: string;
+            /**
+             * Studies
+             * @description Hilum's ids.
+             */
+            studies: number[];
+        };
+        /**
+         * BulkDone
+         * @description How many studies of a bulk link are tied to a person now.
+         */
+        BulkDone: {
+            /** Linked */
+            linked: number;
+            /** Studies */
+            studies: number;
+        };
+        /**
          * BundleFile
          * @description A file that came with the study in its zip.
          */
@@ -3387,6 +3591,30 @@ export interface components {
             size: number;
             /** Url */
             url: string;
+        };
+        /**
+         * Candidate
+         * @description A row of the CDM that a study may be tied to, with what a person compares.
+         */
+        Candidate: {
+            /** Concept Id */
+            concept_id?: number | null;
+            /** Concept Name */
+            concept_name?: string | null;
+            /** End Date */
+            end_date?: string | null;
+            /** Gender Concept Id */
+            gender_concept_id?: number | null;
+            /** Id */
+            id: number;
+            /** Source Value */
+            source_value?: string | null;
+            /** Start Date */
+            start_date?: string | null;
+            /** Visit Occurrence Id */
+            visit_occurrence_id?: number | null;
+            /** Year Of Birth */
+            year_of_birth?: number | null;
         };
         /**
          * Changes
@@ -4032,6 +4260,97 @@ export interface components {
             total: number | null;
         };
         /**
+         * Link
+         * @description What a study is tied to, or why it is not.
+         */
+        Link: {
+            /** Evidence */
+            evidence: {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /**
+             * Made By
+             * @description Who said so; empty for a rule.
+             */
+            made_by: string;
+            /**
+             * Method
+             * @description How it was found; empty where it was not.
+             * @enum {string}
+             */
+            method: "" | "by_hand" | "person_map" | "person_source_value" | "procedure_map" | "procedure_source_value" | "same_day" | "minted" | "procedure" | "contains" | "only_of_day";
+            /**
+             * Reason
+             * @description Why it waits for a decision; empty where it is tied.
+             */
+            reason: string;
+            /**
+             * Target Id
+             * @description Key of the person, procedure_occurrence or visit_occurrence.
+             */
+            target_id: number | null;
+            /**
+             * Text
+             * @description The reason as a sentence.
+             */
+            text: string;
+        };
+        /**
+         * LinkChange
+         * @description A decision about a link.
+         */
+        LinkChange: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "unlink" | "automatic";
+            /** After */
+            after: number | null;
+            /** Before */
+            before: number | null;
+            /** Id */
+            id: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+            /**
+             * When
+             * Format: date-time
+             */
+            when: string;
+            /** Who */
+            who: string;
+        };
+        /**
+         * Links
+         * @description The links of a study, and what was decided of them, latest first.
+         */
+        Links: {
+            /** Decisions */
+            decisions: components["schemas"]["LinkChange"][];
+            /** Links */
+            links: components["schemas"]["Link"][];
+            /** Source */
+            source: string;
+            /** Study Id */
+            study_id: number;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+        };
+        /**
          * LocalImport
          * @description Which folder of the server to import.
          */
@@ -4099,6 +4418,29 @@ export interface components {
             series_instance_uid: string;
             /** Series Number */
             series_number: number | null;
+        };
+        /**
+         * MapLoaded
+         * @description What became of a mapping table; a job then links the studies of the source anew.
+         */
+        MapLoaded: {
+            /** Changed */
+            changed: number;
+            /** Examples */
+            examples: components["schemas"]["RefusedLine"][];
+            /** Job Id */
+            job_id: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "persons" | "procedures";
+            /** New */
+            new: number;
+            /** Refused */
+            refused: number;
+            /** Rows */
+            rows: number;
         };
         /**
          * Modality
@@ -4266,6 +4608,17 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[QueueEntry] */
+        Page_QueueEntry_: {
+            /** Items */
+            items: components["schemas"]["QueueEntry"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[QueueItem] */
         Page_QueueItem_: {
             /** Items */
@@ -4375,6 +4728,14 @@ export interface components {
             name?: string;
         };
         /**
+         * PersonIn
+         * @description Whose a study is.
+         */
+        PersonIn: {
+            /** Person Id */
+            person_id: number;
+        };
+        /**
          * Problem
          * @description RFC 9457: what went wrong, in words a person can act on.
          */
@@ -4392,6 +4753,85 @@ export interface components {
              * @default about:blank
              */
             type: string;
+        };
+        /**
+         * ProcedureIn
+         * @description Which procedure a study belongs to.
+         */
+        ProcedureIn: {
+            /** Procedure Occurrence Id */
+            procedure_occurrence_id: number;
+        };
+        /**
+         * QueueCount
+         * @description How many studies wait for one reason.
+         */
+        QueueCount: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+            /** Reason */
+            reason: string;
+            /** Studies */
+            studies: number;
+            /** Text */
+            text: string;
+        };
+        /**
+         * QueueEntry
+         * @description A study that waits for a person to say whose, or of what, it is.
+         */
+        QueueEntry: {
+            /** Accession Number */
+            accession_number: string;
+            /** Candidates */
+            candidates: components["schemas"]["Candidate"][];
+            /** Evidence */
+            evidence: {
+                [key: string]: unknown;
+            };
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+            /**
+             * Made At
+             * Format: date-time
+             */
+            made_at: string;
+            /** Made By */
+            made_by: string;
+            /** Modalities */
+            modalities: string[];
+            /** Patient Birth Date */
+            patient_birth_date: string | null;
+            /** Patient Id */
+            patient_id: string;
+            /** Patient Name */
+            patient_name: string;
+            /** Patient Sex */
+            patient_sex: string;
+            /** Person Id */
+            person_id: number | null;
+            /** Reason */
+            reason: string;
+            /** Source */
+            source: string;
+            /** Study Date */
+            study_date: string | null;
+            /** Study Description */
+            study_description: string;
+            /** Study Id */
+            study_id: number;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /** Study Time */
+            study_time: string | null;
+            /** Text */
+            text: string;
         };
         /**
          * QueueItem
@@ -4456,6 +4896,16 @@ export interface components {
             count: number;
             /** Examples */
             examples: string[];
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * RefusedLine
+         * @description A line of a mapping table that cannot be used; the header is line 1.
+         */
+        RefusedLine: {
+            /** Line */
+            line: number;
             /** Reason */
             reason: string;
         };
@@ -5285,6 +5735,14 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * VisitIn
+         * @description Which visit a study belongs to.
+         */
+        VisitIn: {
+            /** Visit Occurrence Id */
+            visit_occurrence_id: number;
         };
         /**
          * WaitingStudy
@@ -6562,6 +7020,183 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_bulk_api_v1_imaging_links_bulk_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Bulk"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkDone"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_map_api_v1_imaging_links_maps_post: {
+        parameters: {
+            query?: {
+                source?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /** Format: binary */
+                    file: string;
+                };
+                "text/csv": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapLoaded"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_imaging_links_queue_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+                kind?: ("person" | "procedure" | "visit") | null;
+                /** @description Such as no_person. */
+                reason?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_QueueEntry_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_queue_counts_api_v1_imaging_links_queue_counts_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueCount"][];
                 };
             };
             /** @description There is no such thing. */
@@ -8215,6 +8850,229 @@ export interface operations {
             };
         };
     };
+    get_links_api_v1_imaging_studies__study__links_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_person_api_v1_imaging_studies__study__person_put: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_person_api_v1_imaging_studies__study__person_delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_procedure_api_v1_imaging_studies__study__procedure_put: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProcedureIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_procedure_api_v1_imaging_studies__study__procedure_delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_replaced_api_v1_imaging_studies__study__replaced_get: {
         parameters: {
             query?: {
@@ -8782,6 +9640,96 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Suggestion"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_visit_api_v1_imaging_studies__study__visit_put: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VisitIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_visit_api_v1_imaging_studies__study__visit_delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Links"];
                 };
             };
             /** @description There is no such thing. */
