@@ -28,6 +28,7 @@ from hilum.imaging.archive.statements import (
     NOT_IMAGES,
     SERIES_UPDATE,
     STUDY_UPDATE,
+    add_counted,
     add_up,
     document,
     insert_into,
@@ -110,8 +111,8 @@ class _Batch:
         self.new_series: dict[int, tuple[str, str]] = {}
 
     def write(self, given: list[Entry]) -> None:
-        if self._stand_in_known_series(given):
-            self._instances(given)
+        if known := self._known_series(given):
+            self._instances(given, says_more=any(_says_more(entry, known) for entry in given))
             return
         studies, entries = self._studies(given)
         if entries:
@@ -121,30 +122,37 @@ class _Batch:
                 entry.instance["series_id"] = series[entry.study_uid, entry.series_uid]
         self._forget_unused(self._instances(entries) if entries else [])
 
-    def _stand_in_known_series(self, entries: list[Entry]) -> bool:
+    def _known_series(self, entries: list[Entry]) -> dict[object, Row]:
         """Give the instances their place in one step, if each is of a series that is there and names the patient of
-        its study, as all but the first of a series do; the studies are locked then, and only then."""
+        its study, as all but the first of a series do; the studies are locked then, and only then.
+
+        Returns
+        -------
+        dict
+            The series by id, with what they and their studies lack; none unless all are known.
+        """
         if self.chosen or not all(entry.patient for entry in entries):
-            return False
+            return {}
         places = sorted({(e.study_uid, e.series_uid, e.patient.patient_id, e.patient.issuer) for e in entries})
         found = self.sql.rows(KNOWN_SERIES, (*map(list, zip(*places, strict=True)), self.source.id, len(places)))
         known = {(row["study_instance_uid"], row["series_instance_uid"]): row for row in found}
         if len(known) < len(places):
-            return False
+            return {}
         for entry in entries:
             row = known[entry.study_uid, entry.series_uid]
             entry.instance["study_id"], entry.instance["series_id"] = row["study_id"], row["id"]
-        return True
+        return {row["id"]: row for row in found}
 
-    def _instances(self, entries: list[Entry]) -> list[Entry]:
-        """Take the instances; gives those that were added or replaced others."""
-        added = self._insert_instances(entries)
+    def _instances(self, entries: list[Entry], *, says_more: bool = True) -> list[Entry]:
+        """Take the instances; gives those that were added or replaced others. Unless they say more of series and study
+        than is known, only the counts of these change with what is added."""
+        added = self._insert_instances(entries, counted=not says_more)
         known = [entry for entry in entries if entry.sop_uid not in added]
         replaced = self._known(known) if known else {}
         changed = [entry for entry in entries if entry.sop_uid in added or entry.sop_uid in replaced]
-        if changed:
-            self._count(changed, replaced)
-            self._tell(changed, replaced)
+        if counted := changed if says_more else [entry for entry in changed if entry.sop_uid in replaced]:
+            self._count(counted, replaced)
+        self._tell(changed, replaced)
         return changed
 
     def _patients(self, entries: list[Entry]) -> dict[str, int]:
@@ -250,9 +258,13 @@ class _Batch:
         self.new_series = {number: key for key, number in ids.items() if number in inserted}
         return ids
 
-    def _insert_instances(self, entries: list[Entry]) -> set[str]:
+    def _insert_instances(self, entries: list[Entry], *, counted: bool) -> set[str]:
         rows = sorted((entry.instance for entry in entries), key=lambda row: cast("str", row["sop_instance_uid"]))
-        statement = insert_into("instance", tuple(rows[0]), "sop_instance_uid") + " returning sop_instance_uid"
+        columns = tuple(rows[0])
+        if counted:
+            statement = add_counted(columns)
+        else:
+            statement = insert_into("instance", columns, "sop_instance_uid") + " returning sop_instance_uid"
         return {cast("str", row["sop_instance_uid"]) for row in self.sql.rows(statement, (document(rows),))}
 
     def _known(self, entries: list[Entry]) -> dict[str, Row]:
@@ -396,6 +408,17 @@ class _Batch:
                 None if entry.given == entry.patient else (entry.given.patient_id, entry.given.issuer),
             )
         )
+
+
+def _says_more(entry: Entry, known: dict[object, Row]) -> bool:
+    """Whether an instance fills in what its series or study, as they are known, lack."""
+    row = known[entry.instance["series_id"]]
+    if row["is_corrected"]:  # what is corrected keeps what the files said last
+        return True
+    for values, lacks in ((entry.above.study, row["study_lacks"]), (entry.above.series, row["series_lacks"])):
+        if values.get("further") or any(values.get(name) not in (None, "") for name in str(lacks).split()):
+            return True
+    return False
 
 
 def _distinct(entries: list[Entry], key: Callable[[Entry], object], row: Callable[[Entry], Values]) -> list[Values]:

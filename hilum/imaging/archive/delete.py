@@ -27,8 +27,12 @@ log = structlog.get_logger()
 
 def hold_objects(sql: Transaction) -> None:
     """Keep objects from being removed until this transaction ends: an object that is written and found to be there
-    already counts on it, though no row may name it yet."""
-    sql.rows("select pg_advisory_xact_lock_shared(%s)", (_OBJECTS_LOCK,))
+    already counts on it, though no row may name it yet. What is run from here on is planned once a connection and not
+    for each set of values, which costs more than to run it."""
+    sql.rows(
+        "select pg_advisory_xact_lock_shared(%s), set_config('plan_cache_mode', 'force_generic_plan', true)",
+        (_OBJECTS_LOCK,),
+    )
 
 
 def stop_writers(sql: Transaction) -> None:

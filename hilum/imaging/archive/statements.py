@@ -51,28 +51,12 @@ def _fill(table: type[Table], columns: Iterable[str]) -> str:
     )
 
 
-# Places are given as arrays of study, series, patient and issuer; unless all of them are known, nothing is locked.
-KNOWN_SERIES: Final[LiteralString] = """
-    with given as materialized (
-      select s.id as study_id, e.id as series_id
-      from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) g (study, series, patient_id, issuer)
-      join hilum.study s on s.study_instance_uid = g.study and s.patient_id = g.patient_id
-        and s.source_id = %s and s.deleted_at is null
-      join hilum.patient p on p.id = s.patient_pk and p.issuer_of_patient_id = g.issuer
-      join hilum.series e on e.study_id = s.id and e.series_instance_uid = g.series
-    )
-    select e.id, e.study_id, s.study_instance_uid, e.series_instance_uid
-    from hilum.study s join hilum.series e on e.study_id = s.id
-    where e.id = any(array(select series_id from given)) and (select count(*) from given) = %s and s.deleted_at is null
-    order by s.study_instance_uid, e.id
-    for no key update of s for key share of e
-"""
-
 _GROW: Final = (
     "num_instances = r.num_instances + given.num_instances, num_images = r.num_images + given.num_images, "
     "bytes = r.bytes + given.bytes, "
     "further = case when given.further is null then r.further else given.further || coalesce(r.further, '{}') end"
 )
+_UNPROCESSED: Final = "status = case r.status when 'processed' then 'indexed' else r.status end"
 _FILLED_IN_STUDY: Final = (
     "study_date", "study_time", "timezone_offset", "study_id", "accession_number", "study_description", "body_part",
     "patient_name", "patient_name_dicom", "patient_birth_date", "patient_sex", "physician",
@@ -88,6 +72,69 @@ _FILLED_IN_SERIES: Final = (
     "procedure_step_time", "frame_of_reference_uid", "rows", "columns",
 )  # fmt: skip
 
+
+def _lacking(row: str, table: type[Table], columns: Iterable[str]) -> str:
+    """Write the names of those columns of a row that nothing has filled in yet, as one text."""
+    texts = {c.name for c in table.__table__.columns if isinstance(c.type, sa.Text)}
+    empty = ((c, f"{row}.{c} = ''" if c in texts else f"{row}.{c} is null") for c in columns)
+    return "concat_ws(' ', " + ", ".join(f"case when {test} then '{c}' end" for c, test in empty) + ")"
+
+
+# Places are given as arrays of study, series, patient and issuer; unless all of them are known, nothing is locked.
+KNOWN_SERIES: Final = cast(
+    "LiteralString",
+    f"""
+    with given as materialized (
+      select s.id as study_id, e.id as series_id
+      from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) g (study, series, patient_id, issuer)
+      join hilum.study s on s.study_instance_uid = g.study and s.patient_id = g.patient_id
+        and s.source_id = %s and s.deleted_at is null and s.availability = 'local'
+      join hilum.patient p on p.id = s.patient_pk and p.issuer_of_patient_id = g.issuer
+      join hilum.series e on e.study_id = s.id and e.series_instance_uid = g.series
+    )
+    select e.id, e.study_id, s.study_instance_uid, e.series_instance_uid, s.corrected <> '{{}}' as is_corrected,
+      {_lacking("s", Study, _FILLED_IN_STUDY)} as study_lacks,
+      {_lacking("e", Series, _FILLED_IN_SERIES)} as series_lacks
+    from hilum.study s join hilum.series e on e.study_id = s.id
+    where e.id = any(array(select series_id from given)) and (select count(*) from given) = %s and s.deleted_at is null
+    order by s.study_instance_uid, e.id
+    for no key update of s for key share of e
+    """,
+)
+_COUNTED: Final = (
+    "num_instances = r.num_instances + n.instances, num_images = r.num_images + n.images, bytes = r.bytes + n.bytes"
+)
+
+
+@cache
+def add_counted(columns: tuple[str, ...]) -> LiteralString:
+    """Write the statement that inserts instances of a document, leaves out those that are there and counts the others;
+    for such as say nothing of their series and study that these do not know already."""
+    of = "select {0}, count(*) as instances, sum(num_frames) as images, sum(size) as bytes from new group by {0}"
+    told = """replace(j.attributes, '"00201208":{"vr":"IS","Value":[' || s.before || ']',
+        '"00201208":{"vr":"IS","Value":[' || s.after || ']')"""
+    return f"""
+    with new as (
+      {insert_into("instance", columns, "sop_instance_uid")}
+      returning study_id, series_id, sop_instance_uid, num_frames, size
+    ), in_series as (
+      update hilum.series r set {_COUNTED}, version = r.version + 1
+      from ({of.format("series_id")}) n where r.id = n.series_id
+    ), in_study as (
+      update hilum.study r set {_COUNTED}, updated_at = now(), {_UNPROCESSED}
+      from ({of.format("study_id")}) n where r.id = n.study_id
+      returning r.id, r.num_instances - n.instances as before, r.num_instances as after
+    ), told as (
+      update hilum.study_json j set attributes = {told}
+      from in_study s where j.study_id = s.id
+    ), marked as (
+      insert into hilum.unrecorded_study (study_id) select id from in_study order by id
+      on conflict (study_id) do update set marks = hilum.unrecorded_study.marks + 1
+    )
+    select sop_instance_uid from new
+    """
+
+
 SERIES_UPDATE: Final = cast(
     "LiteralString",
     f"update hilum.series r set {_GROW}, version = r.version + 1, {_fill(Series, _FILLED_IN_SERIES)} "
@@ -98,7 +145,7 @@ STUDY_UPDATE: Final = cast(
     f"""
     update hilum.study r set {_GROW}, updated_at = now(), {_fill(Study, _FILLED_IN_STUDY)},
       num_series = level.num_series, modality = level.modality, modalities = level.modalities,
-      body_parts = level.body_parts, status = case r.status when 'processed' then 'indexed' else r.status end
+      body_parts = level.body_parts, {_UNPROCESSED}
     from json_populate_recordset(null::hilum.study, %(rows)s) given
     cross join lateral (
       select count(*) as num_series,
