@@ -3,7 +3,7 @@ events. What the tables mean belongs to the rooms that declare them."""
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, LiteralString, TypeAlias, cast
@@ -13,7 +13,6 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 from sqlalchemy import event
 from sqlalchemy.exc import DataError, InvalidatePoolError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
@@ -22,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid, Unavailable
 from hilum.core.postgres import EmbeddedPostgres
+from hilum.core.prepared import Parameters, Prepared, begin, run
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = "hilum"
 OLDEST_SERVER = 16
 _LAST_USED = "hilum.last_used"
+_PREPARED = "hilum.prepared"
 _TRUSTED_SECONDS = 1.0
 _MIGRATION_LOCK = 4_845_114_001
 _EVENT_LOCK = 4_845_114_002
@@ -59,49 +60,47 @@ class Transaction:
 
     _connection: sa.Connection
     _events: "list[Event]" = field(default_factory=list["Event"])
-    _owed: list[tuple[LiteralString, object]] = field(default_factory=list[tuple[LiteralString, object]])
+    _depth: int = 0
+    _prepared: Prepared | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._prepared = prepared_of(self._connection)
 
     @property
     def connection(self) -> sa.Connection:
         """SQLAlchemy's connection, for statements that it writes."""
-        self.settle()
+        self._prepared = None  # others may have dropped what the server keeps from here on
         return self._connection
 
     @property
     def driver(self) -> psycopg.Connection:
-        """The psycopg connection below, for the few statements that are written by hand."""
-        self.settle()
+        """The psycopg connection below, for what needs a cursor."""
+        self._prepared = None
         return self._driver
 
     @property
     def _driver(self) -> psycopg.Connection:
         return cast("psycopg.Connection", self._connection.connection.driver_connection)
 
-    def rows(self, query: LiteralString, parameters: object = ()) -> list[Row]:
+    def rows(self, query: LiteralString, parameters: Parameters = ()) -> list[Row]:
         """Run hand-written SQL and return its rows by column name."""
         driver = self._driver
-        with driver.cursor(row_factory=dict_row) as cursor:
-            if self._owed or driver.pgconn.transaction_status == TransactionStatus.IDLE:  # BEGIN is owed too
-                owed, self._owed = self._owed, []
-                with driver.pipeline():
-                    for earlier, values in owed:
-                        driver.execute(earlier, values)  # pyright: ignore[reportArgumentType]
-                    cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
-            else:
-                cursor.execute(query, parameters)  # pyright: ignore[reportArgumentType]
-            # Asking for the description would make one of every column.
-            return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+        if driver.pgconn.transaction_status == TransactionStatus.IDLE:
+            begin(driver, prepared_of(self._connection))
+        return run(driver, self._prepared, query, parameters)
 
-    def owe(self, query: LiteralString, parameters: object = ()) -> None:
-        """Have hand-written SQL run before anything else is, in one round trip with what is run next; for what gives no
-        rows. Its errors are raised then."""
-        self._owed.append((query, parameters))
+    def check(self) -> None:
+        """See that the transaction can be committed; the server would undo a failed one without a word.
 
-    def settle(self) -> None:
-        """Run what is owed."""
-        if self._owed:
-            query, parameters = self._owed.pop()
-            self.rows(query, parameters)
+        Raises
+        ------
+        psycopg.errors.InFailedSqlTransaction
+            A statement failed in it, and somebody went on.
+        """
+        if self._driver.pgconn.transaction_status == TransactionStatus.INERROR:
+            raise psycopg.errors.InFailedSqlTransaction(
+                "A statement of this transaction failed; nothing of it is kept."
+            )
 
     def emit(self, *events: "Event") -> None:
         """Tell of changes that this transaction makes; they are in the feed if and only if it commits."""
@@ -111,19 +110,24 @@ class Transaction:
     def savepoint(self) -> Generator[None]:
         """A part of the transaction that is undone alone, with its events, when the block is left by an exception."""
         before = len(self._events)
+        self._depth += 1
+        name = cast("LiteralString", f"hilum_{self._depth}")
+        self.rows(f"savepoint {name}")
         try:
-            with self.connection.begin_nested():
-                yield
-                self.settle()
+            yield
         except BaseException:
             del self._events[before:]
-            self._owed.clear()
+            with suppress(psycopg.Error):  # without it nothing of the transaction is kept
+                self.rows(f"rollback to savepoint {name}")
             raise
+        else:
+            self.rows(f"release savepoint {name}")
+        finally:
+            self._depth -= 1
 
     def write_events(self) -> None:
         """Append the collected events; called once, by ``Database.transaction``, before the commit."""
         if not self._events:
-            self.settle()
             return
         # In one round trip; no id is drawn before the lock is held, for the rows are joined to it.
         self.rows(
@@ -169,6 +173,7 @@ class Database:
             transaction = Transaction(connection)
             yield transaction
             transaction.write_events()
+            transaction.check()
 
     @contextmanager
     def connect(self) -> Generator[sa.Connection]:
@@ -250,6 +255,11 @@ class Database:
             if getattr(getattr(error, "orig", error), "sqlstate", None) not in _UNFIT:
                 raise
             raise Invalid("A value is none that the catalogue can hold: too large, or with a NUL character.") from error
+
+
+def prepared_of(connection: sa.Connection) -> Prepared:
+    """What the server keeps prepared for a connection of the pool."""
+    return connection.info.setdefault(_PREPARED, Prepared())
 
 
 def _note_time(_: object, record: ConnectionPoolEntry) -> None:

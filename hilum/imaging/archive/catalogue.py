@@ -358,7 +358,7 @@ class _Batch:
             }
             add_up(series_rows, entry.instance["series_id"], entry.above.series, delta)
             add_up(study_rows, entry.instance["study_id"], entry.above.study, delta)
-        self.sql.owe(SERIES_UPDATE, (document(list(series_rows.values())),))
+        self.sql.rows(SERIES_UPDATE, (document(list(series_rows.values())),))
         studies = self.sql.rows(
             STUDY_UPDATE,
             {"rows": document(list(study_rows.values())), "rank": MODALITY_RANK, "not_images": NOT_IMAGES},

@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def mark_studies(sql: Transaction, study_ids: Sequence[int]) -> None:
     """Say that studies have changed in what their record tells."""
-    sql.owe(
+    sql.rows(
         "insert into hilum.unrecorded_study (study_id) select id from unnest(%s::bigint[]) id order by id "
         "on conflict (study_id) do update set marks = hilum.unrecorded_study.marks + 1",
         (list(study_ids),),

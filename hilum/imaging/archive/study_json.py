@@ -67,7 +67,7 @@ def study_attributes(row: Mapping[str, object]) -> str:
 def keep_attributes(sql: Transaction, studies: Sequence[Mapping[str, object]]) -> None:
     """Make the attributes of changed studies anew, from their rows as they are now."""
     rows = [{"study_id": row["id"], "attributes": study_attributes(row)} for row in studies]
-    sql.owe(
+    sql.rows(
         "insert into hilum.study_json (study_id, attributes) "
         "select study_id, attributes from json_populate_recordset(null::hilum.study_json, %s) "
         "on conflict (study_id) do update set attributes = excluded.attributes",
