@@ -79,7 +79,7 @@ def begin(driver: psycopg.Connection, prepared: Prepared) -> None:
 def run(
     driver: psycopg.Connection, prepared: Prepared | None, query: str, parameters: Parameters
 ) -> list[dict[str, object]]:
-    """Run one statement within a transaction.
+    """Run a statement within a transaction.
 
     Parameters
     ----------
@@ -88,14 +88,15 @@ def run(
     prepared
         What the server keeps for it; None if that may have been dropped within this transaction.
     query
-        As a cursor takes it: values stand as ``%s`` or ``%(name)s``, a percent sign is written twice.
+        As a cursor takes it: values stand as ``%s`` or ``%(name)s``, a percent sign is written twice. Without values it
+        may be several statements.
     parameters
         The values, in order or by name; names that the query does not use are passed over.
 
     Returns
     -------
     list of dict
-        The rows by column name; none of a statement that gives none.
+        The rows by column name, of the last statement; none of one that gives none.
 
     Raises
     ------
@@ -107,7 +108,9 @@ def run(
     server, adapt = driver.pgconn, Transformer(driver)
     data = adapt.dump_sequence(values, [PyFormat.AUTO] * len(values))
     types, formats = tuple(adapt.types or ()), adapt.formats
-    if prepared and (name := prepared.name(server, text, types)):
+    if not values:
+        server.send_query(text)  # several statements, perhaps
+    elif prepared and (name := prepared.name(server, text, types)):
         server.send_query_prepared(name, data, formats)
     else:
         server.send_query_params(text, data, types, formats)

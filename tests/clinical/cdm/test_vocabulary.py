@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hilum.clinical.cdm.concepts import missing_concepts, modality_concepts, resolved, seeds
-from hilum.clinical.cdm.vocabulary import load_vocabulary
+from hilum.clinical.cdm.vocabulary import TABLES, load_vocabulary
 from hilum.core.errors import Conflict, Invalid
 from tests.clinical.cdm.conftest import Site
 
@@ -19,6 +19,13 @@ CT = "4300757\tComputed tomography\tProcedure\tSNOMED\tProcedure\tS\t77477000\t1
 VOCABULARY = "vocabulary_id\tvocabulary_name\tvocabulary_reference\tvocabulary_version\tvocabulary_concept_id\n"
 SNOMED = "SNOMED\tSystematic Nomenclature\thttp://snomed\tv1\t0\n"
 ANCESTOR = "ancestor_concept_id\tdescendant_concept_id\tmin_levels_of_separation\tmax_levels_of_separation\n"
+
+
+@pytest.fixture(autouse=True)
+def unmarked(site: Site) -> None:
+    """No table says of itself which file it was loaded from: the CDM is one for many tests."""
+    for table in TABLES:
+        site.rows(f"comment on table omop_vocabulary.{table} is null")
 
 
 def write(folder: Path, concept: str = CONCEPT + MAMMOGRAPHY + CT, **more: str) -> Path:
