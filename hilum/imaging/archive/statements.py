@@ -57,7 +57,7 @@ KNOWN_SERIES: Final[LiteralString] = """
       select s.id as study_id, e.id as series_id
       from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) g (study, series, patient_id, issuer)
       join hilum.study s on s.study_instance_uid = g.study and s.patient_id = g.patient_id
-        and s.source_id = %s and s.deleted_at is null
+        and s.source_id = %s and s.deleted_at is null and s.availability = 'local'
       join hilum.patient p on p.id = s.patient_pk and p.issuer_of_patient_id = g.issuer
       join hilum.series e on e.study_id = s.id and e.series_instance_uid = g.series
     )
