@@ -123,7 +123,7 @@ def liar() -> Iterator[Liar]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     found.append(Liar(f"http://127.0.0.1:{server.server_address[1]}/dicom-web"))
     yield found[0]
     server.shutdown()

@@ -102,8 +102,8 @@ class _Run:
         asked = [("ModalitiesInStudy", modality)] if modality else []
         while offset - begin < most:
             size = min(PAGE, most - (offset - begin))
-            listed = self._page([*asked, ("limit", str(size)), ("offset", str(offset))])
-            fresh = [data for data in listed if self._is_fresh(data)][:size]
+            listed = self._page([*asked, ("limit", str(size)), ("offset", str(offset))])[:size]
+            fresh = [data for data in listed if self._is_fresh(data)]
             if not fresh:
                 break
             offset += len(listed)

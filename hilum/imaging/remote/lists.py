@@ -56,12 +56,27 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is looked for: how the list names it, the ways to look, and why what the last of them finds may be
-    something else, if it may."""
+    """What is looked for.
+
+    Attributes
+    ----------
+    name
+        How the list names it.
+    exact
+        Ways to look that leave no doubt; all of them count.
+    otherwise
+        Ways to look where those find nothing.
+    doubt
+        Why what these find may be something else; empty where it may not.
+    missing
+        Why nobody has to be asked.
+    """
 
     name: str
-    searches: Sequence[Search]
+    exact: Sequence[Search] = ()
+    otherwise: Sequence[Search] = ()
     doubt: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +160,28 @@ def index_lines(
 
 
 def _look(client: DicomWeb, line: Line) -> tuple[Found, list[RemoteStudy]]:
-    """What a remote archive has for a line: the first search that finds something counts."""
-    for search in line.searches:
-        if not _can_be_asked(search):
-            continue
-        studies = _matches(client, search)
-        if studies:
-            uids = [str(study.study["study_instance_uid"]) for study in studies]
-            patients = {(study.patient.patient_id, study.patient.issuer) for study in studies}
-            if len(patients) > 1:
-                return Found(line.name, "ambiguous", uids, "Its studies are of several patients."), []
-            if line.doubt and search is line.searches[-1]:
-                return Found(line.name, "ambiguous", uids, line.doubt), []
-            return Found(line.name, "found", uids), studies
-    return Found(line.name, "missing", (), "The remote archive has no study for it."), []
+    """What a remote archive has for a line."""
+    studies = _union(client, line.exact)
+    patients = {(study.patient.patient_id, study.patient.issuer) for study in studies.values()}
+    named = all(search.patient_id for search in line.exact)
+    doubt = "Its studies are of several patients." if len(patients) > 1 and not named else ""
+    if not studies:
+        studies, doubt = _union(client, line.otherwise), line.doubt
+    uids = list(studies)
+    if not studies:
+        return Found(line.name, "missing", (), line.missing or "The remote archive has no study for it."), []
+    if doubt:
+        return Found(line.name, "ambiguous", uids, doubt), []
+    return Found(line.name, "found", uids), list(studies.values())
+
+
+def _union(client: DicomWeb, searches: Sequence[Search]) -> dict[str, RemoteStudy]:
+    """The studies that any of some searches finds, by UID."""
+    found: dict[str, RemoteStudy] = {}
+    for search in searches:
+        if _can_be_asked(search):
+            found |= _matches(client, search)
+    return found
 
 
 def _can_be_asked(search: Search) -> bool:
@@ -168,7 +191,7 @@ def _can_be_asked(search: Search) -> bool:
     return any(values) and not any(set(value) & set("*?\\,") or len(value) > longest for value in values)
 
 
-def _matches(client: DicomWeb, search: Search) -> list[RemoteStudy]:
+def _matches(client: DicomWeb, search: Search) -> dict[str, RemoteStudy]:
     """The studies that a search finds, as far as they are what was asked for: not every server matches every key."""
     asked = [*search.parameters(), ("limit", str(_PAGE)), *INCLUDE_STUDY]
     found: dict[str, RemoteStudy] = {}
@@ -186,4 +209,4 @@ def _matches(client: DicomWeb, search: Search) -> list[RemoteStudy]:
         )
         if agrees:
             found.setdefault(str(study.study["study_instance_uid"]), study)
-    return list(found.values())
+    return found
