@@ -21,6 +21,7 @@ from hilum.imaging.archive.delete import delete_study
 from hilum.imaging.archive.edit import correct_study
 from hilum.imaging.archive.query import StudyFilter, list_studies
 from hilum.imaging.archive.sources import add_source
+from hilum.imaging.remote.servers import change_server
 from tests.clinical.conftest import Fhir
 from tests.clinical.oracles import assert_valid
 from tests.clinical.test_fhir_publish import running
@@ -45,6 +46,7 @@ def here(fhir: Fhir, remote: Web) -> Fhir:
     """Ours, with a source that names it."""
     far = remote.root.removesuffix("/dicom-web")
     add_source(fhir.archive.database, "far", "Far", dicomweb_url=remote.root, fhir_url=f"{far}/fhir/")
+    change_server(fhir.archive.database, "far", {"fetch": "never"})
     return fhir
 
 
