@@ -1,6 +1,7 @@
 """Remote archives for the tests: Debian's Orthanc with its DICOMweb plugin, another Hilum, and a liar."""
 
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -86,6 +87,13 @@ class Liar:
     asked: list[str] = field(default_factory=list[str])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     answer: Answerer = lambda handler: reply(handler, [])
+    server: ThreadingHTTPServer | None = None
+
+    def over_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        assert self.server
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = self.url.replace("http:", "https:")
 
 
 def reply(handler: BaseHTTPRequestHandler, body: object, status: int = 200, **headers: str) -> None:
@@ -124,7 +132,7 @@ def liar() -> Iterator[Liar]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    found.append(Liar(f"http://127.0.0.1:{server.server_address[1]}/dicom-web"))
+    found.append(Liar(f"http://127.0.0.1:{server.server_address[1]}/dicom-web", server=server))
     yield found[0]
     server.shutdown()
     server.server_close()

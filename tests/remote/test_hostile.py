@@ -4,9 +4,12 @@ import base64
 import itertools
 import json
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -244,6 +247,27 @@ def test_a_client_signs_in_by_oidc(here: Here, liar: Liar) -> None:
     liar.answer = lambda handler: reply(handler, b"", 400)
     with pytest.raises(RemoteRefuses, match="sign-in"):
         here.index()
+
+
+def test_over_tls_only_who_is_vouched_for_is_believed(here: Here, liar: Liar, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=far", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    liar.over_tls(context)
+    here.name(liar.url)
+    with pytest.raises(RemoteRefuses, match="TLS could not be agreed on"):
+        here.index()
+    assert liar.asked == []
+    with pytest.raises(Invalid, match="PEM"):
+        here.name(liar.url, authorities="x")
+    here.name(liar.url, authorities=certificate.read_text())
+    liar.answer = lambda handler: reply(handler, [study()])
+    assert here.index().counts == {"studies_new": 1}
 
 
 def test_an_index_that_was_interrupted_goes_on(here: Here, liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Final, Literal, LiteralString, TypeAlias, cast
 from uuid import UUID, uuid4
 
+import sqlalchemy as sa
+
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, NotFound
+from hilum.imaging.remote.models import RemoteCopy
 from hilum.imaging.remote.servers import COLUMNS, RemoteServer, read_server
 
 State: TypeAlias = Literal["none", "waiting", "fetching", "held", "failed", "released"]
@@ -74,11 +77,9 @@ def want_indexed(sql: Transaction, server: RemoteServer, uids: Sequence[str]) ->
 
 def find_copy(sql: Transaction, study_id: int) -> Copy:
     """Where the copy of a study stands."""
-    rows = sql.rows(
-        "select state, num_instances, bytes, error, asked_at, fetched_at from hilum.remote_copy where study_id = %s",
-        (study_id,),
-    )
-    return Copy(**rows[0]) if rows else Copy("none")  # pyright: ignore[reportArgumentType]
+    columns = (RemoteCopy.__table__.columns[name] for name in Copy.__slots__)
+    row = sql.connection.execute(sa.select(*columns).where(RemoteCopy.study_id == study_id)).first()
+    return Copy(*row) if row else Copy("none")
 
 
 def is_anything_due(database: Database) -> bool:
