@@ -94,6 +94,9 @@ def test_the_page_brings_them_as_well(far: Server) -> None:
     frame = httpx.get(f"{study}/series/{uid(2, 1)}/frames/1?source=far", timeout=120)
     assert (frame.status_code, frame.headers["content-type"]) == (200, "image/png")
     assert httpx.get(f"{study}/copy?source=far").json()["state"] == "held"
+    uids = f"studyUID={uid(7)}&seriesUID={uid(7, 1)}&objectUID={uid(7, 1, 1)}"
+    by_query = far.get(f"/wado?requestType=WADO&{uids}&source=far&contentType=application/dicom")
+    assert (by_query.status_code, by_query.content[128:132]) == (200, b"DICM")
 
 
 def test_they_are_fetched_and_given_up_by_hand(far: Server) -> None:

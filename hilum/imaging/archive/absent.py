@@ -3,6 +3,7 @@ them is for a room above, which the application names."""
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Final, LiteralString, ParamSpec, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
@@ -30,7 +31,10 @@ class Bring(Protocol):
 
 
 def brought(endpoint: Callable[_P, _T]) -> Callable[_P, _T]:
-    """An endpoint that is asked once more when what it lacked has been brought; it is given its ``request`` by name."""
+    """An endpoint that is asked once more when what it lacked has been brought; it is given its ``request`` by name.
+    One that is a coroutine waits for nothing, and stays as it is."""
+    if iscoroutinefunction(cast("object", endpoint)):
+        return endpoint
 
     @wraps(endpoint)
     def asked(*args: _P.args, **named: _P.kwargs) -> _T:
@@ -56,5 +60,5 @@ _ABSENT: Final[LiteralString] = """
   where t.source_id = (select id from hilum.source where key = %(source)s)
     and t.study_instance_uid = %(study)s and t.deleted_at is null
     and ((t.availability = 'remote' and not %(coming)s) or exists (select from hilum.remote_copy c
-      where c.study_id = t.id and c.state in ('waiting', 'fetching')))
+      where c.study_id = t.id and (c.state = 'fetching' or (c.state = 'waiting' and c.attempts > 0))))
 """

@@ -61,20 +61,21 @@ def keep_remote(sql: Transaction, source_id: int, found: RemoteStudy, indexed_fo
     uid = str(found.study["study_instance_uid"])
     named = {"source": source_id, "uid": uid}
     study: Values = dict(found.study) | _OF_REMOTE | {"source_id": source_id, "indexed_for": indexed_for}
-    new = ()
-    if not sql.rows(_LIVE, named):
+    new, live = (), sql.rows(_LIVE, named)
+    if not live:
         if sql.rows(_DELETED, named):
             return "deleted"
         study |= _whose(sql, source_id, found.patient, uid)
-        new = sql.rows(insert_into("study", tuple(study), "study_instance_uid") + " returning id", (document([study]),))
-    (row,) = sql.rows(_LIVE, named)
+        new = sql.rows(_insert_study(tuple(study)), (document([study]),))
+        live = new or sql.rows(_LIVE, named)  # somebody else's came first
+    row = live[0]
     if row["availability"] != REMOTE:
         return "archived"
     if not new and found.patient and not sql.rows(_DECIDED, named):
         study |= _whose(sql, source_id, found.patient, uid)
     changed = bool(new) or bool(sql.rows(_merge_study(tuple(study)), (document([study | {"id": row["id"]}]),)))
     if keep_remote_series(sql, cast("int", row["id"]), found.series) or changed:
-        tell_indexed(sql, cast("int", row["id"]))
+        tell_indexed(sql, cast("int", row["id"]), counted=not found.series)
         return "new" if new else "updated"
     return "same"
 
@@ -88,9 +89,11 @@ def keep_remote_series(sql: Transaction, study_id: int, series: Sequence[Mapping
     return sql.rows(_merge_series(tuple(rows[0])), (document(rows),))
 
 
-def tell_indexed(sql: Transaction, study_id: int) -> None:
-    """Have the ready-made attributes of a remote study made anew, and tell that what is known of it has changed."""
-    sql.rows(_COUNT, (study_id, study_id))
+def tell_indexed(sql: Transaction, study_id: int, *, counted: bool = False) -> None:
+    """Have the ready-made attributes of a remote study made anew, and tell that what is known of it has changed; with
+    ``counted`` none of its series has."""
+    if not counted:
+        sql.rows(_COUNT, (study_id, study_id))
     rows = sql.rows(
         "select t.*, s.key as source_key from hilum.study t join hilum.source s on s.id = t.source_id where t.id = %s",
         (study_id,),
@@ -160,6 +163,11 @@ def _merged(table: type[Table], name: str, known: str, given: str) -> str:
         if blank
         else (f"coalesce({given}.{name}, {known}.{name})")
     )
+
+
+@cache
+def _insert_study(columns: tuple[str, ...]) -> LiteralString:
+    return insert_into("study", columns, "study_instance_uid") + " returning id, availability"
 
 
 @cache
