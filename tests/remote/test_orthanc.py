@@ -179,3 +179,15 @@ def test_what_was_interrupted_goes_on(far: Here) -> None:
         sql.rows("update hilum.remote_copy set leased_until = now() - interval '1 second'")
     far.fetch_all()
     assert (far.copy(uid(6)).state, far.copy(uid(6)).num_instances) == ("held", 4)
+
+
+def test_what_ends_everybody_who_fetches_it_is_left_alone(far: Here) -> None:
+    far.index()
+    with far.archive.database.transaction() as sql:
+        copies.want(sql, far.studies()[uid(6)]["id"])  # pyright: ignore[reportArgumentType]
+    for _ in range(copies.MAX_LEASES):
+        assert copies.lease(far.archive.database)
+        with far.archive.database.transaction() as sql:
+            sql.rows("update hilum.remote_copy set leased_until = now() - interval '1 second'")
+    assert copies.lease(far.archive.database) is None
+    assert (far.copy(uid(6)).state, "ended each time" in far.copy(uid(6)).error) == ("failed", True)

@@ -19,6 +19,8 @@ State: TypeAlias = Literal["none", "waiting", "fetching", "held", "failed", "rel
 LEASE_SECONDS: Final = 30.0
 HEARTBEAT_SECONDS: Final = 5.0
 MAX_ATTEMPTS: Final = 5
+MAX_LEASES: Final = 20
+"""How often the one who fetches a study may not live to tell, before it is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def is_anything_due(database: Database) -> bool:
 def lease(database: Database) -> Wanted | None:
     """Take what is to be fetched next: first what somebody waits for, the oldest first."""
     with database.transaction() as sql:
+        sql.rows(_GIVE_UP, (MAX_LEASES,))
         rows = sql.rows(_LEASE, {"lease": uuid4(), "seconds": LEASE_SECONDS})
         if not rows:
             return None
@@ -160,6 +163,11 @@ _LEASE: Final[LiteralString] = f"""
     where {_DUE} and t.deleted_at is null
     order by c.rule, c.asked_at, c.study_id limit 1 for update of c skip locked)
   returning study_id
+"""
+_GIVE_UP: Final[LiteralString] = """
+  update hilum.remote_copy set state = 'failed', lease = null, leased_until = null,
+    error = 'Whoever fetched it was ended each time.'
+  where state = 'fetching' and leased_until <= now() and attempts >= %s
 """
 _LEASED: Final[LiteralString] = f"""
   select c.study_id, c.attempts, c.lease, t.study_instance_uid, {COLUMNS}
