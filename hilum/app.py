@@ -31,6 +31,8 @@ from hilum.imaging.archive import routes as archive_routes
 from hilum.imaging.dicomweb import routes as dicomweb_routes
 from hilum.imaging.intake import decision_routes
 from hilum.imaging.intake import routes as intake_routes
+from hilum.imaging.remote import routes as remote_routes
+from hilum.imaging.remote.demand import TASK, Demand
 from hilum.imaging.routing import routes as routing_routes
 from hilum.imaging.worklist import routes as worklist_routes
 from hilum.imaging.worklist.courier import Courier
@@ -59,6 +61,8 @@ def create_app(services: Services) -> FastAPI:
     app.state.jobs = services.jobs
     app.state.courier = Courier(services.database)
     app.state.feed = Feed(services.database)
+    wait = services.settings.remote_wait_seconds
+    app.state.bring = Demand(services.database, lambda: services.jobs.wake(TASK), wait).bring
     app.add_middleware(Guard, settings=services.settings)
     return app
 
@@ -88,6 +92,7 @@ def _routed() -> FastAPI:
     app.include_router(decision_routes.router)
     app.include_router(curation_routes.router)
     app.include_router(routing_routes.router)
+    app.include_router(remote_routes.router)
     app.include_router(fhir_routes.router)
     app.include_router(publication_routes.router)
     app.include_router(index_routes.router)

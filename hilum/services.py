@@ -25,6 +25,7 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb import tasks as dicomweb_tasks
 from hilum.imaging.dimse import tasks as dimse_tasks
 from hilum.imaging.intake import tasks as intake_tasks
+from hilum.imaging.remote import tasks as remote_tasks
 from hilum.imaging.routing import matching as routing_matching
 from hilum.imaging.routing import tasks as routing_tasks
 from hilum.imaging.worklist import tasks as worklist_tasks
@@ -83,6 +84,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     worklist_tasks.register(jobs, archive)
     dimse_tasks.register(jobs, archive)
     routing_tasks.register(jobs, archive)
+    remote_tasks.register(jobs, archive)
     fhir_tasks.register(jobs, archive)
     handlers = Handlers()
     fhir_versions.register(handlers, archive)

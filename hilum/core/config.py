@@ -233,6 +233,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Most that all instances together may take, in bytes; 0: as much as the disk has."
     )
     min_free_bytes: int = Field(256 << 20, ge=0, description="Space on the disk below which nothing more is taken.")
+    remote_wait_seconds: int = Field(
+        60, ge=1, le=600, description="How long a request for images waits while they come from a remote archive."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="Lines for people or JSON; auto: by whether a terminal reads them."

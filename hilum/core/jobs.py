@@ -30,6 +30,7 @@ KINDS: Final = {
     "delivery": "events to webhooks, NATS and sites",
     "fhir": "FHIR resources and their publication",
     "routing": "sending instances and studies on to other archives",
+    "remote": "fetching images from remote archives",
 }
 """What a worker can be kept to, by the name of its queue."""
 ATTEMPTS = 5

@@ -21,6 +21,7 @@ from hilum.imaging.archive.delete import delete_study
 from hilum.imaging.archive.edit import correct_study
 from hilum.imaging.archive.query import StudyFilter, list_studies
 from hilum.imaging.archive.sources import add_source
+from hilum.imaging.remote.servers import change_server
 from tests.clinical.conftest import Fhir
 from tests.clinical.oracles import assert_valid
 from tests.clinical.test_fhir_publish import running
@@ -45,6 +46,7 @@ def here(fhir: Fhir, remote: Web) -> Fhir:
     """Ours, with a source that names it."""
     far = remote.root.removesuffix("/dicom-web")
     add_source(fhir.archive.database, "far", "Far", dicomweb_url=remote.root, fhir_url=f"{far}/fhir/")
+    change_server(fhir.archive.database, "far", {"fetch": "never"})
     return fhir
 
 
@@ -65,7 +67,7 @@ def test_the_studies_become_known_and_lie_there(here: Fhir, remote: Web, monkeyp
     monkeypatch.setattr(index, "_PAGE", 3)  # several pages of so few studies
     one = indexed(here, limit=5)
     assert one.counts == {"studies_new": 5, "series": 10}, one.reasons
-    assert indexed(here).counts == {"studies_updated": 5, "studies_new": 2, "series": 4}
+    assert indexed(here).counts == {"studies_unchanged": 5, "studies_new": 2, "series": 4}
     found = rows(here, availability="remote")
     assert len(found) == 7
     (first,) = (row for row in found if row["study_instance_uid"] == uid(1))
@@ -117,7 +119,7 @@ def test_what_comes_here_is_local_with_counts_of_its_own(here: Fhir) -> None:
     assert (row["num_series"], row["num_instances"], row["num_images"]) == (1, 1, 1)
     assert (row["study_description"], row["patient_id"], row["timezone_offset"]) == ("as the file says", "OTHER", "")
     again = indexed(here)
-    assert again.counts == {"studies_archived": 1, "studies_updated": 6}
+    assert again.counts == {"studies_archived": 1, "studies_unchanged": 6}
     assert rows(here, availability="local") == [row]
 
 
@@ -127,7 +129,7 @@ def test_what_was_deleted_or_corrected_here_stays_so(here: Fhir) -> None:
     delete_study(here.archive.database, first["id"], "ann")
     correct_study(here.archive.database, second["id"], {"study_description": "Corrected"}, "ann")
     again = indexed(here)
-    assert again.counts == {"studies_updated": 6}
+    assert again.counts == {"studies_unchanged": 6}
     assert again.reasons["deleted"].count == 1
     assert uid(1) not in {row["study_instance_uid"] for row in rows(here)}
     assert "Corrected" in {row["study_description"] for row in rows(here)}

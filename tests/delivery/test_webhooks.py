@@ -16,8 +16,9 @@ from hilum.core.database import Database
 from hilum.core.delivery import webhooks
 from hilum.core.delivery.consumer import Undelivered
 from hilum.core.delivery.ledger import replay
-from hilum.core.delivery.post import Answer, Forbidden, Post, allowed, check_url
+from hilum.core.delivery.post import Answer, Post
 from hilum.core.errors import Invalid
+from hilum.core.outgoing import Forbidden, allowed, check_url
 from hilum.core.trust import trusting
 from tests.conftest import free_port, wait_until
 from tests.delivery.conftest import QUICK, Receiver, authority, emit, receiving, rows

@@ -170,13 +170,13 @@ def _take(archive: Archive, source: SourceRef, resource: Element, progress: Prog
         return
     uid = str(found.study["study_instance_uid"])
     with archive.database.transaction() as sql:
-        became = keep_remote(sql, source.id, source.key, found, archive.choice.name)
+        became = keep_remote(sql, source.id, found, archive.choice.name)
         if became in ("new", "updated"):
             keep(archive, sql, source.id, uid)
     if became == "deleted":
         progress.leave_out("deleted", "It has been deleted here.", uid)
     else:
-        progress.count("studies_archived" if became == "archived" else f"studies_{became}")
+        progress.count(f"studies_{'unchanged' if became == 'same' else became}")
     if became == "new":
         progress.count("series", len(found.series))
 

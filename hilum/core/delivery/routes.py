@@ -10,9 +10,9 @@ from pydantic import Field, StringConstraints
 from hilum.core.database import Database
 from hilum.core.delivery import ledger, sites, webhooks
 from hilum.core.delivery.listing import consumers, deliveries
-from hilum.core.delivery.post import MOST_URL
 from hilum.core.errors import Conflict, NotFound
 from hilum.core.http import PROBLEMS, Limit, Model, Offset, Page, refuse_unknown_parameters
+from hilum.core.outgoing import MOST_URL
 
 router = APIRouter(
     prefix="/api/v1/imaging", tags=["events"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS

@@ -16,8 +16,9 @@ import hilum
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.delivery import cloudevents, ledger, signature
 from hilum.core.delivery.consumer import CloudEvent, Consumer, Deliver, Enrich, Group, Undelivered, wanted
-from hilum.core.delivery.post import Answer, Forbidden, Post, check_url
+from hilum.core.delivery.post import Answer, Post
 from hilum.core.errors import Conflict, NotFound
+from hilum.core.outgoing import Forbidden, check_url
 from hilum.core.retry_after import seconds_of
 
 GROUP: Final = "webhooks"

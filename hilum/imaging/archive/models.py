@@ -53,7 +53,8 @@ def _further_index(table: str) -> sa.Index:
 class Source(Table):
     """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in,
     if it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; a
-    CDM that is ``attached`` is another's."""
+    CDM that is ``attached`` is another's. What is fetched from its DICOMweb, and how long it is kept, is for
+    `hilum.imaging.remote`."""
 
     __tablename__ = "source"
 
@@ -71,6 +72,12 @@ class Source(Table):
     cdm_attached: Mapped[bool] = tables.no()
     fhir_user: Mapped[str] = tables.text()
     fhir_secret: Mapped[str] = tables.text()
+    dicomweb_credentials: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    dicomweb_ca: Mapped[str] = tables.text()
+    remote_fetch: Mapped[str] = mapped_column(TEXT, server_default="asked")
+    remote_modalities: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
+    remote_keep_days: Mapped[int | None]
+    remote_keep_bytes: Mapped[int | None] = mapped_column(BIG)
 
 
 class Patient(Table):

@@ -10,6 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from hilum.core.errors import NotFound
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, Router, matches, refuse_unknown_parameters, stored
 from hilum.imaging.archive import query, schemas, views
+from hilum.imaging.archive.absent import NotHere, brought
 from hilum.imaging.archive.convert import converted
 from hilum.imaging.archive.edit import version_of
 from hilum.imaging.archive.objects import opened_instance, reader
@@ -38,13 +39,6 @@ def get_statistics(archive: TheArchive) -> schemas.Statistics:
     """Counts over the whole archive."""
     with archive.database.connect() as connection:
         return schemas.Statistics.model_validate(query.statistics(connection))
-
-
-@router.get("/sources")
-def get_sources(archive: TheArchive) -> list[schemas.SourceSummary]:
-    """Every source with its number of studies."""
-    with archive.database.connect() as connection:
-        return [schemas.SourceSummary.model_validate(dict(row)) for row in query.sources(connection)]
 
 
 @router.get("/studies", response_model=Page[schemas.Study])
@@ -144,6 +138,7 @@ def get_thumbnail(
 
 @router.head("/studies/{study}/series/{series}/frames/{frame}", include_in_schema=False)
 @router.get("/studies/{study}/series/{series}/frames/{frame}", response_class=Response)
+@brought
 def get_frame(
     request: Request,
     archive: TheArchive,
@@ -171,8 +166,12 @@ def get_frame(
 
 
 @router.get("/studies/{study}/series/{series}/frames/{frame}/window")
-def get_window(archive: TheArchive, study: str, series: str, frame: int, source: Of = None) -> schemas.Window | None:
+@brought
+def get_window(
+    request: Request, archive: TheArchive, study: str, series: str, frame: int, source: Of = None
+) -> schemas.Window | None:
     """The file's own center and width for a frame, after rescale; null where it has none."""
+    del request
     with archive.database.connect() as connection:
         instance, number = _frame(connection, study, series, frame, source)
     window = frame_window(archive.blobs, instance, number)
@@ -180,7 +179,9 @@ def get_window(archive: TheArchive, study: str, series: str, frame: int, source:
 
 
 @router.get("/studies/{study}/series/{series}/frames/{frame}/tags")
+@brought
 def get_tags(
+    request: Request,
     archive: TheArchive,
     study: str,
     series: str,
@@ -189,6 +190,7 @@ def get_tags(
     q: Annotated[str | None, Query(max_length=200, description="In tag, keyword, name or value.")] = None,
 ) -> schemas.Tags:
     """The header of the instance that holds a frame; frames are counted from 1 in geometric order."""
+    del request
     with archive.database.connect() as connection:
         instance, _ = _frame(connection, study, series, frame, source)
     return _tags(archive, instance, q)
@@ -213,6 +215,8 @@ def get_instance_tags(
 
 def _frame(connection: sa.Connection, study: str, series: str, frame: int, source: str | None) -> tuple[query.Row, int]:
     row = query.find_study(connection, study, source)
+    if row["availability"] == "remote":
+        raise NotHere(row["id"])
     found = query.find_series(connection, row["id"], series)
     return query.find_frame(connection, found["id"], frame)
 

@@ -199,14 +199,6 @@ class SetAside(Model):
     file_url: str
 
 
-class SourceSummary(Model):
-    """A source and how many studies it holds."""
-
-    key: str
-    name: str
-    studies: int
-
-
 class Statistics(Model):
     """Counts over the whole archive."""
 

@@ -50,10 +50,18 @@ def add_source(
     given = {"name": name} | {column: url for column, url in urls.items() if url}
     login = {"fhir_user": fhir_user, "fhir_secret": fhir_secret}
     stays = Source.fhir_url == urls["fhir_url"] if urls["fhir_url"] else sa.true()
+    same = Source.dicomweb_url.in_((urls["dicomweb_url"], f"{urls['dicomweb_url']}/dicom-web"))
+    forgotten = (
+        {}
+        if not urls["dicomweb_url"]
+        else {"dicomweb_credentials": sa.case((same, Source.dicomweb_credentials), else_=sa.text("'{}'::jsonb"))}
+    )
     kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}
     statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:
-        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=given | kept))
+        transaction.connection.execute(
+            statement.on_conflict_do_update(index_elements=["key"], set_=given | kept | forgotten)
+        )
 
 
 def checked_url(url: str) -> str:

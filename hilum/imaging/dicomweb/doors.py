@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Match, compile_path
 from starlette.types import Receive, Scope, Send
 
 from hilum.core.http import Router, base_url, path_below
+from hilum.imaging.archive.absent import brought
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
 from hilum.imaging.dicomweb.resources import Target
 
@@ -125,7 +126,7 @@ def router(prefix: str, doors: Sequence[Door]) -> Router:
     for door in doors:
         made.add_api_route(
             door.path,
-            door.endpoint,
+            brought(door.endpoint) if door.method == "GET" else door.endpoint,
             methods=[door.method],
             response_class=Response,
             include_in_schema=door.method != "OPTIONS",
@@ -133,7 +134,9 @@ def router(prefix: str, doors: Sequence[Door]) -> Router:
         allowed.setdefault(door.path, []).extend(["GET", "HEAD"] if door.method == "GET" else [door.method])
     # Routes are tried in their order: what is asked most stands first.
     for door in (door for door in doors if door.method == "GET"):
-        made.add_api_route(door.path, door.endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False)
+        made.add_api_route(
+            door.path, brought(door.endpoint), methods=["HEAD"], response_class=Response, include_in_schema=False
+        )
     for path, methods in allowed.items():
         others = [method for method in _REFUSED if method not in methods]
         made.add_api_route(path, _refusal(methods), methods=others, include_in_schema=False)
@@ -147,7 +150,7 @@ class ShortWay(BaseRoute):
     def __init__(self, path: str, endpoint: Callable[..., Response], more: Callable[[Request], Mapping[str, object]]):
         self.path: str = path
         """By which its requests are counted, together with those of the door."""
-        self._endpoint = endpoint
+        self._endpoint = brought(endpoint)
         self._more = more
         self._pattern, _, _ = compile_path(self.path)
 

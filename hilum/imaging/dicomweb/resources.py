@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from hilum.core.errors import NotFound
 from hilum.core.lookup import look_up
+from hilum.imaging.archive.absent import refuse_absent
 from hilum.imaging.archive.query import Row, refuse_deleted
 from hilum.imaging.dicomweb.matching import check_path_uid
 from hilum.imaging.dicomweb.problems import BadRequest
@@ -86,6 +87,8 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     ------
     Gone
         It, or what it belongs to, has been deleted.
+    NotHere
+        It lies in the remote archive, or is just coming from there.
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
@@ -119,7 +122,10 @@ def _found(
     rows = cast("Sequence[Row]", look_up(connection, query, {**uids, **more}))
     if not rows:
         refuse_deleted(connection, target.study, target.source, target.series, target.instance)
+        refuse_absent(connection, target.source, target.study)
         raise NotFound(f"There is no such {target.noun} here.")
+    if target.noun == "study":
+        refuse_absent(connection, target.source, target.study, coming=True)
     return rows
 
 

@@ -12,6 +12,7 @@ from starlette.datastructures import QueryParams
 
 from hilum.core.errors import NotAcceptable, NotFound
 from hilum.imaging.archive import query
+from hilum.imaging.archive.absent import refuse_absent
 from hilum.imaging.archive.models import Series, Study
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.render import Look
@@ -194,9 +195,15 @@ def _find(archive: Archive, asked: _Asked) -> Row:
     ------
     NotFound, Gone, Conflict
         As `query.find_instance`; also when it does not belong where the request puts it.
+    NotHere
+        Its study lies in the remote archive.
     """
     with archive.database.connect() as connection:
-        row = query.find_instance(connection, asked.instance, asked.source)
+        try:
+            row = query.find_instance(connection, asked.instance, asked.source)
+        except NotFound:
+            refuse_absent(connection, asked.source or "default", asked.study)
+            raise
         belongs = connection.execute(
             sa.select(Series.series_instance_uid, Study.study_instance_uid)
             .join(Study, Study.id == Series.study_id)

@@ -274,7 +274,11 @@ def _exists(sql: Transaction, source_id: int, uid: str) -> bool:
 
 def _revise(sql: Transaction, source_id: int, uid: str, clock: Clock, reason: Reason, *, stop: bool = True) -> None:
     """Make a revision if anything has changed; study and clock are locked. Unless ``stop``, a timer goes on."""
-    live = sql.rows(f"select id from hilum.study {_BY_UID} and deleted_at is null", (source_id, uid))
+    live = sql.rows(f"select id, availability from hilum.study {_BY_UID} and deleted_at is null", (source_id, uid))
+    if live and live[0]["availability"] == "remote":  # what it consists of is known elsewhere, or was the last time
+        done = {"source": source_id, "uid": uid, "number": clock.revision, "stop": stop, "reached": False}
+        sql.rows(_SETTLE_CLOCK, done)
+        return
     now = read_manifest(sql, cast("int", live[0]["id"])) if live else ()
     changes = compare(_manifest(sql, source_id, uid, clock.revision), now)
     number = clock.revision + bool(changes)

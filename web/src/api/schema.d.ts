@@ -934,7 +934,55 @@ export interface paths {
          */
         get: operations["get_sources_api_v1_imaging_sources_get"];
         put?: never;
+        /**
+         * Add
+         * @description Add a source.
+         */
+        post: operations["add_api_v1_imaging_sources_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/sources/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Source
+         * @description One source.
+         */
+        get: operations["get_source_api_v1_imaging_sources__key__get"];
+        put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Patch Source
+         * @description Change a source.
+         */
+        patch: operations["patch_source_api_v1_imaging_sources__key__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/sources/{key}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Source
+         * @description Ask the remote archive of a source for a study, and tell which services answered. Nothing is kept of it.
+         */
+        post: operations["test_source_api_v1_imaging_sources__key__test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -975,6 +1023,26 @@ export interface paths {
         get: operations["get_studies_api_v1_imaging_studies_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/index-from-dicomweb": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Index
+         * @description Index the studies of a source's remote archive: they become known with availability ``remote``.
+         */
+        post: operations["post_index_api_v1_imaging_studies_index_from_dicomweb_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1110,6 +1178,34 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/studies/{study}/copy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Copy
+         * @description Where the copy of a study from the remote archive stands.
+         */
+        get: operations["get_copy_api_v1_imaging_studies__study__copy_get"];
+        put?: never;
+        /**
+         * Post Copy
+         * @description Have the images of a remote study fetched.
+         */
+        post: operations["post_copy_api_v1_imaging_studies__study__copy_post"];
+        /**
+         * Delete Copy
+         * @description Give up the copy of a study: it is remote again, and what is known of it stays.
+         */
+        delete: operations["delete_copy_api_v1_imaging_studies__study__copy_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/studies/{study}/corrections": {
         parameters: {
             query?: never;
@@ -1144,6 +1240,26 @@ export interface paths {
          * @description Undo a correction, unless the field has been corrected again since.
          */
         post: operations["undo_correction_api_v1_imaging_studies__study__corrections__correction__undo_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/index-series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Series
+         * @description Ask the remote archive for the series of one study that lies there.
+         */
+        post: operations["post_series_api_v1_imaging_studies__study__index_series_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3706,6 +3822,32 @@ export interface components {
             retrying: number;
         };
         /**
+         * Copies
+         * @description How many studies are fetched from the remote archive, and how many bytes those have that are here.
+         */
+        Copies: {
+            /**
+             * Bytes
+             * @default 0
+             */
+            bytes: number;
+            /**
+             * Failed
+             * @default 0
+             */
+            failed: number;
+            /**
+             * Held
+             * @default 0
+             */
+            held: number;
+            /**
+             * Waiting
+             * @default 0
+             */
+            waiting: number;
+        };
+        /**
          * Corrected
          * @description What a person made of a field.
          */
@@ -4059,6 +4201,40 @@ export interface components {
             milliseconds: number;
             /** Ok */
             ok: boolean;
+        };
+        /**
+         * DicomWebIndex
+         * @description Which studies of which source's remote archive to index.
+         */
+        DicomWebIndex: {
+            /**
+             * All
+             * @description All there are; `limit` does not matter then.
+             * @default false
+             */
+            all: boolean;
+            /**
+             * Limit
+             * @description How many studies at most.
+             * @default 100
+             */
+            limit: number;
+            /**
+             * Modality
+             * @description Only studies that have it; XR is CR or DX.
+             */
+            modality?: string | null;
+            /**
+             * Series
+             * @description With the series of each study.
+             * @default false
+             */
+            series: boolean;
+            /**
+             * Source
+             * @default default
+             */
+            source: string;
         };
         /**
          * Events
@@ -4923,6 +5099,27 @@ export interface components {
             patient_id: string;
         };
         /**
+         * RemoteCredentials
+         * @description What a remote archive asks for: a user name and password, or a token, or the client credentials by which an OIDC
+         *     server gives one; empty for nothing. They are never returned.
+         */
+        RemoteCredentials: {
+            /** Client Id */
+            client_id?: string | null;
+            /** Client Secret */
+            client_secret?: string | null;
+            /** Password */
+            password?: string | null;
+            /** Scope */
+            scope?: string | null;
+            /** Token */
+            token?: string | null;
+            /** Token Url */
+            token_url?: string | null;
+            /** Username */
+            username?: string | null;
+        };
+        /**
          * Replaced
          * @description What an instance was before other bytes came under its SOP Instance UID.
          */
@@ -5283,6 +5480,18 @@ export interface components {
             series_number: number | null;
         };
         /**
+         * SeriesCounts
+         * @description What became of the series of a study.
+         */
+        SeriesCounts: {
+            /** New */
+            new: number;
+            /** Unchanged */
+            unchanged: number;
+            /** Updated */
+            updated: number;
+        };
+        /**
          * SetAside
          * @description A file that could not be catalogued.
          */
@@ -5349,16 +5558,140 @@ export interface components {
             types?: string[];
         };
         /**
+         * SourceChange
+         * @description What of a source to change; what is left out stays, but credentials go when the host becomes another.
+         */
+        SourceChange: {
+            /**
+             * Dicomweb Ca
+             * @description Certificates (PEM) that are believed over TLS beside the system's.
+             */
+            dicomweb_ca?: string | null;
+            dicomweb_credentials?: components["schemas"]["RemoteCredentials"] | null;
+            /**
+             * Dicomweb Url
+             * @description Base URL of its remote archive, with or without /dicom-web; empty for none.
+             */
+            dicomweb_url?: string | null;
+            /**
+             * Fetch
+             * @description When images come: never, once asked for, or also by themselves once indexed.
+             */
+            fetch?: ("never" | "asked" | "indexed") | null;
+            /**
+             * Fetch Modalities
+             * @description By themselves come only studies of these; empty for all.
+             */
+            fetch_modalities?: string[] | null;
+            /**
+             * Keep Bytes
+             * @description How much of them is kept in all; null for all.
+             */
+            keep_bytes?: number | null;
+            /**
+             * Keep Days
+             * @description How long copies are kept; null for ever.
+             */
+            keep_days?: number | null;
+            /** Name */
+            name?: string | null;
+        };
+        /**
+         * SourceIn
+         * @description A source to be added.
+         */
+        SourceIn: {
+            /**
+             * Dicomweb Ca
+             * @description Certificates (PEM) that are believed over TLS beside the system's.
+             */
+            dicomweb_ca?: string | null;
+            dicomweb_credentials?: components["schemas"]["RemoteCredentials"] | null;
+            /**
+             * Dicomweb Url
+             * @description Base URL of its remote archive, with or without /dicom-web; empty for none.
+             */
+            dicomweb_url?: string | null;
+            /**
+             * Fetch
+             * @description When images come: never, once asked for, or also by themselves once indexed.
+             */
+            fetch?: ("never" | "asked" | "indexed") | null;
+            /**
+             * Fetch Modalities
+             * @description By themselves come only studies of these; empty for all.
+             */
+            fetch_modalities?: string[] | null;
+            /**
+             * Keep Bytes
+             * @description How much of them is kept in all; null for all.
+             */
+            keep_bytes?: number | null;
+            /**
+             * Keep Days
+             * @description How long copies are kept; null for ever.
+             */
+            keep_days?: number | null;
+            /** Key */
+            key: string;
+            /** Name */
+            name?: string | null;
+        };
+        /**
          * SourceSummary
-         * @description A source and how many studies it holds.
+         * @description A source: how many studies it holds, where its CDM is, and its remote archive.
          */
         SourceSummary: {
+            /** Cdm Schema */
+            cdm_schema: string;
+            copies: components["schemas"]["Copies"];
+            /** Dicomweb Ca */
+            dicomweb_ca: string;
+            /**
+             * Dicomweb Credentials
+             * @description What kind there are; they are never returned.
+             * @enum {string}
+             */
+            dicomweb_credentials: "none" | "basic" | "bearer" | "oidc";
+            /** Dicomweb Url */
+            dicomweb_url: string;
+            /**
+             * Fetch
+             * @enum {string}
+             */
+            fetch: "never" | "asked" | "indexed";
+            /** Fetch Modalities */
+            fetch_modalities: string[];
+            /** Imaging Schema */
+            imaging_schema: string;
+            /** Keep Bytes */
+            keep_bytes: number | null;
+            /** Keep Days */
+            keep_days: number | null;
             /** Key */
             key: string;
             /** Name */
             name: string;
+            /** Results Schema */
+            results_schema: string;
             /** Studies */
             studies: number;
+            /** Vocabulary Schema */
+            vocabulary_schema: string;
+        };
+        /**
+         * SourceTest
+         * @description How a remote archive answered.
+         */
+        SourceTest: {
+            /** Message */
+            message: string;
+            /** Milliseconds */
+            milliseconds: number;
+            /** Ok */
+            ok: boolean;
+            /** Services */
+            services: string[];
         };
         /**
          * Statistics
@@ -5513,6 +5846,28 @@ export interface components {
             modality?: string;
             /** Study Description */
             study_description?: string;
+        };
+        /**
+         * StudyCopy
+         * @description Where the copy of a remote study stands.
+         */
+        StudyCopy: {
+            /** Asked At */
+            asked_at: string | null;
+            /** Bytes */
+            bytes: number;
+            /** Error */
+            error: string;
+            /** Fetched At */
+            fetched_at: string | null;
+            /** Num Instances */
+            num_instances: number;
+            /**
+             * State
+             * @description none: it was never fetched; released: it was given up again.
+             * @enum {string}
+             */
+            state: "none" | "waiting" | "fetching" | "held" | "failed" | "released";
         };
         /**
          * StudyDetail
@@ -8132,6 +8487,172 @@ export interface operations {
             };
         };
     };
+    add_api_v1_imaging_sources_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SourceIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceSummary"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_source_api_v1_imaging_sources__key__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceSummary"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_source_api_v1_imaging_sources__key__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SourceChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceSummary"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_source_api_v1_imaging_sources__key__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceTest"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_statistics_api_v1_imaging_stats_get: {
         parameters: {
             query?: never;
@@ -8208,6 +8729,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_Study_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_index_api_v1_imaging_studies_index_from_dicomweb_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DicomWebIndex"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
                 };
             };
             /** @description There is no such thing. */
@@ -8581,6 +9144,133 @@ export interface operations {
             };
         };
     };
+    get_copy_api_v1_imaging_studies__study__copy_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyCopy"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_copy_api_v1_imaging_studies__study__copy_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StudyCopy"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_copy_api_v1_imaging_studies__study__copy_delete: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_corrections_api_v1_imaging_studies__study__corrections_get: {
         parameters: {
             query?: {
@@ -8646,6 +9336,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StudyDetail"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_series_api_v1_imaging_studies__study__index_series_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesCounts"];
                 };
             };
             /** @description There is no such thing. */

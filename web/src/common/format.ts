@@ -113,7 +113,7 @@ export function transferSyntax(uid: string | null | undefined): string {
 }
 
 const ORIGINS: Record<string, string> = {
-  import: 'Import', upload: 'Upload', stow: 'DICOMweb', inbox: 'Watched folder', conflict: 'Settled conflict',
+  import: 'Import', upload: 'Upload', stow: 'DICOMweb', remote: 'Remote archive', inbox: 'Watched folder', conflict: 'Settled conflict',
 }
 
 /** The way that something came in, in a reader's words. */

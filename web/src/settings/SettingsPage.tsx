@@ -3,6 +3,7 @@ import { Tabs } from '@mantine/core'
 import { getRouteApi } from '@tanstack/react-router'
 import { Deliveries } from '../deliveries/Deliveries'
 import { Forwarding } from '../forwarding/Forwarding'
+import { Sources } from '../sources/Sources'
 import { Webhooks } from '../webhooks/Webhooks'
 import { SECTIONS, type SettingsSearch } from './search'
 
@@ -24,12 +25,16 @@ export function SettingsPage() {
           <Tabs.Tab value="forwarding">Forwarding</Tabs.Tab>
           <Tabs.Tab value="webhooks">Webhooks</Tabs.Tab>
           <Tabs.Tab value="deliveries">Deliveries</Tabs.Tab>
+          <Tabs.Tab value="sources">Sources</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="forwarding">
           <Forwarding search={search} onChange={change} />
         </Tabs.Panel>
         <Tabs.Panel value="webhooks">
           <Webhooks />
+        </Tabs.Panel>
+        <Tabs.Panel value="sources">
+          <Sources />
         </Tabs.Panel>
         <Tabs.Panel value="deliveries">
           <Deliveries search={search} onChange={change} />

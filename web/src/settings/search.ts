@@ -3,7 +3,7 @@ import { compact, oneOf, type RawSearch, text, whole } from '../common/search'
 import { DELIVERY_STATES } from '../deliveries/text'
 import { STATES } from '../forwarding/text'
 
-export const SECTIONS = ['forwarding', 'webhooks', 'deliveries'] as const
+export const SECTIONS = ['forwarding', 'webhooks', 'deliveries', 'sources'] as const
 
 export interface SettingsSearch {
   /** Absent: the first. */

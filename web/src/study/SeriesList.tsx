@@ -3,6 +3,7 @@ import { ActionIcon, Tooltip } from '@mantine/core'
 import { IconEye } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import type { Series, StudyDetail } from '../api/types'
+import { plural } from '../common/format'
 import { DerivedMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { seriesCounts, seriesTitle } from './seriesText'
@@ -17,6 +18,7 @@ interface Props {
 }
 
 export function SeriesList({ study, chosen, onChoose, source }: Props) {
+  const remote = study.availability === 'remote'
   return (
     <section className={`panel ${classes.series}`} aria-label="Series">
       <h2>
@@ -25,7 +27,7 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
       <ul>
         {study.series.map((series) => {
           const facts = [
-            seriesCounts(series),
+            remote ? plural(series.num_instances, 'instance') : seriesCounts(series),
             series.slice_thickness == null ? null : `${Number(series.slice_thickness.toFixed(2))} mm`,
             series.rows && series.columns ? `${series.columns}\u00a0×\u00a0${series.rows}` : null,
             series.laterality,
@@ -47,18 +49,20 @@ export function SeriesList({ study, chosen, onChoose, source }: Props) {
                   </span>
                 </span>
               </button>
-              <Tooltip label="View this series" openDelay={400}>
-                <ActionIcon
-                  variant="subtle"
-                  color="gray"
-                  aria-label={`View ${seriesTitle(series)}`}
-                  renderRoot={(props) => (
-                    <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: String(series.id), source }} {...props} />
-                  )}
-                >
-                  <IconEye size={17} stroke={1.6} />
-                </ActionIcon>
-              </Tooltip>
+              {!remote && (
+                <Tooltip label="View this series" openDelay={400}>
+                  <ActionIcon
+                    variant="subtle"
+                    color="gray"
+                    aria-label={`View ${seriesTitle(series)}`}
+                    renderRoot={(props) => (
+                      <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: String(series.id), source }} {...props} />
+                    )}
+                  >
+                    <IconEye size={17} stroke={1.6} />
+                  </ActionIcon>
+                </Tooltip>
+              )}
             </li>
           )
         })}

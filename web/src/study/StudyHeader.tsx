@@ -8,6 +8,7 @@ import { age, ago, bytes, count, date, moment, origin, plural, time } from '../c
 import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
 import { ReportStatus, StudyStatus } from '../common/StudyStatus'
+import { FetchImages } from './FetchImages'
 import { StudyActions } from './StudyActions'
 import classes from './study.module.css'
 
@@ -27,6 +28,7 @@ function Copy({ value, what }: { value: string; what: string }) {
 
 function Fields({ study }: { study: StudyDetail }) {
   const device = [study.manufacturer, study.model].filter(Boolean).join(' ')
+  const remote = study.availability === 'remote'
   const rows: [string, ReactNode][] = [
     ['Accession', study.accession_number],
     ['Study ID', study.study_id],
@@ -39,8 +41,8 @@ function Fields({ study }: { study: StudyDetail }) {
     ['Contrast', [study.contrast_bolus_agent, study.contrast_bolus_route].filter(Boolean).join(', ')],
     ['Person', study.person_id],
     ['Series', count(study.num_series)],
-    ['Images', study.num_images === study.num_instances ? count(study.num_images) : `${count(study.num_images)} in ${plural(study.num_instances, 'instance')}`],
-    ['Size', bytes(study.bytes)],
+    remote ? ['Instances', count(study.num_instances)] : ['Images', study.num_images === study.num_instances ? count(study.num_images) : `${count(study.num_images)} in ${plural(study.num_instances, 'instance')}`],
+    ['Size', remote ? null : bytes(study.bytes)],
     ['Source', study.source],
     ['Revision', study.revision || null],
     ['Report', <ReportStatus key="report" status={study.report_status} />],
@@ -94,17 +96,21 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
         </div>
         <div className={classes.actions}>
           <StudyActions study={study} />
-          <Tooltip label="Key V" openDelay={500}>
-            <Button
-              size="sm"
-              leftSection={<IconEye size={17} />}
-              renderRoot={(props) => (
-                <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: series && String(series.id), source }} {...props} />
-              )}
-            >
-              Open viewer
-            </Button>
-          </Tooltip>
+          {study.availability === 'remote' ? (
+            <FetchImages study={study} />
+          ) : (
+            <Tooltip label="Key V" openDelay={500}>
+              <Button
+                size="sm"
+                leftSection={<IconEye size={17} />}
+                renderRoot={(props) => (
+                  <Link to="/imaging/$studyId/view" params={{ studyId: String(study.id) }} search={{ series: series && String(series.id), source }} {...props} />
+                )}
+              >
+                Open viewer
+              </Button>
+            </Tooltip>
+          )}
         </div>
       </div>
       <div className={classes.what}>
@@ -117,6 +123,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
         <strong>{study.study_description || <span className="dim">No description</span>}</strong>
         <StudyStatus status={study.status} reason={study.status_reason} />
         {study.derived && <DerivedMark of="Study" />}
+        {study.availability === 'remote' && <span className="dim">In the remote archive</span>}
       </div>
       {study.status === 'error' && study.status_reason && <p className={classes.reason}>{study.status_reason}</p>}
       <Fields study={study} />
