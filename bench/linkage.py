@@ -31,7 +31,9 @@ _COLUMNS: Final = """
 def link(server: Platform, files_: Corpus) -> Mapping[str, float]:
     """Fill the catalogue and the CDM, link all of it, and count what came of it; `files_.series` is how many series."""
     run([*HILUM, "cdm", "create"], server.environment)
-    url = json.loads(run([*HILUM, "config", "--json"], server.environment)[2])["HILUM_DATABASE_URL"]["value"].replace("+psycopg", "")
+    url = json.loads(run([*HILUM, "config", "--json"], server.environment)[2])["HILUM_DATABASE_URL"]["value"].replace(
+        "+psycopg", ""
+    )
     with psycopg.connect(url, autocommit=True) as connection:
         series = _fill(connection, files_.series)
     before = server.group.cpu_seconds()
@@ -55,7 +57,10 @@ def _fill(connection: psycopg.Connection, most: int) -> int:
         table = Path(folder) / "series.csv"
         _write_index(table, most)
         connection.execute(_STAGE)
-        with connection.cursor().copy("copy given from stdin with (format csv, header)") as copy, table.open("rb") as file:
+        with (
+            connection.cursor().copy("copy given from stdin with (format csv, header)") as copy,
+            table.open("rb") as file,
+        ):
             while chunk := file.read(1 << 20):
                 copy.write(chunk)
     for statement in _CATALOGUE:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from hilum.clinical.linkage.bulk import KIND, link_all
 from hilum.clinical.linkage.settle import Manner
+from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import open_database
 from hilum.core.errors import Conflict
@@ -60,7 +61,7 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
             run_import(settings, source, found, lambda d, t, text=text: step(d, t, text), lanes=lanes)
         if load_demo_cdm(database, DEFAULT, folder / "cdm", settings.omop_procedure_ids):
             with job_here(database, KIND, "Linking the demo's studies", DEFAULT, _silent) as progress:
-                link_all(database, DEFAULT, Manner.of(settings), progress)
+                link_all(Archive(database, open_blobs(settings), settings), DEFAULT, Manner.of(settings), progress)
 
 
 def _silent(done: int, total: int | None) -> None:

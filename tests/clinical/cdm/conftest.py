@@ -113,7 +113,7 @@ class Site:
     def link_all(self) -> dict[str, int]:
         """What ``hilum cdm link`` does."""
         with job_here(self.archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
-            link_all(self.archive.database, "default", self.manner, progress)
+            link_all(self.archive, "default", self.manner, progress)
         return progress.counts
 
     def settle(self, *studies: int) -> int:
