@@ -28,14 +28,14 @@ _COLUMNS: Final = """
 """
 
 
-def link(server: Platform, files_: Corpus) -> Mapping[str, float]:
-    """Fill the catalogue and the CDM, link all of it, and count what came of it; `files_.series` is how many series."""
+def link(server: Platform, size: Corpus) -> Mapping[str, float]:
+    """Fill the catalogue and the CDM, link all of it, and count what came of it; `size.series` is how many series."""
     run([*HILUM, "cdm", "create"], server.environment)
     url = json.loads(run([*HILUM, "config", "--json"], server.environment)[2])["HILUM_DATABASE_URL"]["value"].replace(
         "+psycopg", ""
     )
     with psycopg.connect(url, autocommit=True) as connection:
-        series = _fill(connection, files_.series)
+        series = _fill(connection, size.series)
     before = server.group.cpu_seconds()
     wall, cpu, peak = _measured([*HILUM, "cdm", "link", "--json"], server.environment)
     cpu += server.group.cpu_seconds() - before

@@ -16,6 +16,7 @@ from hilum.core.progress import job_here
 from hilum.demo import make, real_files
 from hilum.demo.load_cdm import load_demo_cdm
 from hilum.imaging.archive.sources import add_source
+from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.command import run_import
 from hilum.imaging.intake.lanes import Lanes
 

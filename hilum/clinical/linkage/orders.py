@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from itertools import islice
 from typing import Final, LiteralString, cast
 
@@ -119,8 +120,7 @@ def read_orders(archive: Archive, studies: Sequence[int]) -> int:
     if not due:
         return 0
     with ThreadPoolExecutor(_READERS, "orders") as readers:
-        counts = readers.map(lambda some: _read(archive, due, some), list(chunks(due, _AT_ONCE)))
-        return sum(counts)
+        return sum(readers.map(partial(_read, archive, due), chunks(due, _AT_ONCE)))
 
 
 def _read(archive: Archive, versions: Mapping[int, int], series: Sequence[int]) -> int:
@@ -150,8 +150,9 @@ def _json(items: Sequence[Number] | Sequence[Code]) -> str:
 
 
 def _items(item: Mapping[str, object], tag: str) -> Iterator[DicomJson]:
-    found = [value for value in islice(_values(item, tag), _MOST_ITEMS) if isinstance(value, dict)]
-    yield from cast("list[DicomJson]", found)
+    for value in islice(_values(item, tag), _MOST_ITEMS):
+        if isinstance(value, dict):
+            yield cast("DicomJson", value)
 
 
 def _text(item: Mapping[str, object], tag: str) -> str:

@@ -105,7 +105,8 @@ _LINK: Final[LiteralString] = f"""
   ), checked as (
     select w.*, d.study_instance_uid is not null as decided, d.made_by, c.method, c.persons, c.candidates, c.by_issuer,
       case when d.study_instance_uid is null then c.person_id else d.target_id end as candidate,
-      a.differing, i.differing as differing_of_issuer, case when c.by_issuer then i.differing else a.differing end as apart
+      a.differing, i.differing as differing_of_issuer,
+      case when c.by_issuer then i.differing else a.differing end as apart
     from wanted w left join counted c on c.id = w.id
     left join shared a on a.whole and a.patient_id = w.patient_id
     left join shared i on not i.whole and i.patient_id = w.patient_id and i.issuer = w.issuer

@@ -110,8 +110,8 @@ _WANTED: Final[LiteralString] = """
   from hilum.study s join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
   where s.id = any(%(studies)s) and s.deleted_at is null
 """
-# Numbers other than the accession are read from the files; of a remote series, its archive may have told some in Request
-# Attributes Sequence (0040,0275), kept as DICOM JSON.
+# Numbers other than the accession are read from the files; of a remote series, its archive may have told some in
+# Request Attributes Sequence (0040,0275), kept as DICOM JSON.
 _NUMBERS: Final[LiteralString] = """
   select id, person_id, 'accession_number' as kind, accession_number as number from wanted where accession_number <> ''
   union

@@ -74,13 +74,12 @@ def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dic
     """Modality and body site of each series, as concepts."""
     rows = sql.rows(_SERIES, named)
     modalities = modality_concepts(sql, cdm)
-    coded = {text: region_code(*_parts(text)) for text in {str(row["anatomic_region"]) for row in rows}}
-    concepts = snomed_concepts(sql, cdm, coded.values())
+    codes = [region_code(*_parts(str(row["anatomic_region"]))) for row in rows]
+    concepts = snomed_concepts(sql, cdm, codes)
     sites = [
-        site_of(
-            Coded(code := coded[str(row["anatomic_region"])], concepts.get(code, 0)), *(str(row[n]) for n in _SAYING)
-        ) for row in rows
-    ]  # fmt: skip
+        site_of(Coded(code, concepts.get(code, 0)), *(str(row[name]) for name in _SAYING))
+        for code, row in zip(codes, rows, strict=True)
+    ]
     return {
         "series": [row["id"] for row in rows],
         "modality_words": [row["modality"] for row in rows],
@@ -116,7 +115,8 @@ _SAYING: Final = (
     "laterality", "body_part", "series_description", "protocol_name", "study_description", "of_study",
 )  # fmt: skip
 _SERIES: Final[LiteralString] = """
-  select e.id, e.anatomic_region, e.laterality, case when s.corrected->'modality'->>'file' = e.modality then s.modality else e.modality end as modality,
+  select e.id, e.anatomic_region, e.laterality,
+    case when s.corrected->'modality'->>'file' = e.modality then s.modality else e.modality end as modality,
     e.series_description, e.protocol_name, s.study_description, s.body_part as of_study,
     case when s.corrected->'body_part'->>'file' = e.body_part then s.body_part else e.body_part end as body_part
   from hilum.series e join hilum.study s on s.id = e.study_id
