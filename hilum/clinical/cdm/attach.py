@@ -30,6 +30,8 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
         "value_as_concept_id", "unit_concept_id", "unit_source_value"),
     "note": ("note_id", "person_id", "note_date", "note_text"),
 }  # fmt: skip
+# What numbers and ids of the hospital are compared with: text in every version of the CDM.
+_TEXTS: Final = ("person_source_value", "procedure_source_value", "visit_source_value")
 _CONCEPT: Final = ("concept_id", "concept_name", "vocabulary_id", "concept_code", "standard_concept", "invalid_reason")
 _INTEGERS: Final = frozenset(("smallint", "integer", "bigint"))
 # Of an image table that is there already: what Hilum fills, and the columns that it must have in some form.
@@ -122,6 +124,9 @@ def _check_clinical(sql: Transaction, cdm: Cdm) -> None:
         odd = [found[name][0] for name in names if found[name][0] != name]
         if odd:
             raise Invalid(f"{schema}.{table} has columns in capitals ({', '.join(odd)}): rename them.")
+        for name in (name for name in _TEXTS if name in names):
+            if not found[name][1].startswith(("character varying", "text")):
+                raise Invalid(f"{schema}.{table}.{name} is {found[name][1]}: it must be text.")
         kind = found[f"{table}_id"][1]
         if kind not in _INTEGERS:
             raise Invalid(f"{schema}.{table}.{table}_id is {kind}: keys must be integer or bigint.")

@@ -10,8 +10,9 @@ from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 
 KIND: Final = "cdm_link"
+_AT_FIRST: Final = 100
 _AT_ONCE: Final = 2000
-_TIDIED: Final = (1, 5, 25)
+_TIDIED: Final = (1, 2, 6, 30)
 
 
 def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) -> None:
@@ -43,17 +44,19 @@ def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) 
     after = batches = 0
     while True:
         with database.transaction() as sql:
-            studies = [cast("int", row["id"]) for row in sql.rows(_NEXT, (cdm.source_id, after, _AT_ONCE))]
+            limit = _AT_ONCE if batches else _AT_FIRST  # tables that nobody has counted are joined row by row
+            studies = [cast("int", row["id"]) for row in sql.rows(_NEXT, (cdm.source_id, after, limit))]
         if not studies:
             break
         progress.count("series_read", read_orders(archive, studies))
         with database.transaction() as sql:
             progress.count("changed", settle(sql, cdm, studies, manner))
         after, batches = studies[-1], batches + 1
-        if batches in _TIDIED:  # tables that grow from nothing are searched badly until they are counted
-            database.tidy("study_link", "series_occurrence", "minted_procedure")
+        if batches in _TIDIED:
+            database.tidy("study_link", "series_occurrence", "minted_procedure", "series_order", "link_decision")
             with database.transaction() as sql:
                 sql.rows(cdm.sql("analyze {imaging}.image_occurrence"))
+                sql.rows(cdm.sql("analyze {write}.procedure_occurrence"))
         progress.count("studies", len(studies))
         progress.step(len(studies))
     with database.transaction() as sql:

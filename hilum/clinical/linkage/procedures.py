@@ -112,24 +112,28 @@ _WANTED: Final[LiteralString] = """
 """
 # Numbers other than the accession are read from the files; of a remote series, its archive may have told some in
 # Request Attributes Sequence (0040,0275), kept as DICOM JSON.
+_TOLD: Final[LiteralString] = """
+  select w.id, w.person_id, coalesce(o.numbers, '[]') as numbers, e.further->'00400275'->'Value' as requests
+  from wanted w join hilum.series e on e.study_id = w.id left join hilum.series_order o on o.series_id = e.id
+  where o.numbers <> '[]' or e.further is not null
+"""
 _NUMBERS: Final[LiteralString] = """
   select id, person_id, 'accession_number' as kind, accession_number as number from wanted where accession_number <> ''
   union
-  select w.id, w.person_id, n.kind, n.number
-  from wanted w join hilum.series e on e.study_id = w.id join hilum.series_order o on o.series_id = e.id
-  cross join lateral jsonb_to_recordset(o.numbers) n (kind text, number text)
+  select t.id, t.person_id, n.kind, n.number
+  from told t cross join lateral jsonb_to_recordset(t.numbers) n (kind text, number text)
   union
-  select w.id, w.person_id, n.kind, item->n.tag->'Value'->>0
-  from wanted w join hilum.series e on e.study_id = w.id and e.further is not null
-  cross join lateral jsonb_array_elements(
-    case when jsonb_typeof(e.further->'00400275'->'Value') = 'array' then e.further->'00400275'->'Value' end) item
+  select t.id, t.person_id, n.kind, item->n.tag->'Value'->>0
+  from told t cross join lateral jsonb_array_elements(
+    case when jsonb_typeof(t.requests) = 'array' then t.requests end) item
   cross join (values ('requested_procedure_id', '00401001'), ('scheduled_procedure_step_id', '00400009')) n (kind, tag)
   where coalesce(item->n.tag->'Value'->>0, '') <> ''
 """
 # A decision; else the most telling number that names exactly one procedure, in the mapping table before the CDM. All
 # that it finds nothing for is left to the next step.
 _BY_NUMBER: Final[LiteralString] = f"""
-  with wanted as materialized ({_WANTED}), numbers as materialized ({_NUMBERS}), borne as materialized (
+  with wanted as materialized ({_WANTED}), told as materialized ({_TOLD}),
+  numbers as materialized ({_NUMBERS}), borne as materialized (
     select o.procedure_occurrence_id, o.person_id, btrim(b.number) as number
     from (select distinct person_id from wanted) w join {{cdm}}.procedure_occurrence o on o.person_id = w.person_id
     cross join lateral unnest(string_to_array(o.procedure_source_value, '|')) b (number)

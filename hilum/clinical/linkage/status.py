@@ -89,6 +89,20 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
         f"select count(*) {_IMAGES} join hilum.study s on s.study_instance_uid = i.image_study_uid "
         "and s.source_id = :source and s.deleted_at is null where s.person_id is distinct from i.person_id",
     ),
+    *(
+        (
+            f"anatomy_by_{name}",
+            f"series whose body site {text}",
+            True,
+            f"select count(*) from hilum.series_occurrence o where o.source_id = :source and o.anatomy_from = '{word}' "
+            "and exists (select from {imaging}.image_occurrence i where i.image_occurrence_id = o.image_occurrence_id)",
+        )
+        for name, word, text in (
+            ("code", "code", "is coded (Anatomic Region Sequence)"),
+            ("body_part", "body_part", "is their Body Part Examined"),
+            ("description", "description", "is named in a description"),
+        )
+    ),
     (
         "without_anatomic_site",
         "rows without an anatomic site",
@@ -122,6 +136,27 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
         "select count(*) from {imaging}.image_occurrence i where i.visit_occurrence_id is not null and not exists "
         "(select from {cdm}.visit_occurrence v where v.visit_occurrence_id = i.visit_occurrence_id "
         "and v.person_id = i.person_id)",
+    ),
+    (
+        "visit_of_procedure_unknown",
+        "procedures of studies whose visit is not in the CDM, or another person's",
+        False,
+        "select count(distinct o.procedure_occurrence_id) from hilum.study_link l join hilum.study s "
+        "on s.id = l.study_id and s.source_id = :source and s.deleted_at is null "
+        "join {cdm}.procedure_occurrence o on o.procedure_occurrence_id = l.target_id "
+        "where l.kind = 'procedure' and o.visit_occurrence_id is not null and not exists "
+        "(select from {cdm}.visit_occurrence v where v.visit_occurrence_id = o.visit_occurrence_id "
+        "and v.person_id = o.person_id)",
+    ),
+    (
+        "procedure_concept_unknown",
+        "procedures of studies whose concept is not in the vocabulary",
+        False,
+        "select count(distinct o.procedure_occurrence_id) from hilum.study_link l join hilum.study s "
+        "on s.id = l.study_id and s.source_id = :source and s.deleted_at is null "
+        "join {read}.procedure_occurrence o on o.procedure_occurrence_id = l.target_id "
+        "where l.kind = 'procedure' and not exists "
+        "(select from {vocabulary}.concept c where c.concept_id = o.procedure_concept_id)",
     ),
     (
         "outside_observation",

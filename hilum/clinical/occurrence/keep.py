@@ -174,9 +174,9 @@ _RESERVE: Final[LiteralString] = f"""
     anatomy_from = excluded.anatomy_from, anatomy_word = excluded.anatomy_word
 """
 _DELETE: Final[LiteralString] = f"""
-  delete from {{imaging}}.image_occurrence i using hilum.series_occurrence known
-  where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
-    and i.image_occurrence_id = known.image_occurrence_id
-    and (known.study_instance_uid, known.series_instance_uid) not in
-      (select s.study_instance_uid, e.series_instance_uid {_WANTED})
+  delete from {{imaging}}.image_occurrence i using (
+    select known.image_occurrence_id from hilum.series_occurrence known
+    where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
+    except select o.image_occurrence_id {_WANTED}
+  ) gone where i.image_occurrence_id = gone.image_occurrence_id
 """

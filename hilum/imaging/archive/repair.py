@@ -17,7 +17,7 @@ from hilum.imaging.archive.check import AREAS, DAMAGED, Finding, Objects, Report
 from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
-from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
+from hilum.imaging.archive.sidecar import CDM, RECORDS, Record, mark_studies, read_record, read_records, record_changes
 from hilum.imaging.archive.store import Archive, Batch, Damaged
 from hilum.imaging.dicom.header import NotDicom, Unreadable
 from hilum.imaging.studies.clock import go_on_from
@@ -199,17 +199,33 @@ def _move_aside(blobs: Blobs, key: str, done: Repaired) -> None:
 def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
     records = [record for _, record in read_records(archive.blobs, key)]
     with archive.database.transaction() as sql:
-        known = sql.rows("select id, name from hilum.source where key = %s", (key,))
+        known = sql.rows("select id, cdm_schema from hilum.source where key = %s", (key,))
         if not known:
             name = str(records[-1]["name"]) if records else key
-            known = sql.rows("insert into hilum.source (key, name) values (%s, %s) returning id", (key, name))
+            known = sql.rows(
+                "insert into hilum.source (key, name) values (%s, %s) returning id, cdm_schema", (key, name)
+            )
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")
+        cdm = cast("Mapping[str, object] | None", records[-1].get("cdm") if records else None)
+        if cdm and not known[0]["cdm_schema"]:
+            _bring_back_cdm(sql, key, cdm, done)
         source = SourceRef(cast("int", known[0]["id"]), key)
         for record in records:
             _bring_back_names(sql, source, record, done)
     return source
+
+
+def _bring_back_cdm(sql: Transaction, key: str, cdm: Mapping[str, object], done: Repaired) -> None:
+    """Where the source's OMOP CDM is, if it is there."""
+    if all(row["there"] for row in sql.rows(_CDM_THERE, cdm)):
+        names = ", ".join(f"{name} = %({name})s" for name in CDM)
+        sql.rows(cast("LiteralString", f"update hilum.source set {names} where key = %(key)s"), {**cdm, "key": key})
+        done.count("cdms")
+    else:
+        name = cdm["cdm_schema"]
+        done.lost.append(f"{key}: its CDM in schema {name} is not in this database; restore it, then hilum cdm attach")
 
 
 def _bring_back_names(sql: Transaction, source: SourceRef, record: Record, done: Repaired) -> None:
@@ -329,6 +345,9 @@ class _Study:
             for decision in cast("Sequence[Mapping[str, object]]", record.get("decisions", ())):
                 values = {**decision, "source_id": self.source.id}
                 self.done.count("decisions", _insert(sql, "patient_decision", values))
+            for decision in cast("Sequence[Mapping[str, object]]", record.get("link_decisions", ())):
+                values = {**decision, "source_id": self.source.id}
+                self.done.count("link_decisions", _insert(sql, "link_decision", values))
 
         def tell(sql: Transaction) -> None:
             found = sql.rows(
@@ -469,6 +488,12 @@ _RECEIVED: Final[LiteralString] = """
   update hilum.instance t set received_at = given.received_at
   from unnest(%s::text[], %s::timestamptz[]) as given(digest, received_at)
   where t.study_id = %s and t.digest = given.digest
+"""
+_CDM_THERE: Final[LiteralString] = """
+  select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = g.schema and c.relname = g.name) as there
+  from (values (%(cdm_schema)s, 'person'), (%(vocabulary_schema)s, 'concept'), (%(imaging_schema)s, 'image_occurrence'),
+    (%(results_schema)s, 'cohort')) g (schema, name)
 """
 _REPLACED: Final[LiteralString] = """
   update hilum.replaced_instance t set received_at = given.received_at, replaced_at = given.replaced_at

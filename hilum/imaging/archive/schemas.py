@@ -200,11 +200,19 @@ class SetAside(Model):
 
 
 class SourceSummary(Model):
-    """A source and how many studies it holds."""
+    """A source, how many studies it holds, and where its OMOP CDM and its remote archive are; empty for none."""
 
     key: str
     name: str
     studies: int
+    cdm_schema: str
+    vocabulary_schema: str
+    imaging_schema: str
+    results_schema: str
+    cdm_attached: bool = Field(
+        description="Whether the CDM is another's, of which only imaging and results are written."
+    )
+    dicomweb_url: str
 
 
 class Statistics(Model):
