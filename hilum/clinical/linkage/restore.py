@@ -1,5 +1,5 @@
-"""After the catalogue was made again from the objects: rows of the CDM that Hilum had written are known as its own again,
-so that linking keeps them up to date under the ids that they have."""
+"""After the catalogue was made again from the objects: rows of the CDM that Hilum had written are known as its own
+again, so that linking keeps them up to date under the ids that they have."""
 
 from typing import Final, LiteralString, cast
 

@@ -17,7 +17,8 @@ from hilum.imaging.archive.check import AREAS, DAMAGED, Finding, Objects, Report
 from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
-from hilum.imaging.archive.sidecar import CDM, RECORDS, Record, mark_studies, read_record, read_records, record_changes
+from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
+from hilum.imaging.archive.sources import bring_back_cdm
 from hilum.imaging.archive.store import Archive, Batch, Damaged
 from hilum.imaging.dicom.header import NotDicom, Unreadable
 from hilum.imaging.studies.clock import go_on_from
@@ -202,30 +203,22 @@ def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
         known = sql.rows("select id, cdm_schema from hilum.source where key = %s", (key,))
         if not known:
             name = str(records[-1]["name"]) if records else key
-            known = sql.rows(
-                "insert into hilum.source (key, name) values (%s, %s) returning id, cdm_schema", (key, name)
-            )
+            insert: LiteralString = "insert into hilum.source (key, name) values (%s, %s) returning id, cdm_schema"
+            known = sql.rows(insert, (key, name))
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")
         cdm = cast("Mapping[str, object] | None", records[-1].get("cdm") if records else None)
         if cdm and not known[0]["cdm_schema"]:
-            _bring_back_cdm(sql, key, cdm, done)
+            if bring_back_cdm(sql, key, cdm):
+                done.count("cdms")
+            else:
+                place = f"schema {cdm['cdm_schema']} is not in this database"
+                done.lost.append(f"{key}: its CDM in {place}; restore it, then hilum cdm attach")
         source = SourceRef(cast("int", known[0]["id"]), key)
         for record in records:
             _bring_back_names(sql, source, record, done)
     return source
-
-
-def _bring_back_cdm(sql: Transaction, key: str, cdm: Mapping[str, object], done: Repaired) -> None:
-    """Where the source's OMOP CDM is, if it is there."""
-    if all(row["there"] for row in sql.rows(_CDM_THERE, cdm)):
-        names = ", ".join(f"{name} = %({name})s" for name in CDM)
-        sql.rows(cast("LiteralString", f"update hilum.source set {names} where key = %(key)s"), {**cdm, "key": key})
-        done.count("cdms")
-    else:
-        name = cdm["cdm_schema"]
-        done.lost.append(f"{key}: its CDM in schema {name} is not in this database; restore it, then hilum cdm attach")
 
 
 def _bring_back_names(sql: Transaction, source: SourceRef, record: Record, done: Repaired) -> None:
@@ -488,12 +481,6 @@ _RECEIVED: Final[LiteralString] = """
   update hilum.instance t set received_at = given.received_at
   from unnest(%s::text[], %s::timestamptz[]) as given(digest, received_at)
   where t.study_id = %s and t.digest = given.digest
-"""
-_CDM_THERE: Final[LiteralString] = """
-  select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = g.schema and c.relname = g.name) as there
-  from (values (%(cdm_schema)s, 'person'), (%(vocabulary_schema)s, 'concept'), (%(imaging_schema)s, 'image_occurrence'),
-    (%(results_schema)s, 'cohort')) g (schema, name)
 """
 _REPLACED: Final[LiteralString] = """
   update hilum.replaced_instance t set received_at = given.received_at, replaced_at = given.replaced_at

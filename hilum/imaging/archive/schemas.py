@@ -209,9 +209,7 @@ class SourceSummary(Model):
     vocabulary_schema: str
     imaging_schema: str
     results_schema: str
-    cdm_attached: bool = Field(
-        description="Whether the CDM is another's, of which only imaging and results are written."
-    )
+    cdm_attached: bool = Field(description="Whether the CDM is another's; only imaging and results are written.")
     dicomweb_url: str
 
 

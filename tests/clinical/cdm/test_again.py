@@ -1,5 +1,5 @@
-"""What is linked depends on what there is, not on the order in which it came or on what was wrong before: compared table
-by table with a site that had it right from the first."""
+"""What is linked depends on what there is, not on the order in which it came or on what was wrong before: compared
+table by table with a site that had it right from the first."""
 
 import itertools
 from collections.abc import Iterator

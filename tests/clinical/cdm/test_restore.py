@@ -1,5 +1,5 @@
-"""The catalogue is lost and made again from the objects: the CDM is found, decisions hold, and linking goes on under the
-ids that were there."""
+"""The catalogue is lost and made again from the objects: the CDM is found, decisions hold, and linking goes on under
+the ids that were there."""
 
 import json
 from pathlib import Path
