@@ -12,14 +12,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, LiteralString
 
-import duckdb
 import psycopg
 
 from bench.corpus import Corpus
 from bench.hilum_server import HILUM, Platform
 from bench.processes import Failed, run
+from bench.table import Goal, Row
 
 MEGABYTE = 1_000_000
+ROWS: Final = (
+    Row("link.seconds", "hilum cdm link of all series", "s", "lower", Goal("value", 600)),
+    Row("link.rate", "rows of image_occurrence", "series/s", "higher"),
+    Row("link.cpu", "CPU of that", "ms/series", "lower"),
+    Row("link.again", "the same again, nothing to do", "s", "lower"),
+    Row("link.memory", "most memory of the command", "MB", "lower"),
+)
 _COLUMNS: Final = """
     SeriesInstanceUID as series, min(StudyInstanceUID) as study, min(collection_id || '|' || PatientID) as patient,
     min(PatientSex) as sex, min(StudyDate) as study_date, min(SeriesDate) as series_date,
@@ -71,7 +78,12 @@ def _fill(connection: psycopg.Connection, most: int) -> int:
 
 
 def _write_index(table: Path, most: int) -> None:
-    index = files("idc_index_data").joinpath("idc_index.parquet")
+    try:
+        import duckdb
+
+        index = files("idc_index_data").joinpath("idc_index.parquet")
+    except ImportError as error:
+        raise Failed("The index of real series is not installed: uv pip install --group bench") from error
     with duckdb.connect() as duck:
         duck.execute("set threads = 1")
         duck.execute(

@@ -54,6 +54,11 @@ _IMAGES: Final[LiteralString] = (
     "from {imaging}.image_occurrence i left join hilum.series_occurrence o on o.source_id = :source "
     "and o.image_occurrence_id = i.image_occurrence_id"
 )
+_ANATOMY: Final[tuple[tuple[LiteralString, str], ...]] = (
+    ("code", "is coded (Anatomic Region Sequence)"),
+    ("body_part", "is their Body Part Examined"),
+    ("description", "is named in a description"),
+)
 _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
     ("studies", "studies of the source", True, f"select count(*) {_LIVE}"),
     ("studies_linked", "studies tied to a person", True, f"select count(*) {_LIVE} and s.person_id is not null"),
@@ -94,14 +99,10 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
             f"anatomy_by_{name}",
             f"series whose body site {text}",
             True,
-            f"select count(*) from hilum.series_occurrence o where o.source_id = :source and o.anatomy_from = '{word}' "
+            f"select count(*) from hilum.series_occurrence o where o.source_id = :source and o.anatomy_from = '{name}' "
             "and exists (select from {imaging}.image_occurrence i where i.image_occurrence_id = o.image_occurrence_id)",
         )
-        for name, word, text in (
-            ("code", "code", "is coded (Anatomic Region Sequence)"),
-            ("body_part", "body_part", "is their Body Part Examined"),
-            ("description", "description", "is named in a description"),
-        )
+        for name, text in _ANATOMY
     ),
     (
         "without_anatomic_site",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hilum.clinical.cdm.concepts import missing_concepts, modality_concepts, resolved, seeds
-from hilum.clinical.cdm.vocabulary import load_vocabulary
+from hilum.clinical.cdm.vocabulary import load_vocabulary, vocabulary_told
 from hilum.core.errors import Conflict, Invalid
 from tests.clinical.cdm.conftest import Site
 
@@ -46,6 +46,25 @@ def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) ->
     assert site.one("select count(*) from omop_vocabulary.concept") == 1 + len(seeds())
     assert site.one("select concept_code from omop_vocabulary.concept where concept_id = 4300757") == "77477000"
     assert load(site, folder) == {"vocabulary": None, "concept": None, "concept_ancestor": None}
+
+
+def test_a_vocabulary_is_told_with_its_version_and_what_it_lacks(site: Site) -> None:
+    database = site.archive.database
+    version = "update omop_vocabulary.vocabulary set vocabulary_version = %s where vocabulary_id = 'None'"
+    before = site.one("select vocabulary_version from omop_vocabulary.vocabulary where vocabulary_id = 'None'")
+    site.rows(version, "v5.0 27-AUG-25")
+    site.rows("update omop_vocabulary.concept set concept_id = 4300758 where concept_id = 4300757")
+    count = site.one("select count(*) from omop_vocabulary.concept")
+    assert vocabulary_told(database, "default") == (
+        f"v5.0 27-AUG-25, {count} concepts in omop_vocabulary; 1 of Hilum's are missing "
+        "(hilum cdm vocabulary names them)"
+    )
+    site.rows("update omop_vocabulary.concept set concept_id = 4300757 where concept_id = 4300758")
+    site.rows(version, before)
+    site.rows("alter schema omop_vocabulary rename to elsewhere")
+    with pytest.raises(Conflict, match=r"omop_vocabulary\.concept is missing"):
+        vocabulary_told(database, "default")
+    site.rows("alter schema elsewhere rename to omop_vocabulary")
 
 
 def test_a_load_that_was_stopped_goes_on_with_the_next_table(site: Site, tmp_path: Path) -> None:
