@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hilum.clinical.cdm.concepts import missing_concepts, modality_concepts, resolved, seeds
-from hilum.clinical.cdm.vocabulary import load_vocabulary, vocabulary_told
+from hilum.clinical.cdm.vocabulary import TABLES, load_vocabulary, vocabulary_told
 from hilum.core.errors import Conflict, Invalid
 from tests.clinical.cdm.conftest import Site
 
@@ -33,6 +33,13 @@ def load(site: Site, folder: Path) -> dict[str, int | None]:
     return load_vocabulary(site.archive.database, "default", folder, lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def unloaded(site: Site) -> None:
+    """No file was loaded before; what a test loads stays for the next."""
+    for table in TABLES:
+        site.rows(f"comment on table omop_vocabulary.{table} is null")
+
+
 def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) -> None:
     folder = write(tmp_path / "athena", CONCEPT_ANCESTOR=ANCESTOR + "4300757\t77\t1\t1\n")
     seen: list[Any] = []
@@ -50,9 +57,8 @@ def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) ->
 
 def test_a_vocabulary_is_told_with_its_version_and_what_it_lacks(site: Site) -> None:
     database = site.archive.database
-    version = "update omop_vocabulary.vocabulary set vocabulary_version = %s where vocabulary_id = 'None'"
-    before = site.one("select vocabulary_version from omop_vocabulary.vocabulary where vocabulary_id = 'None'")
-    site.rows(version, "v5.0 27-AUG-25")
+    site.rows("delete from omop_vocabulary.vocabulary")
+    site.rows("insert into omop_vocabulary.vocabulary values ('None', 'OMOP', 'OMOP', 'v5.0 27-AUG-25', 0)")
     site.rows("update omop_vocabulary.concept set concept_id = 4300758 where concept_id = 4300757")
     count = site.one("select count(*) from omop_vocabulary.concept")
     assert vocabulary_told(database, "default") == (
@@ -60,7 +66,6 @@ def test_a_vocabulary_is_told_with_its_version_and_what_it_lacks(site: Site) -> 
         "(hilum cdm vocabulary names them)"
     )
     site.rows("update omop_vocabulary.concept set concept_id = 4300757 where concept_id = 4300758")
-    site.rows(version, before)
     site.rows("alter schema omop_vocabulary rename to elsewhere")
     with pytest.raises(Conflict, match=r"omop_vocabulary\.concept is missing"):
         vocabulary_told(database, "default")
