@@ -104,7 +104,7 @@ def link(data: Data = None, source: Source = "default", as_json: Json = False) -
 
     chosen = read_settings(data)
     begin = time.monotonic()
-    with open_database(chosen, pool_size=2) as database, progress_bar("Linking studies", hidden=as_json) as step:
+    with open_database(chosen, pool_size=4) as database, progress_bar("Linking studies", hidden=as_json) as step:
         with job_here(database, KIND, "Linking studies", source, step) as progress:
             link_all(Archive(database, open_blobs(chosen), chosen), source, Manner.of(chosen), progress)
         with database.transaction() as sql:

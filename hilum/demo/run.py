@@ -51,7 +51,7 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
         unfinished.mkdir(parents=True)
         make(unfinished, lambda done, total: step(done, total, "Making studies"))
         unfinished.rename(folder)
-    with open_database(settings, pool_size=1) as database:
+    with open_database(settings, pool_size=4) as database:
         add_source(database, DEFAULT, "Demo hospital")
         add_source(database, SAMPLES, "Sample files of pydicom")
         paths = [folder / "dicom", *sorted((folder / "cd").glob("*.zip"))]

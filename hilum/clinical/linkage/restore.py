@@ -3,7 +3,8 @@ again, so that linking keeps them up to date under the ids that they have."""
 
 from typing import Final, LiteralString, cast
 
-from hilum.clinical.cdm.cdm import find_cdm
+from hilum.clinical.cdm.cdm import find_cdm, has_table
+from hilum.clinical.cdm.image_tables import OCCURRENCE
 from hilum.clinical.occurrence.keep import Places, occurrence_columns
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -29,7 +30,9 @@ def take_up(database: Database, settings: Settings, source: str) -> int:
     """
     with database.transaction() as sql:
         cdm = find_cdm(sql, source)
-        if cdm is None or "wadors_uri" not in occurrence_columns(sql, cdm):
+        if cdm is None or not has_table(sql, cdm.schemas.imaging, OCCURRENCE):
+            return 0
+        if "wadors_uri" not in occurrence_columns(sql, cdm):
             return 0
         root = f"{Places.of(settings).base_url}{dicomweb_root(source)}/studies/"
         values = {"source": cdm.source_id, "root": root, "sequence": cdm.sql("{imaging}.hilum_procedure_id")}
@@ -41,7 +44,7 @@ def take_up(database: Database, settings: Settings, source: str) -> int:
 _PROCEDURES: Final[LiteralString] = """
   insert into hilum.minted_procedure (source_id, study_instance_uid, procedure_occurrence_id)
   select %(source)s, i.image_study_uid, min(i.procedure_occurrence_id) from {imaging}.image_occurrence i
-  join pg_sequence q on q.seqrelid = %(sequence)s::regclass
+  join pg_sequence q on q.seqrelid = to_regclass(%(sequence)s)
     and i.procedure_occurrence_id between q.seqmin and q.seqmax
   where starts_with(i.wadors_uri, %(root)s) group by i.image_study_uid
   on conflict do nothing

@@ -52,6 +52,18 @@ def test_addresses_lead_to_the_study_and_to_the_folder_of_the_series(site: Site)
     assert site.one("select folder_path from hilum.series") == path.split("objects/")[1]
 
 
+def test_a_series_of_a_remote_archive_is_named_as_it_is_there(site: Site) -> None:
+    site.person(1)
+    site.store(ct(1, 1, 1))
+    site.rows("update hilum.study set availability = 'remote'")
+    site.rows("update hilum.source set dicomweb_url = 'https://pacs.example/rs' where key = 'default'")
+    site.link_all()
+    site.rows("update hilum.source set dicomweb_url = '' where key = 'default'")
+    ((uri, path),) = site.images("wadors_uri", "local_path")
+    assert uri == f"{site.archive.settings.base_url}/dicom-web/studies/{uid(1)}"
+    assert path == f"https://pacs.example/rs/studies/{uid(1)}/series/{uid(1, 1)}"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
