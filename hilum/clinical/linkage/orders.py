@@ -182,5 +182,5 @@ _KEEP: Final[LiteralString] = """
   on conflict (series_id) do update set version = excluded.version, numbers = excluded.numbers,
     procedure_codes = excluded.procedure_codes, acquisition_date = excluded.acquisition_date,
     content_date = excluded.content_date
-  where o.version < excluded.version
+  where o.version <> excluded.version
 """

@@ -6,6 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from hilum.clinical.linkage.orders import KINDS, order_of, read_orders
+from hilum.clinical.linkage.status import status_of
 from hilum.core.errors import Unavailable
 from hilum.imaging.archive.delete import Part, delete_part
 from tests.clinical.cdm.conftest import Site
@@ -175,6 +176,27 @@ def test_the_day_of_a_row(site: Site, days: dict[str, str | None], found: str) -
     site.procedure(70, 1, "A1")
     site.store(ct(1, 1, 1, **{"AcquisitionDate": "", "ContentDate": ""} | days))
     assert site.images("image_occurrence_date::text") == [(found,)]
+
+
+def test_the_coded_region_decides_and_what_decided_is_kept(vocabulary: Site) -> None:
+    """In SNOMED RT and CT, by our table and by the site's own vocabulary; a code that nobody knows gives way."""
+    site = vocabulary
+    site.person(1)
+    concept(site, 3_000_009, "86598002", vocabulary="SNOMED")
+    codes = [("T-D4000", "SRT"), ("86598002", "SCT"), ("T-D4000", "99LOCAL")]
+    site.store(
+        *(
+            ct(1, n, 1, AnatomicRegionSequence=[item(CodeValue=code, CodingSchemeDesignator=scheme, CodeMeaning="x")])
+            for n, (code, scheme) in enumerate(codes, 1)
+        )
+    )
+    assert site.images("anatomic_site_concept_id") == [(37303869,), (3_000_009,), (4184181,)]
+    known = site.rows("select anatomy_from, anatomy_word from hilum.series_occurrence order by series_instance_uid")
+    assert [tuple(row.values()) for row in known] == [
+        ("code", "818981001"), ("code", "86598002"), ("body_part", "CHEST"),
+    ]  # fmt: skip
+    counts = {check.name: check.count for check in status_of(site.archive.database, "default").checks}
+    assert (counts["anatomy_by_code"], counts["anatomy_by_body_part"], counts["anatomy_by_description"]) == (2, 1, 0)
 
 
 def test_a_hostile_header_is_bounded() -> None:
