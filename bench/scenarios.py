@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, dimse, rendered, retrieve, search
+from bench import corpus, dimse, linkage, rendered, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -398,6 +398,15 @@ SCENARIOS = (
             Row("claim.told95", "claim to report, 95th percentile", "ms", "lower"),
             Row("claim.cpu", "CPU of both", "ms/claim", "lower"),
         ),
+    ),
+    Scenario(
+        "linkage",
+        "linking a million real series to an OMOP CDM",
+        Corpus("none", studies=0, series=1_050_000, instances=0, edge=0),
+        Corpus("none", studies=0, series=100_000, instances=0, edge=0),
+        _hilum_alone(linkage.link, "api", "/ready"),
+        None,
+        linkage.ROWS,
     ),
     Scenario(
         "rendered",

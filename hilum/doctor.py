@@ -94,6 +94,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with open_database(settings, pool_size=1, migrate=False) as database:
             yield _tried("database", partial(_server, database, settings))
             yield _tried("migrations", partial(_migrations, database))
+            yield from _vocabularies(database)
     except HilumError as error:
         yield Finding("database", False, str(error))
 
@@ -116,6 +117,21 @@ def _migrations(database: Database) -> str:
     if there != newest:
         raise HilumError(f"The schema is at {there}, this version needs {newest}: run hilum db upgrade.")
     return f"the schema is at {there}"
+
+
+def _vocabularies(database: Database) -> Iterator[Finding]:
+    """The vocabulary of each source that has a CDM."""
+    from hilum.clinical.cdm.vocabulary import sources_with_cdm, vocabulary_told  # here, for many have no CDM
+
+    try:
+        sources = sources_with_cdm(database)
+    except Exception:  # a database that cannot be asked, or without these columns, was told of before
+        return
+    if not sources:
+        yield Finding("vocabulary", True, "no source has an OMOP CDM; hilum cdm create makes one")
+    for source in sources:
+        name = "vocabulary" if len(sources) == 1 else f"vocabulary of {source}"
+        yield _tried(name, partial(vocabulary_told, database, source))
 
 
 def _objects(blobs: Blobs) -> str:

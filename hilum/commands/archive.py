@@ -111,10 +111,12 @@ def check_archive(
 ) -> None:
     """Check the catalogue against the objects: every row has its bytes, every object a row."""
     settings = read_settings(data)
+    from hilum.clinical.linkage.restore import take_up
     from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
     from hilum.imaging.archive.check import check
     from hilum.imaging.archive.repair import Repaired, repair
+    from hilum.imaging.archive.sources import source_keys
     from hilum.imaging.archive.store import Archive
 
     begin = time.monotonic()
@@ -125,6 +127,8 @@ def check_archive(
             archive.source(source)
         if mend:
             done = repair(archive, source=source, step=bar)
+            for key in source_keys(database):
+                done.count("image_occurrences", take_up(database, settings, key))
         else:
             done = Repaired(check(database, blobs, source=source, digests=not sizes, step=bar))
     seconds = time.monotonic() - begin

@@ -97,14 +97,16 @@ def link(data: Data = None, source: Source = "default", as_json: Json = False) -
     from hilum.clinical.linkage.bulk import KIND, link_all
     from hilum.clinical.linkage.queue import waiting
     from hilum.clinical.linkage.settle import Manner
+    from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
     from hilum.core.progress import job_here
+    from hilum.imaging.archive.store import Archive
 
     chosen = read_settings(data)
     begin = time.monotonic()
-    with open_database(chosen, pool_size=2) as database, progress_bar("Linking studies", hidden=as_json) as step:
+    with open_database(chosen, pool_size=4) as database, progress_bar("Linking studies", hidden=as_json) as step:
         with job_here(database, KIND, "Linking studies", source, step) as progress:
-            link_all(database, source, Manner.of(chosen), progress)
+            link_all(Archive(database, open_blobs(chosen), chosen), source, Manner.of(chosen), progress)
         with database.transaction() as sql:
             reasons = waiting(sql, source)
     if as_json:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from hilum.clinical.linkage.bulk import KIND, link_all
 from hilum.clinical.linkage.settle import Manner
+from hilum.core.blobs import open_blobs
 from hilum.core.config import Settings
 from hilum.core.database import open_database
 from hilum.core.errors import Conflict
@@ -15,6 +16,7 @@ from hilum.core.progress import job_here
 from hilum.demo import make, real_files
 from hilum.demo.load_cdm import load_demo_cdm
 from hilum.imaging.archive.sources import add_source
+from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.command import run_import
 from hilum.imaging.intake.lanes import Lanes
 
@@ -49,7 +51,7 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
         unfinished.mkdir(parents=True)
         make(unfinished, lambda done, total: step(done, total, "Making studies"))
         unfinished.rename(folder)
-    with open_database(settings, pool_size=1) as database:
+    with open_database(settings, pool_size=4) as database:
         add_source(database, DEFAULT, "Demo hospital")
         add_source(database, SAMPLES, "Sample files of pydicom")
         paths = [folder / "dicom", *sorted((folder / "cd").glob("*.zip"))]
@@ -60,7 +62,7 @@ def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
             run_import(settings, source, found, lambda d, t, text=text: step(d, t, text), lanes=lanes)
         if load_demo_cdm(database, DEFAULT, folder / "cdm", settings.omop_procedure_ids):
             with job_here(database, KIND, "Linking the demo's studies", DEFAULT, _silent) as progress:
-                link_all(database, DEFAULT, Manner.of(settings), progress)
+                link_all(Archive(database, open_blobs(settings), settings), DEFAULT, Manner.of(settings), progress)
 
 
 def _silent(done: int, total: int | None) -> None:

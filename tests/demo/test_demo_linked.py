@@ -26,7 +26,7 @@ def test_every_study_is_tied_as_the_story_says(
     assert load_demo_cdm(database, "default", folder / "cdm", "2000000000-2000999999")
     assert not load_demo_cdm(database, "default", folder / "cdm", "2000000000-2000999999")
     with job_here(database, "cdm_link", "", "default", lambda *_: None) as progress:
-        link_all(database, "default", Manner.of(archive.settings), progress)
+        link_all(archive, "default", Manner.of(archive.settings), progress)
     with (folder / "cdm" / "procedure_occurrence.csv").open(encoding="utf-8", newline="") as file:
         told = {row["procedure_source_value"].split("|")[1]: row for row in csv.DictReader(file)}
     with database.connect() as connection:

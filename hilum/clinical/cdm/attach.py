@@ -22,13 +22,16 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "visit_occurrence": ("visit_occurrence_id", "person_id", "visit_concept_id", "visit_start_date",
         "visit_start_datetime", "visit_end_date", "visit_end_datetime", "visit_source_value"),
     "procedure_occurrence": ("procedure_occurrence_id", "person_id", "procedure_concept_id", "procedure_date",
-        "procedure_datetime", "procedure_type_concept_id", "visit_occurrence_id", "procedure_source_value"),
+        "procedure_datetime", "procedure_type_concept_id", "visit_occurrence_id", "procedure_source_value",
+        "procedure_source_concept_id"),
     "measurement": ("measurement_id", "person_id", "measurement_date", "value_as_number", "value_as_concept_id",
         "unit_concept_id", "unit_source_value", "value_source_value"),
     "observation": ("observation_id", "person_id", "observation_date", "value_as_number", "value_as_string",
         "value_as_concept_id", "unit_concept_id", "unit_source_value"),
     "note": ("note_id", "person_id", "note_date", "note_text"),
 }  # fmt: skip
+# What numbers and ids of the hospital are compared with: text in every version of the CDM.
+_TEXTS: Final = ("person_source_value", "procedure_source_value", "visit_source_value")
 _CONCEPT: Final = ("concept_id", "concept_name", "vocabulary_id", "concept_code", "standard_concept", "invalid_reason")
 _INTEGERS: Final = frozenset(("smallint", "integer", "bigint"))
 # Of an image table that is there already: what Hilum fills, and the columns that it must have in some form.
@@ -121,6 +124,9 @@ def _check_clinical(sql: Transaction, cdm: Cdm) -> None:
         odd = [found[name][0] for name in names if found[name][0] != name]
         if odd:
             raise Invalid(f"{schema}.{table} has columns in capitals ({', '.join(odd)}): rename them.")
+        for name in (name for name in _TEXTS if name in names):
+            if not found[name][1].startswith(("character varying", "text")):
+                raise Invalid(f"{schema}.{table}.{name} is {found[name][1]}: it must be text.")
         kind = found[f"{table}_id"][1]
         if kind not in _INTEGERS:
             raise Invalid(f"{schema}.{table}.{table}_id is {kind}: keys must be integer or bigint.")

@@ -99,7 +99,7 @@ def keep_cdm(sql: Transaction, cdm: Cdm) -> None:
     names = cdm.schemas
     sql.rows(
         "update hilum.source set cdm_schema = %s, vocabulary_schema = %s, imaging_schema = %s, results_schema = %s, "
-        "cdm_attached = %s where id = %s",
+        "cdm_attached = %s, recorded = false where id = %s",
         (names.cdm, names.vocabulary, names.imaging, names.results, cdm.attached, cdm.source_id),
     )
 

@@ -2,7 +2,7 @@
 this room, and where the site's own vocabulary knows the code, from there. Whatever is missing in it is reported."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -66,6 +66,13 @@ def modality_concepts(sql: Transaction, cdm: Cdm) -> Mapping[str, int]:
     return {word: local.get(concept, concept) for concept, use, word in modality_words() if use == "modality"}
 
 
+def snomed_concepts(sql: Transaction, cdm: Cdm, codes: Iterable[str]) -> dict[str, int]:
+    """The standard concept of each code of SNOMED CT that the site's vocabulary has one for."""
+    wanted = sorted({code for code in codes if code})
+    rows = sql.rows(cdm.sql(_SNOMED), (wanted,)) if wanted else []
+    return {str(row["concept_code"]): cast("int", row["concept_id"]) for row in rows}
+
+
 def resolved(sql: Transaction, cdm: Cdm) -> dict[int, int]:
     """Concepts of the data files whose code the site's vocabulary has under another id: from ours to the site's."""
     coded = [seed for seed in seeds() if seed.concept_code and seed.concept_id]
@@ -88,6 +95,11 @@ def missing_concepts(sql: Transaction, cdm: Cdm) -> list[Seed]:
     return [seed for seed in seeds() if seed.concept_id not in there]
 
 
+_SNOMED: Final[LiteralString] = """
+  select concept_code, min(concept_id) as concept_id from {vocabulary}.concept
+  where concept_code = any(%s) and vocabulary_id = 'SNOMED' and standard_concept = 'S' and invalid_reason is null
+  group by 1
+"""
 _BY_CODE: Final[LiteralString] = """
   select distinct on (given.ours) given.ours, c.concept_id as theirs
   from unnest(%s::bigint[], %s::text[], %s::text[]) given (ours, vocabulary, code)

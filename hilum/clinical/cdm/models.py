@@ -2,7 +2,7 @@
 is and why, and which row of the image tables a series has. The CDM's own tables are never mapped here: they are read
 and written as they are found."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -121,3 +121,18 @@ class SeriesOccurrence(Table):
     adopted: Mapped[bool] = tables.no()
     anatomy_from: Mapped[str] = tables.text()
     anatomy_word: Mapped[str] = tables.text()
+
+
+class SeriesOrder(Table):
+    """What the files of a series say of the order that it answers, as of one version of the series: the numbers
+    (``kind`` and ``number``), the codes of the procedure (``scheme``, ``code`` and ``meaning``), and the days on which
+    it was acquired and its content made."""
+
+    __tablename__ = "series_order"
+
+    series_id: Mapped[int] = tables.owner("series", primary_key=True)
+    version: Mapped[int] = mapped_column(BIG)
+    numbers: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default="[]")
+    procedure_codes: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default="[]")
+    acquisition_date: Mapped[date | None]
+    content_date: Mapped[date | None]

@@ -11,7 +11,8 @@ from blake3 import blake3
 from psycopg import sql as pg
 
 from hilum.clinical.cdm.attach import columns_of
-from hilum.clinical.cdm.cdm import Cdm, require_cdm
+from hilum.clinical.cdm.cdm import Cdm, has_table, require_cdm
+from hilum.clinical.cdm.concepts import missing_concepts
 from hilum.clinical.cdm.seed import load_seed
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict, Invalid
@@ -77,6 +78,35 @@ def load_vocabulary(
     return counts
 
 
+def sources_with_cdm(database: Database) -> list[str]:
+    """The keys of the sources that have a CDM."""
+    with database.transaction() as sql:
+        return [str(row["key"]) for row in sql.rows("select key from hilum.source where cdm_schema <> '' order by key")]
+
+
+def vocabulary_told(database: Database, source: str) -> str:
+    """Say in a sentence which vocabulary a source's CDM has, and how many of Hilum's own concepts that lacks.
+
+    Raises
+    ------
+    Conflict
+        The CDM, or its vocabulary, is no longer in the database.
+    """
+    with database.transaction() as sql:
+        cdm = require_cdm(sql, source)
+        for schema, table in ((cdm.schemas.cdm, "person"), (cdm.schemas.vocabulary, "concept")):
+            if not has_table(sql, schema, table):
+                raise Conflict(
+                    f"The CDM of source '{source}' is not in this database: {schema}.{table} is missing. Restore it."
+                )
+        versions = sql.rows(cdm.sql(_VERSION)) if has_table(sql, cdm.schemas.vocabulary, "vocabulary") else []
+        (row,) = sql.rows(cdm.sql("select count(*) as concepts from {vocabulary}.concept"))
+        lacking = len(missing_concepts(sql, cdm))
+    version = str(versions[0]["version"]) if versions else "of an unknown version"
+    text = f"{version}, {row['concepts']:,} concepts in {cdm.schemas.vocabulary}"
+    return f"{text}; {lacking} of Hilum's are missing (hilum cdm vocabulary names them)" if lacking else text
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """The file of each table, whatever the case of its name."""
     if not folder.is_dir():
@@ -131,6 +161,13 @@ def _columns(sql: Transaction, cdm: Cdm, table: str, file: BinaryIO, name: str) 
         text = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown) or 'a column twice'}"
         raise Invalid(f"{name} is no file of table {table}: its header {text}; columns are separated by tabs.")
     return names
+
+
+# Athena's own version is that of the vocabulary "None" (OMOP CDM 5.4, table VOCABULARY).
+_VERSION: Final[LiteralString] = """
+  select coalesce(max(vocabulary_version) filter (where vocabulary_id = 'None'), max(vocabulary_version)) as version
+  from {vocabulary}.vocabulary having count(*) > 0
+"""
 
 
 def _comment(sql: Transaction, cdm: Cdm, table: str) -> str:

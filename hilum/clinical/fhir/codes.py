@@ -95,6 +95,12 @@ def body_site(body_part: str, region: str = "") -> Element | None:
     return {"display": words} if words else None
 
 
+def region_code(code: str, scheme: str) -> str:
+    """The code of SNOMED CT for that of a region; empty where its scheme is another, or the code is not known."""
+    found = _region(code, scheme, "")
+    return found[0] if found else ""
+
+
 def _region(code: str, scheme: str, words: str) -> tuple[str, str] | None:
     """A code of SNOMED CT for that of a region; None where its scheme is another, or the code is not known."""
     regions = _regions()

@@ -4,34 +4,39 @@ that was killed is simply run again."""
 from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import require_cdm
+from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
-from hilum.core.database import Database
 from hilum.core.progress import Progress
+from hilum.imaging.archive.store import Archive
 
 KIND: Final = "cdm_link"
+_AT_FIRST: Final = 100
 _AT_ONCE: Final = 2000
-_TIDIED: Final = (1, 5, 25)
+_TIDIED: Final = (1, 2, 6, 30)
 
 
-def link_all(database: Database, source: str, manner: Manner, progress: Progress) -> None:
+def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) -> None:
     """Bring the links of every study of a source up to date, deleted ones included.
 
     Parameters
     ----------
-    database
-        Where.
+    archive
+        Where, and where the files are that have not been read for their orders.
     source
         Key of the source.
     manner
         How studies are linked.
     progress
-        Told of each batch; its counts are ``studies`` and ``changed``.
+        Told of each batch; its counts are ``studies``, ``changed`` and ``series_read``.
 
     Raises
     ------
     Conflict
         The source has no CDM.
+    Unavailable
+        The objects cannot be reached; what is done stays, and may be gone on with.
     """
+    database = archive.database
     with database.transaction() as sql:
         cdm = require_cdm(sql, source)
         (row,) = sql.rows("select count(*) as studies from hilum.study where source_id = %s", (cdm.source_id,))
@@ -39,16 +44,19 @@ def link_all(database: Database, source: str, manner: Manner, progress: Progress
     after = batches = 0
     while True:
         with database.transaction() as sql:
-            rows = sql.rows(_NEXT, (cdm.source_id, after, _AT_ONCE))
-            if not rows:
-                break
-            studies = [cast("int", row["id"]) for row in rows]
+            limit = _AT_ONCE if batches else _AT_FIRST  # tables that nobody has counted are joined row by row
+            studies = [cast("int", row["id"]) for row in sql.rows(_NEXT, (cdm.source_id, after, limit))]
+        if not studies:
+            break
+        progress.count("series_read", read_orders(archive, studies))
+        with database.transaction() as sql:
             progress.count("changed", settle(sql, cdm, studies, manner))
         after, batches = studies[-1], batches + 1
-        if batches in _TIDIED:  # tables that grow from nothing are searched badly until they are counted
-            database.tidy("study_link", "series_occurrence", "minted_procedure")
+        if batches in _TIDIED:
+            database.tidy("study_link", "series_occurrence", "minted_procedure", "series_order", "link_decision")
             with database.transaction() as sql:
                 sql.rows(cdm.sql("analyze {imaging}.image_occurrence"))
+                sql.rows(cdm.sql("analyze {write}.procedure_occurrence"))
         progress.count("studies", len(studies))
         progress.step(len(studies))
     with database.transaction() as sql:

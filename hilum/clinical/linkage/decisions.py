@@ -2,13 +2,14 @@
 with who said it, and can be taken back. All that follows from it is done in the same transaction."""
 
 from collections.abc import Sequence
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import Cdm, require_cdm
 from hilum.clinical.linkage.queue import Kind
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, Invalid, NotFound
+from hilum.imaging.archive.sidecar import mark_studies
 
 _TABLES: Final[dict[Kind, tuple[LiteralString, str]]] = {
     "person": ("select person_id as owner from {cdm}.person where person_id = %s", "person"),
@@ -127,12 +128,14 @@ def _write(sql: Transaction, row: Row, kind: Kind, target: int | None, who: str,
     values = {"source": row["source_id"], "uid": row["study_instance_uid"], "kind": kind, "study": row["id"]}
     sql.rows(_NOTE, values | {"action": action, "after": target, "who": who})
     sql.rows(_DECIDE, values | {"target": target, "who": who})
+    mark_studies(sql, [cast("int", row["id"])])
 
 
 def _forget(sql: Transaction, row: Row, kind: Kind, who: str) -> None:
     values = {"source": row["source_id"], "uid": row["study_instance_uid"], "kind": kind, "study": row["id"]}
     if sql.rows(_FORGET, values):
         sql.rows(_NOTE, values | {"action": "automatic", "after": None, "who": who})
+        mark_studies(sql, [cast("int", row["id"])])
 
 
 def changes_of(sql: Transaction, study: int) -> list[Row]:

@@ -1,14 +1,17 @@
 """Which procedure_occurrence a linked study belongs to: by what a person decided, else by its numbers in the site's
 mapping table or in procedure_source_value, else the one procedure of the person on that day whose concept is of the
-study's modality; else one is minted, or a person has to name it. One statement a step for any number of studies."""
+study's modality; else one is minted, or a person has to name it. One statement a step for any number of studies. The
+code that the files give the procedure is carried along: as evidence, and as the concept of one that is minted."""
 
 from collections.abc import Sequence
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
 from psycopg.errors import SequenceGeneratorLimitExceeded
 
 from hilum.clinical.cdm.cdm import Cdm, has_table
 from hilum.clinical.cdm.concepts import IMAGING_PROCEDURE, MINTED_TYPE, modality_words
+from hilum.clinical.linkage.codes import procedure_codes
+from hilum.clinical.linkage.orders import KINDS
 from hilum.core.database import Transaction
 from hilum.core.errors import Conflict
 
@@ -24,8 +27,23 @@ REASONS: Final = {
 MINTED: Final = "minted"
 
 
-def link_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: bool) -> None:
-    """Bring the procedure of studies whose person is known up to date.
+def link_by_number(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> list[int]:
+    """Bring the procedure of studies up to date whose person is known, where a decision or one of their numbers names
+    it.
+
+    Returns
+    -------
+    list
+        The studies for which that was so; of the others, what is written remains to be brought up to date.
+    """
+    values = _coded(sql, cdm, studies) | {
+        "studies": list(studies), "kinds": list(KINDS), "source": cdm.source_id,
+    }  # fmt: skip
+    return [cast("int", row["id"]) for row in sql.rows(cdm.sql(_BY_NUMBER), values)]
+
+
+def link_by_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: bool) -> None:
+    """Bring the procedure of studies up to date whose person is known, and which no number and no decision ties to one.
 
     Parameters
     ----------
@@ -34,7 +52,7 @@ def link_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint:
     cdm
         Of the studies' source.
     studies
-        Their numbers; to be right for one, those of the same person and day belong to it.
+        Their numbers.
     mint
         Whether a study without a procedure gets one of its own; else it waits.
 
@@ -43,19 +61,26 @@ def link_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint:
     Conflict
         One has to be minted, and the reserved range of ids is used up.
     """
-    values: dict[str, object] = {"studies": list(studies), "mint": mint}
-    by_number = [row["id"] for row in sql.rows(cdm.sql(_BY_NUMBER), values)]
+    if not studies:
+        return
     concepts, uses, words = zip(*modality_words(), strict=True)
-    known = {"concepts": list(concepts), "uses": list(uses), "words": list(words)}
+    values: dict[str, object] = {
+        "studies": list(studies), "mint": mint, "concepts": list(concepts), "uses": list(uses), "words": list(words),
+    }  # fmt: skip
     ancestors = has_table(sql, cdm.schemas.vocabulary, "concept_ancestor")
     statement = _BY_DAY if ancestors else _BY_DAY.replace("{vocabulary}.concept_ancestor", _NO_ANCESTORS)
     try:
-        sql.rows(cdm.sql(statement), values | known | {"done": by_number})
+        sql.rows(cdm.sql(statement), values | _coded(sql, cdm, studies))
     except SequenceGeneratorLimitExceeded as error:
         raise Conflict(
             f"All ids for minted procedures are used up: raise maxvalue of the sequence {cdm.schemas.imaging}."
             "hilum_procedure_id, or set HILUM_OMOP_PROCEDURES=require."
         ) from error
+
+
+def _coded(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> dict[str, object]:
+    codes = procedure_codes(sql, cdm, studies)
+    return {"coded": list(codes), "codes": list(codes.values())}
 
 
 def keep_minted(sql: Transaction, cdm: Cdm, uids: Sequence[str]) -> None:
@@ -76,62 +101,82 @@ _UPSERT: Final[LiteralString] = """
   where (l.target_id, l.method, l.evidence, l.reason, l.made_by) is distinct from
     (excluded.target_id, excluded.method, excluded.evidence, excluded.reason, excluded.made_by)
 """
+_GIVEN_CODES: Final[LiteralString] = (
+    "(select id, code::jsonb as code from unnest(%(coded)s::bigint[], %(codes)s::text[]) g (id, code)) g"
+)
 _WANTED: Final[LiteralString] = """
   select s.id, s.source_id, s.study_instance_uid, s.patient_id, s.accession_number, s.study_date, s.modalities,
     p.target_id as person_id
   from hilum.study s join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
   where s.id = any(%(studies)s) and s.deleted_at is null
 """
-# Numbers other than the accession lie in Request Attributes Sequence (0040,0275), kept of each series as DICOM JSON.
+# Numbers other than the accession are read from the files; of a remote series, its archive may have told some in
+# Request Attributes Sequence (0040,0275), kept as DICOM JSON.
+_TOLD: Final[LiteralString] = """
+  select w.id, w.person_id, coalesce(o.numbers, '[]') as numbers, e.further->'00400275'->'Value' as requests
+  from wanted w join hilum.series e on e.study_id = w.id left join hilum.series_order o on o.series_id = e.id
+  where o.numbers <> '[]' or e.further is not null
+"""
 _NUMBERS: Final[LiteralString] = """
-  select id, 'accession_number' as kind, accession_number as number from wanted where accession_number <> ''
+  select id, person_id, 'accession_number' as kind, accession_number as number from wanted where accession_number <> ''
   union
-  select w.id, n.kind, item->n.tag->'Value'->>0
-  from wanted w join hilum.series e on e.study_id = w.id and e.further is not null
-  cross join lateral jsonb_array_elements(
-    case when jsonb_typeof(e.further->'00400275'->'Value') = 'array' then e.further->'00400275'->'Value' end) item
+  select t.id, t.person_id, n.kind, n.number
+  from told t cross join lateral jsonb_to_recordset(t.numbers) n (kind text, number text)
+  union
+  select t.id, t.person_id, n.kind, item->n.tag->'Value'->>0
+  from told t cross join lateral jsonb_array_elements(
+    case when jsonb_typeof(t.requests) = 'array' then t.requests end) item
   cross join (values ('requested_procedure_id', '00401001'), ('scheduled_procedure_step_id', '00400009')) n (kind, tag)
   where coalesce(item->n.tag->'Value'->>0, '') <> ''
 """
-# A decision, or exactly one procedure by number. All that it finds nothing for is left to the next step.
+# A decision; else the most telling number that names exactly one procedure, in the mapping table before the CDM. All
+# that it finds nothing for is left to the next step.
 _BY_NUMBER: Final[LiteralString] = f"""
-  with wanted as materialized ({_WANTED}), numbers as ({_NUMBERS}), found as (
+  with wanted as materialized ({_WANTED}), told as materialized ({_TOLD}),
+  numbers as materialized ({_NUMBERS}), borne as materialized (
+    select o.procedure_occurrence_id, o.person_id, btrim(b.number) as number
+    from (select distinct person_id from wanted) w join {{cdm}}.procedure_occurrence o on o.person_id = w.person_id
+    cross join lateral unnest(string_to_array(o.procedure_source_value, '|')) b (number)
+    where btrim(b.number) <> '' and not exists (select from hilum.minted_procedure k where k.source_id = %(source)s
+      and k.procedure_occurrence_id = o.procedure_occurrence_id)
+  ), found as (
     select n.id, m.procedure_occurrence_id, 'procedure_map' as method, n.kind
     from numbers n join wanted w on w.id = n.id
     join hilum.procedure_map m on m.source_id = w.source_id and m.number = n.number
       and m.patient_id in (w.patient_id, '')
     union all
-    select n.id, o.procedure_occurrence_id, 'procedure_source_value', n.kind
-    from numbers n join wanted w on w.id = n.id join {{cdm}}.procedure_occurrence o on o.person_id = w.person_id
-      and n.number = any(string_to_array(o.procedure_source_value, '|'))
-    where not exists (select from hilum.minted_procedure k where k.source_id = w.source_id
-      and k.procedure_occurrence_id = o.procedure_occurrence_id)
-  ), first as (
-    select id, min(method) as method from found group by id
+    select n.id, b.procedure_occurrence_id, 'procedure_source_value', n.kind
+    from numbers n join borne b on b.person_id = n.person_id and b.number = n.number
+  ), single as (
+    select distinct on (id) id, method, target from (
+      select id, method, kind, min(procedure_occurrence_id) as target from found group by id, method, kind
+      having count(distinct procedure_occurrence_id) = 1) s
+    order by id, method, array_position(%(kinds)s::text[], kind)
   ), counted as (
-    select f.id, f.method, min(f.procedure_occurrence_id) as target,
-      (array_agg(distinct f.procedure_occurrence_id))[:10] as candidates,
-      array_agg(distinct f.kind) as kinds, count(distinct f.procedure_occurrence_id) as procedures
-    from found f join first using (id, method) group by f.id, f.method
+    select f.id, s.method, s.target, (array_agg(distinct f.procedure_occurrence_id))[:10] as candidates,
+      array_agg(distinct f.kind) filter (where f.procedure_occurrence_id = s.target and f.method = s.method) as kinds
+    from found f join single s on s.id = f.id group by f.id, s.method, s.target
   ), checked as (
     select w.id, w.person_id, d.study_instance_uid is not null as decided, d.made_by, c.method, c.kinds, c.candidates,
-      c.procedures, case when d.study_instance_uid is null then c.target else d.target_id end as candidate
+      case when d.study_instance_uid is null then c.target else d.target_id end as candidate
     from wanted w left join counted c on c.id = w.id
     left join hilum.link_decision d on d.source_id = w.source_id and d.study_instance_uid = w.study_instance_uid
       and d.kind = 'procedure'
-    where d.study_instance_uid is not null or c.procedures = 1
+    where d.study_instance_uid is not null or c.id is not null
   ), judged as (
-    select k.*, case
+    select k.*, g.code, case
       when decided and candidate is null then 'unlinked'
       when o.procedure_occurrence_id is null then 'unknown_procedure'
       when o.person_id <> k.person_id then 'procedure_of_other_person'
       else '' end as reason
     from checked k left join {{cdm}}.procedure_occurrence o on o.procedure_occurrence_id = k.candidate
+    left join {_GIVEN_CODES} on g.id = k.id
   ), written as (
     insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
     select id, 'procedure', case when reason = '' then candidate end,
       case when decided then 'by_hand' else method end,
-      case when decided then '{{}}' else jsonb_build_object('by', to_jsonb(kinds), 'candidates', candidates) end,
+      jsonb_strip_nulls(jsonb_build_object('by', case when not decided then to_jsonb(kinds) end,
+        'candidates', case when not decided then candidates end, 'code', code)),
       reason, coalesce(made_by, '')
     from judged
     {_UPSERT}
@@ -141,7 +186,7 @@ _BY_NUMBER: Final[LiteralString] = f"""
 """
 _BY_DAY: Final[LiteralString] = f"""
   with wanted as materialized (
-    select * from ({_WANTED}) w where w.id <> all(%(done)s::bigint[])
+    {_WANTED}
   ), known as (
     select * from unnest(%(concepts)s::bigint[], %(uses)s::text[], %(words)s::text[]) k (concept_id, used, word)
   ), day as materialized (
@@ -177,7 +222,7 @@ _BY_DAY: Final[LiteralString] = f"""
     select * from reserved union all select * from hilum.minted_procedure
     where (source_id, study_instance_uid) in (select source_id, study_instance_uid from lacking)
   ), judged as (
-    select w.id, c.candidates, c.procedures,
+    select w.id, c.candidates, c.procedures, g.code,
       case when c.procedures = 1 then c.target
         when %(mint)s and w.study_date is not null then m.procedure_occurrence_id end as target,
       case when c.procedures = 1 then 'same_day' when %(mint)s and w.study_date is not null then '{MINTED}'
@@ -186,9 +231,11 @@ _BY_DAY: Final[LiteralString] = f"""
         when c.procedures > 1 then 'several_procedures' else 'no_procedure' end as reason
     from wanted w left join counted c on c.id = w.id left join minted m on m.source_id = w.source_id
       and m.study_instance_uid = w.study_instance_uid
+    left join {_GIVEN_CODES} on g.id = w.id
   )
   insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
-  select id, 'procedure', target, method, jsonb_strip_nulls(jsonb_build_object('candidates', candidates)), reason, ''
+  select id, 'procedure', target, method,
+    jsonb_strip_nulls(jsonb_build_object('candidates', candidates, 'code', code)), reason, ''
   from judged
   {_UPSERT}
 """
@@ -202,18 +249,24 @@ _TAKE_BACK: Final[LiteralString] = """
 """
 _WRITE: Final[LiteralString] = """
   insert into {write}.procedure_occurrence as o (procedure_occurrence_id, person_id, procedure_concept_id,
-    procedure_date, procedure_datetime, procedure_type_concept_id, visit_occurrence_id, procedure_source_value)
-  select l.target_id, p.target_id, %(concept)s, s.study_date, s.study_date + s.study_time, %(type)s, v.target_id,
-    'hilum:' || s.id
+    procedure_date, procedure_datetime, procedure_type_concept_id, visit_occurrence_id, procedure_source_value,
+    procedure_source_concept_id)
+  select l.target_id, p.target_id, coalesce((l.evidence->'code'->>'concept_id')::bigint, %(concept)s), s.study_date,
+    s.study_date + s.study_time, %(type)s, v.target_id, 'hilum:' || s.id,
+    (l.evidence->'code'->>'source_concept_id')::bigint
   from hilum.study s join hilum.study_link l on l.study_id = s.id and l.kind = 'procedure' and l.method = 'minted'
   join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
   left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
   where s.source_id = %(source)s and s.study_instance_uid = any(%(uids)s) and s.deleted_at is null
     and l.target_id is not null
   on conflict (procedure_occurrence_id) do update set person_id = excluded.person_id,
-    procedure_date = excluded.procedure_date, procedure_datetime = excluded.procedure_datetime,
-    visit_occurrence_id = excluded.visit_occurrence_id, procedure_source_value = excluded.procedure_source_value
-  where (o.person_id, o.procedure_date, o.procedure_datetime, o.visit_occurrence_id, o.procedure_source_value)
-    is distinct from (excluded.person_id, excluded.procedure_date, excluded.procedure_datetime,
-      excluded.visit_occurrence_id, excluded.procedure_source_value)
+    procedure_concept_id = excluded.procedure_concept_id, procedure_date = excluded.procedure_date,
+    procedure_datetime = excluded.procedure_datetime, visit_occurrence_id = excluded.visit_occurrence_id,
+    procedure_source_value = excluded.procedure_source_value,
+    procedure_source_concept_id = excluded.procedure_source_concept_id
+  where (o.person_id, o.procedure_concept_id, o.procedure_date, o.procedure_datetime, o.visit_occurrence_id,
+      o.procedure_source_value, o.procedure_source_concept_id)
+    is distinct from (excluded.person_id, excluded.procedure_concept_id, excluded.procedure_date,
+      excluded.procedure_datetime, excluded.visit_occurrence_id, excluded.procedure_source_value,
+      excluded.procedure_source_concept_id)
 """

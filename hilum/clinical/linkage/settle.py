@@ -8,7 +8,7 @@ from typing import Final, LiteralString, TypeAlias, cast
 
 from hilum.clinical.cdm.cdm import Cdm
 from hilum.clinical.linkage.persons import link_persons
-from hilum.clinical.linkage.procedures import keep_minted, link_procedures
+from hilum.clinical.linkage.procedures import keep_minted, link_by_day, link_by_number
 from hilum.clinical.linkage.visits import link_visits
 from hilum.clinical.occurrence.keep import Places, keep_occurrences
 from hilum.core.config import Settings
@@ -66,12 +66,17 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
     sql.rows("select pg_advisory_xact_lock(%s, %s)", (_LOCK, cdm.source_id))
     own = [cast("int", row["id"]) for row in sql.rows(_NAMESAKES, (list(studies), cdm.source_id))]
     before = _state(sql, own)
-    link_persons(sql, cdm, own)
+    others = _add(sql, before, link_persons(sql, cdm, own))
+    link_persons(sql, cdm, others)
     # Whose procedures are looked for among those of one day depends on the other studies of that day.
-    everyone = own + [number for number in _of_one_day(sql, cdm, own, before) if number not in before]
-    before |= _state(sql, everyone[len(own) :])
+    own = [*before]
+    everyone = own + _add(sql, before, _of_one_day(sql, cdm, own, before))
     sql.rows(_WITHOUT_PERSON, (everyone,))
-    link_procedures(sql, cdm, everyone, mint=manner.mint)
+    found = link_by_number(sql, cdm, everyone)
+    more = _add(sql, before, _of_procedures(sql, cdm, everyone, before))
+    found += link_by_number(sql, cdm, more)
+    everyone += more
+    link_by_day(sql, cdm, sorted({*everyone} - {*found}), mint=manner.mint)
     link_visits(sql, cdm, everyone)
     uids = [study.uid for study in before.values()]
     keep_minted(sql, cdm, uids)
@@ -104,6 +109,21 @@ def _of_one_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], before: Mapp
         },
     )
     return [cast("int", row["id"]) for row in rows]
+
+
+def _of_procedures(sql: Transaction, cdm: Cdm, studies: Sequence[int], before: Mapping[int, _Study]) -> list[int]:
+    """The studies of the same persons on the days of the procedures that studies have, or had: they may have been given
+    such a one for its day, or may be given it now."""
+    had = [study.targets["procedure"] for study in before.values() if study.targets["procedure"] is not None]
+    rows = sql.rows(cdm.sql(_SHARERS), {"studies": list(studies), "source": cdm.source_id, "had": had})
+    return [cast("int", row["id"]) for row in rows]
+
+
+def _add(sql: Transaction, before: dict[int, _Study], studies: Sequence[int]) -> list[int]:
+    """Note the state of studies that come along, and give those that are new."""
+    new = [number for number in studies if number not in before]
+    before |= _state(sql, new)
+    return new
 
 
 def _tell(sql: Transaction, cdm: Cdm, before: Mapping[int, _Study], after: Mapping[int, _Study]) -> int:
@@ -151,6 +171,19 @@ _SIBLINGS: Final[LiteralString] = """
   select distinct s.id from days d
   join hilum.study_link l on l.kind = 'person' and l.target_id = d.person_id
   join hilum.study s on s.id = l.study_id and s.study_date = d.study_date
+  where s.source_id = %(source)s and s.deleted_at is null
+"""
+_SHARERS: Final[LiteralString] = """
+  with targets as (
+    select l.target_id as id from hilum.study_link l where l.study_id = any(%(studies)s) and l.kind = 'procedure'
+      and l.method in ('by_hand', 'procedure_map', 'procedure_source_value')
+    union
+    select unnest(%(had)s::bigint[])
+  )
+  select distinct s.id from targets t
+  join {cdm}.procedure_occurrence o on o.procedure_occurrence_id = t.id
+  join hilum.study_link l on l.kind = 'person' and l.target_id = o.person_id
+  join hilum.study s on s.id = l.study_id and s.study_date = o.procedure_date
   where s.source_id = %(source)s and s.deleted_at is null
 """
 _WITHOUT_PERSON: Final[LiteralString] = """

@@ -54,6 +54,11 @@ _IMAGES: Final[LiteralString] = (
     "from {imaging}.image_occurrence i left join hilum.series_occurrence o on o.source_id = :source "
     "and o.image_occurrence_id = i.image_occurrence_id"
 )
+_ANATOMY: Final[tuple[tuple[LiteralString, str], ...]] = (
+    ("code", "is coded (Anatomic Region Sequence)"),
+    ("body_part", "is their Body Part Examined"),
+    ("description", "is named in a description"),
+)
 _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
     ("studies", "studies of the source", True, f"select count(*) {_LIVE}"),
     ("studies_linked", "studies tied to a person", True, f"select count(*) {_LIVE} and s.person_id is not null"),
@@ -89,6 +94,16 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
         f"select count(*) {_IMAGES} join hilum.study s on s.study_instance_uid = i.image_study_uid "
         "and s.source_id = :source and s.deleted_at is null where s.person_id is distinct from i.person_id",
     ),
+    *(
+        (
+            f"anatomy_by_{name}",
+            f"series whose body site {text}",
+            True,
+            f"select count(*) from hilum.series_occurrence o where o.source_id = :source and o.anatomy_from = '{name}' "
+            "and exists (select from {imaging}.image_occurrence i where i.image_occurrence_id = o.image_occurrence_id)",
+        )
+        for name, text in _ANATOMY
+    ),
     (
         "without_anatomic_site",
         "rows without an anatomic site",
@@ -122,6 +137,27 @@ _CHECKS: Final[tuple[tuple[str, str, bool, LiteralString], ...]] = (
         "select count(*) from {imaging}.image_occurrence i where i.visit_occurrence_id is not null and not exists "
         "(select from {cdm}.visit_occurrence v where v.visit_occurrence_id = i.visit_occurrence_id "
         "and v.person_id = i.person_id)",
+    ),
+    (
+        "visit_of_procedure_unknown",
+        "procedures of studies whose visit is not in the CDM, or another person's",
+        False,
+        "select count(distinct o.procedure_occurrence_id) from hilum.study_link l join hilum.study s "
+        "on s.id = l.study_id and s.source_id = :source and s.deleted_at is null "
+        "join {cdm}.procedure_occurrence o on o.procedure_occurrence_id = l.target_id "
+        "where l.kind = 'procedure' and o.visit_occurrence_id is not null and not exists "
+        "(select from {cdm}.visit_occurrence v where v.visit_occurrence_id = o.visit_occurrence_id "
+        "and v.person_id = o.person_id)",
+    ),
+    (
+        "procedure_concept_unknown",
+        "procedures of studies whose concept is not in the vocabulary",
+        False,
+        "select count(distinct o.procedure_occurrence_id) from hilum.study_link l join hilum.study s "
+        "on s.id = l.study_id and s.source_id = :source and s.deleted_at is null "
+        "join {read}.procedure_occurrence o on o.procedure_occurrence_id = l.target_id "
+        "where l.kind = 'procedure' and not exists "
+        "(select from {vocabulary}.concept c where c.concept_id = o.procedure_concept_id)",
     ),
     (
         "outside_observation",

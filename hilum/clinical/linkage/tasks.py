@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from hilum.clinical.cdm.cdm import find_cdm
 from hilum.clinical.linkage.bulk import KIND, link_all
+from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.core.delivery import Handlers
 from hilum.core.errors import NotFound
@@ -30,7 +31,7 @@ def register(handlers: Handlers, jobs: Jobs, archive: Archive) -> None:
     handlers.on("linkage", TYPES, lambda event: handle(archive, manner, event))
 
     def run(arguments: Mapping[str, object], progress: Progress) -> None:
-        link_all(archive.database, str(arguments["source"]), manner, progress)
+        link_all(archive, str(arguments["source"]), manner, progress)
 
     jobs.add(KIND, run)
 
@@ -47,6 +48,8 @@ def handle(archive: Archive, manner: Manner, event: Mapping[str, object]) -> Non
         if cdm is None:
             return
         query = "select id from hilum.study where source_id = %s and study_instance_uid = %s"
-        rows = sql.rows(query, (cdm.source_id, uid))
-        if rows:
-            settle(sql, cdm, [cast("int", row["id"]) for row in rows], manner)
+        studies = [cast("int", row["id"]) for row in sql.rows(query, (cdm.source_id, uid))]
+    if studies:
+        read_orders(archive, studies)
+        with archive.database.transaction() as sql:
+            settle(sql, cdm, studies, manner)

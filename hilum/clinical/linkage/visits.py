@@ -1,5 +1,6 @@
 """Which visit_occurrence a linked study belongs to: by what a person decided, else that of its procedure, else the one
-that contains the study's time, else the only one of that day. A study without a visit is in the CDM all the same; it is
+that contains the study's time, else the only one of that day. A procedure's visit that the CDM does not have, or has of
+another person, is passed over, and stands in the evidence. A study without a visit is in the CDM all the same; it is
 listed for a person to look at."""
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from hilum.core.database import Transaction
 REASONS: Final = {
     "no_visit": "The person has no visit on that day.",
     "several_visits": "Several visits of the person may be the study's.",
-    "unknown_visit": "The visit that was named is not in the CDM.",
+    "unknown_visit": "The visit that was named, or that of the procedure, is not in the CDM.",
     "visit_of_other_person": "The visit that was named is another person's.",
     "no_date": "The study has no date.",
     "unlinked": "It was unlinked by hand.",
@@ -28,10 +29,12 @@ def link_visits(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> None:
 _LINK: Final[LiteralString] = """
   with wanted as materialized (
     select s.id, s.source_id, s.study_instance_uid, s.study_date as day, s.study_date + s.study_time as moment,
-      p.target_id as person_id, o.visit_occurrence_id as of_procedure
+      p.target_id as person_id, v.visit_occurrence_id as of_procedure,
+      case when v.visit_occurrence_id is null then o.visit_occurrence_id end as passed_over
     from hilum.study s join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
     left join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure' and r.method <> 'minted'
     left join {cdm}.procedure_occurrence o on o.procedure_occurrence_id = r.target_id
+    left join {cdm}.visit_occurrence v on v.visit_occurrence_id = o.visit_occurrence_id and v.person_id = p.target_id
     where s.id = any(%(studies)s) and s.deleted_at is null
   ), near as materialized (
     select w.id, v.visit_occurrence_id,
@@ -66,12 +69,14 @@ _LINK: Final[LiteralString] = """
       when candidate is not null then ''
       when k.day is null then 'no_date'
       when candidates is not null then 'several_visits'
+      when passed_over is not null then 'unknown_visit'
       else 'no_visit' end as reason
     from checked k left join {cdm}.visit_occurrence v on decided and v.visit_occurrence_id = k.chosen
   )
   insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
   select id, 'visit', case when reason = '' then candidate end, method,
-    jsonb_strip_nulls(jsonb_build_object('candidates', case when decided then null else candidates end)),
+    jsonb_strip_nulls(jsonb_build_object('candidates', case when decided then null else candidates end,
+      'visit_of_procedure', passed_over)),
     reason, coalesce(made_by, '')
   from judged
   on conflict (study_id, kind) do update set target_id = excluded.target_id, method = excluded.method,

@@ -9,8 +9,9 @@ from typing import Final, LiteralString, cast
 from urllib.parse import urlsplit
 
 from hilum.clinical.cdm.cdm import Cdm
-from hilum.clinical.cdm.concepts import modality_concepts
-from hilum.clinical.occurrence.anatomy import site_of
+from hilum.clinical.cdm.concepts import modality_concepts, snomed_concepts
+from hilum.clinical.fhir.codes import region_code
+from hilum.clinical.occurrence.anatomy import Coded, site_of
 from hilum.core.config import Settings
 from hilum.core.database import Transaction
 from hilum.imaging.archive.views import dicomweb_root
@@ -73,10 +74,12 @@ def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dic
     """Modality and body site of each series, as concepts."""
     rows = sql.rows(_SERIES, named)
     modalities = modality_concepts(sql, cdm)
+    codes = [region_code(*_parts(str(row["anatomic_region"]))) for row in rows]
+    concepts = snomed_concepts(sql, cdm, codes)
     sites = [
-        site_of((), *(str(row[name]) for name in ("body_part", "series_description", "protocol_name",
-            "study_description", "of_study"))) for row in rows
-    ]  # fmt: skip
+        site_of(Coded(code, concepts.get(code, 0)), *(str(row[name]) for name in _SAYING))
+        for code, row in zip(codes, rows, strict=True)
+    ]
     return {
         "series": [row["id"] for row in rows],
         "modality_words": [row["modality"] for row in rows],
@@ -85,6 +88,12 @@ def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dic
         "said_by": [site.said_by for site in sites],
         "word": [site.word for site in sites],
     }
+
+
+def _parts(region: str) -> tuple[str, str]:
+    """Code and scheme of a region, as the catalogue has them."""
+    code, _, rest = region.partition("^")
+    return code, rest.partition("^")[0]
 
 
 def _write(columns: frozenset[str]) -> LiteralString:
@@ -101,14 +110,20 @@ def _write(columns: frozenset[str]) -> LiteralString:
     return cast("LiteralString", statement)
 
 
+# What says which body site a series shows.
+_SAYING: Final = (
+    "laterality", "body_part", "series_description", "protocol_name", "study_description", "of_study",
+)  # fmt: skip
 _SERIES: Final[LiteralString] = """
-  select e.id, case when s.corrected->'modality'->>'file' = e.modality then s.modality else e.modality end as modality,
+  select e.id, e.anatomic_region, e.laterality,
+    case when s.corrected->'modality'->>'file' = e.modality then s.modality else e.modality end as modality,
     e.series_description, e.protocol_name, s.study_description, s.body_part as of_study,
     case when s.corrected->'body_part'->>'file' = e.body_part then s.body_part else e.body_part end as body_part
   from hilum.series e join hilum.study s on s.id = e.study_id
   where s.id = any(%(studies)s) and s.deleted_at is null
 """
-# Date: that of the series, else of the study.
+# Date: of the series, else of acquisition, of content, of the study.
+_DATE: Final[LiteralString] = "coalesce(e.series_date, w.acquisition_date, w.content_date, s.study_date)"
 _VALUES: Final = {
     "image_occurrence_id": "o.image_occurrence_id",
     "person_id": "p.target_id",
@@ -120,7 +135,7 @@ _VALUES: Final = {
       when s.availability = 'remote' then k.dicomweb_url || '/studies/' || s.study_instance_uid || '/series/' ||
         e.series_instance_uid
       when left(e.folder_path, 1) = '/' then e.folder_path else %(objects)s || e.folder_path end""",
-    "image_occurrence_date": "coalesce(e.series_date, s.study_date)",
+    "image_occurrence_date": _DATE,
     "image_study_uid": "s.study_instance_uid",
     "image_series_uid": "e.series_instance_uid",
     "modality": "g.word_of_modality",
@@ -134,10 +149,11 @@ _FROM: Final[LiteralString] = """
   join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
   join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure' and r.target_id is not null
   left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
+  left join hilum.series_order w on w.series_id = e.id
   left join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
     and o.series_instance_uid = e.series_instance_uid
 """
-_WHERE: Final[LiteralString] = "where s.deleted_at is null and coalesce(e.series_date, s.study_date) is not null"
+_WHERE: Final[LiteralString] = f"where s.deleted_at is null and {_DATE} is not null"
 _WANTED: Final[LiteralString] = f"{_FROM} {_WHERE}"
 _THEIRS: Final[LiteralString] = """
   left join lateral (
@@ -158,9 +174,9 @@ _RESERVE: Final[LiteralString] = f"""
     anatomy_from = excluded.anatomy_from, anatomy_word = excluded.anatomy_word
 """
 _DELETE: Final[LiteralString] = f"""
-  delete from {{imaging}}.image_occurrence i using hilum.series_occurrence known
-  where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
-    and i.image_occurrence_id = known.image_occurrence_id
-    and (known.study_instance_uid, known.series_instance_uid) not in
-      (select s.study_instance_uid, e.series_instance_uid {_WANTED})
+  delete from {{imaging}}.image_occurrence i using (
+    select known.image_occurrence_id from hilum.series_occurrence known
+    where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
+    except select o.image_occurrence_id {_WANTED}
+  ) gone where i.image_occurrence_id = gone.image_occurrence_id
 """

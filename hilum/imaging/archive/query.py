@@ -365,10 +365,12 @@ def find_set_aside(connection: sa.Connection, number: int) -> Row:
 
 
 def sources(connection: sa.Connection) -> Sequence[Row]:
-    """Every source with its number of studies."""
+    """Every source with its number of studies, and where its CDM and its remote archive are."""
     belongs = Study.source_id == Source.id, Study.deleted_at.is_(None)
     count = sa.select(sa.func.count()).where(*belongs).scalar_subquery()
-    query = sa.select(Source.key, Source.name, count.label("studies")).order_by(Source.key)
+    cdm = Source.cdm_schema, Source.vocabulary_schema, Source.imaging_schema, Source.results_schema, Source.cdm_attached
+    columns = Source.key, Source.name, *cdm, Source.dicomweb_url
+    query = sa.select(*columns, count.label("studies")).order_by(Source.key)
     return connection.execute(query).mappings().all()
 
 

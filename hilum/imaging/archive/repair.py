@@ -18,6 +18,7 @@ from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
 from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
+from hilum.imaging.archive.sources import bring_back_cdm
 from hilum.imaging.archive.store import Archive, Batch, Damaged
 from hilum.imaging.dicom.header import NotDicom, Unreadable
 from hilum.imaging.studies.clock import go_on_from
@@ -199,13 +200,21 @@ def _move_aside(blobs: Blobs, key: str, done: Repaired) -> None:
 def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
     records = [record for _, record in read_records(archive.blobs, key)]
     with archive.database.transaction() as sql:
-        known = sql.rows("select id, name from hilum.source where key = %s", (key,))
+        known = sql.rows("select id, cdm_schema from hilum.source where key = %s", (key,))
         if not known:
             name = str(records[-1]["name"]) if records else key
-            known = sql.rows("insert into hilum.source (key, name) values (%s, %s) returning id", (key, name))
+            insert: LiteralString = "insert into hilum.source (key, name) values (%s, %s) returning id, cdm_schema"
+            known = sql.rows(insert, (key, name))
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")
+        cdm = cast("Mapping[str, object] | None", records[-1].get("cdm") if records else None)
+        if cdm and not known[0]["cdm_schema"]:
+            if bring_back_cdm(sql, key, cdm):
+                done.count("cdms")
+            else:
+                place = f"schema {cdm['cdm_schema']} is not in this database"
+                done.lost.append(f"{key}: its CDM in {place}; restore it, then hilum cdm attach")
         source = SourceRef(cast("int", known[0]["id"]), key)
         for record in records:
             _bring_back_names(sql, source, record, done)
@@ -329,6 +338,9 @@ class _Study:
             for decision in cast("Sequence[Mapping[str, object]]", record.get("decisions", ())):
                 values = {**decision, "source_id": self.source.id}
                 self.done.count("decisions", _insert(sql, "patient_decision", values))
+            for decision in cast("Sequence[Mapping[str, object]]", record.get("link_decisions", ())):
+                values = {**decision, "source_id": self.source.id}
+                self.done.count("link_decisions", _insert(sql, "link_decision", values))
 
         def tell(sql: Transaction) -> None:
             found = sql.rows(

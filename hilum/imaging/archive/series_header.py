@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Unavailable
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
@@ -45,10 +45,17 @@ def series_headers(
     int, dict
         The series, and the instance as the DICOM JSON Model has it (PS3.18 annex F), without pixels; binary values
         of more than a kilobyte are left out.
+
+    Raises
+    ------
+    Unavailable
+        The objects cannot be reached now.
     """
     for row in connection.execute(_FIRST, {"series": list(series)}).mappings().all():
         try:
             yield row["series_id"], _header(archive, row)
+        except Unavailable:
+            raise
         except HilumError as error:
             log.warning("series_header.unreadable", instance=row["id"], problem=type(error).__name__)
 

@@ -24,7 +24,14 @@ _RECORDER_LOCK: Final = 4_845_114_004
 # Columns of a study that its files do not tell; a room that adds such a column adds it here.
 _STUDY: Final[LiteralString] = (
     "t.id, t.study_instance_uid, t.received_at, t.deleted_at, t.corrected, t.revision, t.status, t.status_reason, "
-    "t.availability, t.person_id, t.report_status, t.document_id"
+    "t.availability, t.report_status, t.document_id, "
+    # A person whom a link found is found again; whom a person named stands among the decisions.
+    "case when not exists (select from hilum.study_link l where l.study_id = t.id) then t.person_id end as person_id"
+)
+
+CDM: Final = ("cdm_schema", "vocabulary_schema", "imaging_schema", "results_schema", "cdm_attached")
+_SOURCE: Final[LiteralString] = (
+    "id, key, name, created_at, cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 )
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -144,11 +151,12 @@ def _record_set_aside(database: Database, blobs: Blobs) -> int:
 
 def _record_sources(database: Database, blobs: Blobs) -> int:
     with database.transaction() as sql:
-        due = sql.rows("select id, key, name, created_at, xmin::text as seen from hilum.source where not recorded")
+        due = sql.rows(f"select {_SOURCE}, xmin::text as seen from hilum.source where not recorded")
         records: list[tuple[str, str, Record]] = []
         for row in due:
             record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
             record["created_at"] = row["created_at"]
+            record["cdm"] = {name: row[name] for name in CDM} if row["cdm_schema"] else None
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))
             record["facilities"] = sql.rows(_CHANGED_FACILITIES, (row["id"],))
             record["changes"] = sql.rows(_CHANGES, (row["id"],))
@@ -228,6 +236,12 @@ _PARTS: Final[dict[str, LiteralString]] = {
       from hilum.patient_decision d join hilum.study t
         on t.source_id = d.source_id and t.study_instance_uid = d.study_instance_uid
       where t.id = any(%s) order by d.id
+    """,
+    "link_decisions": """
+      select t.id as study_id, d.study_instance_uid, d.kind, d.target_id, d.made_by, d.made_at
+      from hilum.link_decision d join hilum.study t
+        on t.source_id = d.source_id and t.study_instance_uid = d.study_instance_uid
+      where t.id = any(%s) order by d.kind
     """,
     "replaced": """
       select i.study_id, r.digest, r.size, r.blob_key, r.path, r.origin, r.received_at, r.replaced_at

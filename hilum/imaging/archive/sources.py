@@ -1,11 +1,13 @@
 """Data sources: each holds studies of its own."""
 
 import re
+from collections.abc import Mapping
+from typing import Final, LiteralString
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from hilum.core.database import Database
+from hilum.core.database import Database, Transaction
 from hilum.core.errors import Invalid
 from hilum.imaging.archive.models import Source
 
@@ -64,6 +66,14 @@ def add_source(
         )
 
 
+def bring_back_cdm(sql: Transaction, key: str, cdm: Mapping[str, object]) -> bool:
+    """Note again where a source's OMOP CDM is, by the columns of its record; False where it is not in the database."""
+    if not all(row["there"] for row in sql.rows(_CDM_THERE, cdm)):
+        return False
+    sql.rows(_KEEP_CDM, {**cdm, "key": key})
+    return True
+
+
 def checked_url(url: str) -> str:
     """The base URL of an archive without a slash at its end; raises ``Invalid`` where it is none."""
     if url and (not _URL.fullmatch(url) or "?" in url or "#" in url):
@@ -75,3 +85,16 @@ def source_keys(database: Database) -> list[str]:
     """The keys of all sources."""
     with database.connect() as connection:
         return list(connection.scalars(sa.select(Source.key).order_by(Source.key)))
+
+
+_CDM_THERE: Final[LiteralString] = """
+  select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = g.schema and c.relname = g.name) as there
+  from (values (%(cdm_schema)s, 'person'), (%(vocabulary_schema)s, 'concept'), (%(imaging_schema)s, 'image_occurrence'),
+    (%(results_schema)s, 'cohort')) g (schema, name)
+"""
+_KEEP_CDM: Final[LiteralString] = """
+  update hilum.source set cdm_schema = %(cdm_schema)s, vocabulary_schema = %(vocabulary_schema)s,
+    imaging_schema = %(imaging_schema)s, results_schema = %(results_schema)s, cdm_attached = %(cdm_attached)s
+  where key = %(key)s
+"""

@@ -103,6 +103,7 @@ class SourceSummary(Model):
     vocabulary_schema: str
     imaging_schema: str
     results_schema: str
+    cdm_attached: bool = Field(description="Whether the CDM is another's; only imaging and results are written.")
     dicomweb_url: str
     dicomweb_credentials: Login = Field(description="What kind there are; they are never returned.")
     dicomweb_ca: str

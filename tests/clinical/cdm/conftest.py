@@ -113,7 +113,7 @@ class Site:
     def link_all(self) -> dict[str, int]:
         """What ``hilum cdm link`` does."""
         with job_here(self.archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
-            link_all(self.archive.database, "default", self.manner, progress)
+            link_all(self.archive, "default", self.manner, progress)
         return progress.counts
 
     def settle(self, *studies: int) -> int:
@@ -162,8 +162,13 @@ def site(cdm_database: Database, tmp_path: Path) -> Site:
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
         cdm = find_cdm(sql, "default")
     assert cdm
-    settings = Settings(data=tmp_path / "data", min_free_bytes=0)
-    return Site(Archive(cdm_database, LocalBlobs(tmp_path / "data" / "objects", 0), settings), cdm)
+    return site_of_database(cdm_database, cdm, tmp_path / "data")
+
+
+def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
+    """A hospital in a database, with its objects in a folder."""
+    settings = Settings(data=data, min_free_bytes=0)
+    return Site(Archive(database, LocalBlobs(data / "objects", 0), settings), cdm)
 
 
 def everything(site: Site, but: Sequence[str] = ("made_at", "updated_at", "loaded_at")) -> list[list[Row]]:

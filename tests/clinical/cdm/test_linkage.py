@@ -52,6 +52,18 @@ def test_addresses_lead_to_the_study_and_to_the_folder_of_the_series(site: Site)
     assert site.one("select folder_path from hilum.series") == path.split("objects/")[1]
 
 
+def test_a_series_of_a_remote_archive_is_named_as_it_is_there(site: Site) -> None:
+    site.person(1)
+    site.store(ct(1, 1, 1))
+    site.rows("update hilum.study set availability = 'remote'")
+    site.rows("update hilum.source set dicomweb_url = 'https://pacs.example/rs' where key = 'default'")
+    site.link_all()
+    site.rows("update hilum.source set dicomweb_url = '' where key = 'default'")
+    ((uri, path),) = site.images("wadors_uri", "local_path")
+    assert uri == f"{site.archive.settings.base_url}/dicom-web/studies/{uid(1)}"
+    assert path == f"https://pacs.example/rs/studies/{uid(1)}/series/{uid(1, 1)}"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -361,7 +373,7 @@ def test_doing_it_all_again_changes_nothing(site: Site) -> None:
     site.store(ct(1, 1, 1), ct(2, 1, 1), ct(3, 1, 1))
     before = everything(site, but=())
     told = len(site.told("linked"))
-    assert site.link_all() == {"changed": 0, "studies": 3, "orphans_removed": 0}
+    assert site.link_all() == {"series_read": 0, "changed": 0, "studies": 3, "orphans_removed": 0}
     assert everything(site, but=()) == before
     assert len(site.told("linked")) == told == 2
 

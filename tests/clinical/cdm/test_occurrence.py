@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hilum.clinical.occurrence.anatomy import site_of
+from hilum.clinical.occurrence.anatomy import UNCODED, Coded, site_of
 from hilum.clinical.occurrence.keep import Places
 from hilum.core.config import Settings
 
@@ -12,23 +12,34 @@ CHEST, BRAIN, BREAST, KNEE, ABDOMEN_PELVIS = 4184181, 4133034, 4298444, 4217806,
 
 
 @pytest.mark.parametrize(
-    ("codes", "body_part", "descriptions", "found"),
+    ("region", "side", "body_part", "descriptions", "found"),
     [
-        ((), "CHEST", ("head",), (CHEST, "body_part", "CHEST")),
-        ((), "Left Breast", (), (BREAST, "body_part", "BREAST")),
-        ((), "abdomen and pelvis", (), (ABDOMEN_PELVIS, "body_part", "ABDOMENANDPELVIS")),
-        ((), "", ("AX T1", "MR knee rt w/o"), (KNEE, "description", "KNEE")),
-        ((), "TH CT CHEST WO C", ("TH CT CHEST WO C",), (CHEST, "description", "CHEST")),
-        (("818981001",), "CHEST", (), (37303869, "code", "818981001")),
-        ((), "", ("whole body", ""), (4242541, "description", "WHOLEBODY")),
-        ((), "", ("AX 5MM STD",), (0, "", "")),
-        ((), "\x00" * 5000, ("\u200b" * 5000,), (0, "", "")),
+        (UNCODED, "", "CHEST", ("head",), (CHEST, "body_part", "CHEST")),
+        (UNCODED, "", "Left Breast", (), (BREAST, "body_part", "BREAST")),
+        (UNCODED, "", "abdomen and pelvis", (), (ABDOMEN_PELVIS, "body_part", "ABDOMENPELVIS")),
+        (UNCODED, "", "", ("AX T1", "MR knee rt w/o"), (KNEE, "description", "KNEE")),
+        (UNCODED, "", "TH CT CHEST WO C", ("TH CT CHEST WO C",), (CHEST, "description", "CHEST")),
+        (Coded("818981001"), "", "CHEST", (), (37303869, "code", "818981001")),
+        (Coded("818981001", 5), "", "CHEST", (), (37303869, "code", "818981001")),
+        (Coded("86598002", 4190000), "", "CHEST", (), (4190000, "code", "86598002")),
+        (Coded("86598002"), "", "CHEST", (), (CHEST, "body_part", "CHEST")),
+        (UNCODED, "", "", ("whole body", ""), (4242541, "description", "WHOLEBODY")),
+        (UNCODED, "", "", ("AX 5MM STD",), (0, "", "")),
+        (UNCODED, "R", "LUNG", (), (4141610, "body_part", "RLUNG")),
+        (UNCODED, "R", "Left lung", (), (4195613, "body_part", "LLUNG")),
+        (UNCODED, "B", "LUNGS", (), (4250192, "body_part", "BLUNG")),
+        (UNCODED, "L", "SPINE", (), (4227378, "body_part", "SPINE")),
+        (UNCODED, "L", "KNEE", (), (KNEE, "body_part", "KNEE")),
+        (UNCODED, "", "EXTREMITY", ("AP", "knee left"), (KNEE, "description", "KNEE")),
+        (UNCODED, "", "LEG", ("skull",), (4282006, "body_part", "EXTREMITY")),
+        (UNCODED, "", "CHEST", ("knee",), (CHEST, "body_part", "CHEST")),
+        (UNCODED, "\x00" * 5000, "\x00" * 5000, ("\u200b" * 5000,), (0, "", "")),
     ],
 )
 def test_the_body_site_and_what_said_so(
-    codes: tuple[str, ...], body_part: str, descriptions: tuple[str, ...], found: tuple[int, str, str]
+    region: Coded, side: str, body_part: str, descriptions: tuple[str, ...], found: tuple[int, str, str]
 ) -> None:
-    site = site_of(codes, body_part, *descriptions)
+    site = site_of(region, side, body_part, *descriptions)
     assert (site.concept_id, site.said_by, site.word) == found
 
 

@@ -105,7 +105,17 @@ def test_the_commands_tell_what_is_so(hospital: tuple[Server, psycopg.Connection
         assert connection.execute(check["sql"]).fetchone() == (check["count"],)
     counts = {check["name"]: check["count"] for check in told["checks"]}
     assert counts["series"] == 3
+    assert counts["anatomy_by_body_part"] == counts["image_occurrences"]
     assert counts["studies_linked"] == counts["image_occurrences"] == counts["procedures_minted"]
     assert counts["outside_observation"] == counts["image_occurrences"]
     assert server.hilum("cdm", "vocabulary", str(tmp_path), check=False).returncode == 2
     assert json.loads(server.hilum("cdm", "vocabulary", "--json").stdout)["missing"] == []
+    (source,) = server.get(f"{API}/sources").json()
+    schemas = [source[f"{name}_schema"] for name in ("cdm", "vocabulary", "imaging", "results")]
+    assert schemas == ["omop", "omop_vocabulary", "omop_imaging", "omop_results"]
+    assert source["cdm_attached"] is False
+    found = {finding["name"]: finding for finding in json.loads(server.hilum("doctor", "--json", check=False).stdout)}
+    assert found["vocabulary"]["works"]
+    concepts = connection.execute("select count(*) from omop_vocabulary.concept").fetchone()
+    assert concepts
+    assert found["vocabulary"]["text"] == f"seed, {concepts[0]} concepts in omop_vocabulary"

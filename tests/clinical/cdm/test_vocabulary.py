@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hilum.clinical.cdm.concepts import missing_concepts, modality_concepts, resolved, seeds
-from hilum.clinical.cdm.vocabulary import TABLES, load_vocabulary
+from hilum.clinical.cdm.vocabulary import TABLES, load_vocabulary, vocabulary_told
 from hilum.core.errors import Conflict, Invalid
 from tests.clinical.cdm.conftest import Site
 
@@ -40,6 +40,13 @@ def load(site: Site, folder: Path) -> dict[str, int | None]:
     return load_vocabulary(site.archive.database, "default", folder, lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def unloaded(site: Site) -> None:
+    """No file was loaded before; what a test loads stays for the next."""
+    for table in TABLES:
+        site.rows(f"comment on table omop_vocabulary.{table} is null")
+
+
 def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) -> None:
     folder = write(tmp_path / "athena", CONCEPT_ANCESTOR=ANCESTOR + "4300757\t77\t1\t1\n")
     seen: list[Any] = []
@@ -53,6 +60,23 @@ def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) ->
     assert site.one("select count(*) from omop_vocabulary.concept") == 1 + len(seeds())
     assert site.one("select concept_code from omop_vocabulary.concept where concept_id = 4300757") == "77477000"
     assert load(site, folder) == {"vocabulary": None, "concept": None, "concept_ancestor": None}
+
+
+def test_a_vocabulary_is_told_with_its_version_and_what_it_lacks(site: Site) -> None:
+    database = site.archive.database
+    site.rows("delete from omop_vocabulary.vocabulary")
+    site.rows("insert into omop_vocabulary.vocabulary values ('None', 'OMOP', 'OMOP', 'v5.0 27-AUG-25', 0)")
+    site.rows("update omop_vocabulary.concept set concept_id = 4300758 where concept_id = 4300757")
+    count = site.one("select count(*) from omop_vocabulary.concept")
+    assert vocabulary_told(database, "default") == (
+        f"v5.0 27-AUG-25, {count} concepts in omop_vocabulary; 1 of Hilum's are missing "
+        "(hilum cdm vocabulary names them)"
+    )
+    site.rows("update omop_vocabulary.concept set concept_id = 4300757 where concept_id = 4300758")
+    site.rows("alter schema omop_vocabulary rename to elsewhere")
+    with pytest.raises(Conflict, match=r"omop_vocabulary\.concept is missing"):
+        vocabulary_told(database, "default")
+    site.rows("alter schema elsewhere rename to omop_vocabulary")
 
 
 def test_a_load_that_was_stopped_goes_on_with_the_next_table(site: Site, tmp_path: Path) -> None:
