@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from hilum.core.errors import HilumError
+from hilum.core.errors import HilumError, Unavailable
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
@@ -45,15 +45,36 @@ def series_headers(
     int, dict
         The series, and the instance as the DICOM JSON Model has it (PS3.18 annex F), without pixels; binary values
         of more than a kilobyte are left out.
+
+    Raises
+    ------
+    Unavailable
+        The objects cannot be reached now.
     """
     for row in connection.execute(_FIRST, {"series": list(series)}).mappings().all():
         try:
-            yield row["series_id"], _header(archive, row)
+            yield row["series_id"], instance_header(archive, row)
+        except Unavailable:
+            raise
         except HilumError as error:
             log.warning("series_header.unreadable", instance=row["id"], problem=type(error).__name__)
 
 
-def _header(archive: Archive, row: Row) -> DicomJson:
+def instance_header(archive: Archive, row: Row) -> DicomJson:
+    """Read what an instance says, as ``series_headers`` gives it; of a structured report that is its content.
+
+    Parameters
+    ----------
+    archive
+        Where its bytes are.
+    row
+        Of the catalogue, with ``size``, ``digest``, ``blob_key``, ``path`` and ``path_mtime_ns``.
+
+    Raises
+    ------
+    Gone, NotFound, Unavailable, Unreadable
+        Its bytes are not there, or cannot be read.
+    """
     with opened_instance(archive.blobs, row, header_only=True) as (file, header):
         found = msgspec.json.decode(dataset_json(read_data_set(file, header), header, ""), type=DicomJson)
     return {tag: attribute for tag, attribute in found.items() if "BulkDataURI" not in attribute}
