@@ -141,9 +141,7 @@ def _reports(archive: Archive, rows: Sequence[Row]) -> list[Report]:
     found: list[Report] = []
     for row in rows:
         try:
-            report = reports.report_of(
-                instance_header(archive, cast("CatalogueRow", row)), str(row["series_instance_uid"])
-            )
+            attributes = instance_header(archive, cast("CatalogueRow", row))
         except Unavailable:
             raise
         except HilumError as error:

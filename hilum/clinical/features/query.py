@@ -55,7 +55,7 @@ def _conditions(wanted: FeatureFilter) -> tuple[LiteralString, dict[str, object]
         value: object = getattr(wanted, name)
         if value is not None:
             values[name] = value
-            conditions += [condition]
+            conditions.append(condition)
     return " and ".join(conditions), values
 
 

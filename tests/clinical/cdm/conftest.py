@@ -30,7 +30,8 @@ _OURS = [
     f"hilum.{name}"
     for name in (
         "study", "patient", "patient_decision", "person_map", "procedure_map", "link_decision", "link_change",
-        "minted_procedure", "series_occurrence", "feature_finding", "feature_row", "event", "study_clock", "study_revision", "job",
+        "minted_procedure", "series_occurrence", "feature_finding", "feature_row", "event",
+        "study_clock", "study_revision", "job",
     )
 ]  # fmt: skip
 _CLINICAL = (
