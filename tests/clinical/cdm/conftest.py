@@ -173,6 +173,8 @@ def make_site(cdm_database: Database, tmp_path: Path) -> Site:
             "hilum_image_finding_id",
         ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
+        for table in ("vocabulary", "concept", "concept_ancestor"):
+            sql.rows(f"comment on table omop_vocabulary.{table} is null")  # pyright: ignore - from which file it came
         cdm = find_cdm(sql, "default")
     assert cdm
     settings = Settings(data=tmp_path / "data", min_free_bytes=0)
