@@ -174,10 +174,15 @@ def _values(sql: Transaction, study: Study, said: Said) -> dict[str, object]:
 
 
 def _keep_findings(sql: Transaction, study: Study, findings: Sequence[Finding]) -> Mapping[str, int]:
-    """The numbers of findings, by key; of several with one key the last says what it is."""
+    """The numbers of findings, by key; of several with one key the last that says what it is counts, and a mere key
+    changes nothing."""
     if not findings:
         return {}
-    latest = list({finding.key: finding for finding in findings}.values())
+    by_key: dict[str, Finding] = {}
+    for finding in findings:
+        if finding.key not in by_key or finding.name or finding.code or finding.concept_id is not None:
+            by_key[finding.key] = finding
+    latest = list(by_key.values())
     values = {
         "source": study.source_id,
         "uid": study.uid,
@@ -250,8 +255,9 @@ _FINDINGS: Final[LiteralString] = """
     %(concepts)s::bigint[]) g
   on conflict (source_id, study_instance_uid, key) do update set name = excluded.name, code = excluded.code,
     concept_id = case when excluded.code = '' then excluded.concept_id else n.concept_id end
-  where (n.name, n.code) <> (excluded.name, excluded.code)
-    or (excluded.code = '' and n.concept_id is distinct from excluded.concept_id)
+  where (excluded.name <> '' or excluded.code <> '' or excluded.concept_id is not null)
+    and ((n.name, n.code) <> (excluded.name, excluded.code)
+      or (excluded.code = '' and n.concept_id is distinct from excluded.concept_id))
 """
 _FINDING_NUMBERS: Final[LiteralString] = """
   select key, id from hilum.feature_finding

@@ -73,7 +73,8 @@ def test_features_of_one_finding_share_its_number_and_concept_for_ever(linked: H
     assert before == [(1, 4214641), (1, 4214641), (0, 0)]
     linked.said("1")
     assert linked.counts() == (0, 0, 0)
-    linked.said("2", *two, number("d", 2, finding=Finding(key="nodule-2")))
+    again = (two[0], word("b", "solid", feature_type="radiomic", finding=Finding(key="nodule-1")), two[2])
+    linked.said("2", *again, number("d", 2, finding=Finding(key="nodule-2")))
     assert [tuple(row.values()) for row in linked.rows(query)] == [*before, (2, 0)]
 
 
