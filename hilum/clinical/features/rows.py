@@ -7,7 +7,7 @@ from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import Cdm
 from hilum.clinical.cdm.concepts import seeds
-from hilum.clinical.cdm.image_tables import writable_columns
+from hilum.clinical.cdm.image_tables import FEATURE, writable_columns
 from hilum.clinical.features.coding import keep_concepts
 from hilum.core.database import Transaction
 
@@ -45,10 +45,12 @@ def keep_features(sql: Transaction, cdm: Cdm, studies: Sequence[int], uids: Sequ
     sql.rows(cdm.sql(_DELETE), named)
     sql.rows(cdm.sql(_NUMBER_FINDINGS), named)
     sql.rows(cdm.sql(_RESERVE), named)
-    values = named | _type_concepts()
-    for table, place, columns in _TABLES:
-        for statement in _put(table, columns, writable_columns(sql, cdm.sql(f"{{{place}}}.{table}")), place):
-            sql.rows(cdm.sql(statement), values)
+    parts = [
+        _put(table, place, columns, writable_columns(sql, cdm.sql(f"{{{place}}}.{table}")))
+        for table, place, columns in _TABLES
+    ]
+    statement = cast("LiteralString", f"with w as materialized ({_WANTED}), {', '.join(parts)} select")
+    sql.rows(cdm.sql(statement), named | _type_concepts())
 
 
 def drop_orphans(sql: Transaction, cdm: Cdm) -> int:
@@ -72,27 +74,25 @@ def _type_concepts() -> dict[str, object]:
 
 
 def _put(
-    table: LiteralString, wanted: Mapping[LiteralString, LiteralString], there: Mapping[str, str], place: LiteralString
-) -> tuple[LiteralString, LiteralString]:
-    """The statements that bring the rows of a table up to date, in the columns and types that the site has."""
+    table: LiteralString, place: LiteralString, wanted: Mapping[LiteralString, LiteralString], there: Mapping[str, str]
+) -> LiteralString:
+    """The parts of a statement that bring the rows of a table to what ``w`` says, in the columns and types that the
+    site has."""
     key = next(iter(wanted))
-    values = {name: f"({value})::{there[name]}" for name, value in wanted.items() if name in there}
+    fresh = f"{table}_fresh"
+    values = {name: f"({value})::{there[name]} as {name}" for name, value in wanted.items() if name in there}
     names = ", ".join(values)
-    only = "true" if table == "image_feature" else f"w.row_table = '{table}'"
-    fresh = (
-        f"select {', '.join(f'{value} as {name}' for name, value in values.items())} from ({_WANTED}) w where {only}"
-    )
     rest = [name for name in values if name != key]
-    update = (
-        f"with fresh as materialized ({fresh}) update {{{place}}}.{table} t "
-        f"set {', '.join(f'{name} = n.{name}' for name in rest)} from fresh n where t.{key} = n.{key} "
-        f"and ({', '.join(f't.{name}' for name in rest)}) is distinct from ({', '.join(f'n.{name}' for name in rest)})"
+    only = "true" if table == FEATURE else f"w.row_table = '{table}'"
+    parts = (
+        f"{fresh} as materialized (select {', '.join(values.values())} from w where {only})",
+        f"{table}_changed as (update {{{place}}}.{table} t set {', '.join(f'{name} = n.{name}' for name in rest)} "
+        f"from {fresh} n where t.{key} = n.{key} and ({', '.join(f't.{name}' for name in rest)}) is distinct from "
+        f"({', '.join(f'n.{name}' for name in rest)}))",
+        f"{table}_added as (insert into {{{place}}}.{table} ({names}) select {names} from {fresh} n "
+        f"where not exists (select from {{{place}}}.{table} t where t.{key} = n.{key}))",
     )
-    insert = (
-        f"insert into {{{place}}}.{table} ({names}) select {names} from ({fresh}) n "
-        f"where not exists (select from {{{place}}}.{table} t where t.{key} = n.{key})"
-    )
-    return cast("LiteralString", update), cast("LiteralString", insert)
+    return cast("LiteralString", ", ".join(parts))
 
 
 _ANY: Final[LiteralString] = """
