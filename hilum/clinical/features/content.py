@@ -13,6 +13,7 @@ Attributes: TypeAlias = Mapping[str, Mapping[str, object]]
 
 _DEEPEST: Final = 32
 _MOST: Final = 100_000
+_LONGEST: Final = 250
 _NOWHERE: Final[Attributes] = {}
 
 
@@ -108,14 +109,14 @@ def items(attributes: Attributes, tag: str) -> list[Attributes]:
 
 
 def texts(attributes: Attributes, tag: str) -> list[str]:
-    """The values of an attribute as texts; of a person's name the alphabetic group."""
+    """The values of an attribute as texts, without NUL; of a person's name the alphabetic group."""
     found: list[str] = []
     for value in values(attributes, tag):
         if isinstance(value, dict):
             name = cast("Mapping[str, object]", value).get("Alphabetic")
-            found += [str(name)] if name else []
+            found += [str(name).replace("\0", "")] if name else []
         elif value is not None:
-            found.append(str(value))
+            found.append(str(value).replace("\0", ""))
     return found
 
 
@@ -134,10 +135,11 @@ def number(value: object) -> float | None:
 
 
 def coded(attributes: Attributes, tag: str) -> Code:
-    """The first item of a code sequence (PS3.3 section 8.8); without one an empty code."""
+    """The first item of a code sequence (PS3.3 section 8.8), cut to a length that is meant well; without one an empty
+    code."""
     for item in items(attributes, tag):
         value = text(item, "00080100") or text(item, "00080119") or text(item, "00080120")
-        return Code(code_of(text(item, "00080102"), value), text(item, "00080104"))
+        return Code(code_of(text(item, "00080102"), value)[:_LONGEST], text(item, "00080104")[:_LONGEST])
     return Code()
 
 
@@ -154,7 +156,7 @@ def _item(attributes: Attributes, path: str, depth: int, budget: list[int]) -> I
         value=coded(attributes, "0040A168"),
         text=text(attributes, "0040A160") or text(attributes, "0040A124") or text(attributes, "0040A123"),
         number=number(next(iter(values(measured, "0040A30A")), None)),
-        unit=text(unit, "00080100"),
+        unit=text(unit, "00080100")[:_LONGEST],
         references=tuple(uid for one in items(attributes, "00081199") if (uid := text(one, "00081155"))),
         children=tuple(_item(one, f"{path}.{place}", depth + 1, budget) for place, one in enumerate(below, 1)),
     )

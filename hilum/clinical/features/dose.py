@@ -14,6 +14,7 @@ VERSION: Final = "1"
 ALGORITHM: Final = "hilum:dose"
 REPORT: Final = "DCM|113701"
 _EVENT: Final = ("DCM|113819", "DCM|113706")
+_LONGEST_UID: Final = 64
 _EVENT_UID, _REGION = "DCM|113769", "DCM|123014"
 _QUANTITIES: Final[Mapping[str, str]] = {
     "DCM|113830": "CTDIvol",
@@ -79,7 +80,7 @@ def _events(report: Report, item: Item, event: Item | None, series: Mapping[str,
 
 
 def _said(report: Report, item: Item, name: str, event: Item | None, series: Mapping[str, str]) -> Said:
-    uid = (event.text_of(_EVENT_UID) or f"{report.uid}/{event.path}") if event else ""
+    uid = (event.text_of(_EVENT_UID)[:_LONGEST_UID] or f"{report.uid}/{event.path}") if event else ""
     region = event.child(_REGION) if event else None
     # The totals of a biplane or of several scanners stand in containers of their own.
     place = uid or f"total/{item.path}"

@@ -9,7 +9,9 @@ from pydicom.dataset import Dataset
 
 from hilum.clinical.features.acquisition import parameters, shipped
 from hilum.clinical.features.content import content_of
+from hilum.clinical.features.dose import read_dose
 from hilum.clinical.features.extract import Choice, extract_all
+from hilum.clinical.features.reports import report_of
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid, Unavailable
 from hilum.core.progress import job_here
@@ -215,6 +217,32 @@ def test_a_tree_without_end_and_nonsense_are_no_reports() -> None:
         "0040A040": {"vr": "CS", "Value": [None, 7]}, "0040A730": {"vr": "SQ", "Value": ["x", None, {"0040A300": {}}]},
     }  # fmt: skip
     assert content_of(nonsense) is not None  # pyright: ignore
+
+
+def test_texts_that_no_column_holds_are_cut(site: Hospital) -> None:
+    """A NUL, a code of 5,000 characters and an event of as many are no reason to lose the rest of a study."""
+
+    def named(value: str, meaning: str = "x") -> dict[str, Any]:
+        code = {"00080100": [value], "00080102": ["DCM"], "00080104": [meaning]}
+        return {"vr": "SQ", "Value": [{tag: {"vr": "UC", "Value": found} for tag, found in code.items()}]}
+
+    def item(kind: str, value: str, *below: dict[str, Any], **more: Any) -> dict[str, Any]:
+        made = {"0040A040": {"vr": "CS", "Value": [kind]}, "0040A043": named(value)}
+        return made | more | ({"0040A730": {"vr": "SQ", "Value": list(below)}} if below else {})
+
+    number = {
+        "0040A300": {"vr": "SQ", "Value": [{"0040A30A": {"vr": "DS", "Value": [7]}, "004008EA": named("m" * 999)}]}
+    }
+    region = item("CODE", "123014", **{"0040A168": named("y" * 5000, "Che\0st" + "z" * 5000)})
+    event = item("UIDREF", "113769", **{"0040A124": {"vr": "UI", "Value": ["1" * 5000]}})
+    report = item("CONTAINER", "113701", item("CONTAINER", "113819", region, event, item("NUM", "113838", **number)))
+    made = report_of(report | {"00080018": {"vr": "UI", "Value": ["1.2.3"]}}, "")
+    assert made
+    (said,) = read_dose([made], {})
+    site.extractors = ()
+    site.store(ct(1, 1, 1))
+    assert site.said("1", said).added == 1
+    assert site.features("value_numeric", "left(body_site, 7)", "length(key)") == [(7, "Chestzz", 75)]
 
 
 def test_files_that_cannot_be_reached_now_take_nothing_away(site: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
