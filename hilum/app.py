@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import hilum
+from hilum.clinical.features import routes as features_routes
 from hilum.clinical.fhir import index_routes, publication_routes
 from hilum.clinical.fhir import routes as fhir_routes
 from hilum.clinical.linkage import routes as linkage_routes
@@ -97,6 +98,7 @@ def _routed() -> FastAPI:
     app.include_router(publication_routes.router)
     app.include_router(index_routes.router)
     app.include_router(linkage_routes.router)
+    app.include_router(features_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from hilum.clinical.features import tasks as features_tasks
 from hilum.clinical.fhir import tasks as fhir_tasks
 from hilum.clinical.fhir import versions as fhir_versions
 from hilum.clinical.linkage import tasks as linkage_tasks
@@ -89,6 +90,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     handlers = Handlers()
     fhir_versions.register(handlers, archive)
     linkage_tasks.register(handlers, jobs, archive)
+    features_tasks.register(handlers, jobs, archive)
     routing_matching.register(handlers, database, archive.choice, lambda: jobs.wake(routing_tasks.SEND))
     delivery_tasks.register(jobs)
     if settings.outgoing_ca:

@@ -226,6 +226,23 @@ class Settings(BaseSettings):
         pattern=r"^[0-9]{1,18}-[0-9]{1,18}$",
         description="The range that ids of minted procedures are taken from, when a CDM is created or attached.",
     )
+    omop_feature_ids: str = Field(
+        "1000000000-1999999999",
+        pattern=r"^[0-9]{1,18}-[0-9]{1,18}$",
+        description="The range that ids of measurements and observations made from features are taken from, when a CDM "
+        "is created or attached.",
+    )
+    feature_extractors: Annotated[
+        list[Literal["acquisition", "dose", "structured_report"]], NoDecode, BeforeValidator(_split_names)
+    ] = Field(
+        ["acquisition", "dose", "structured_report"],
+        description="What is read from the files of a study as features when it is complete, with commas.",
+    )
+    acquisition_tags: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="The acquisition parameters that are read as features, by DICOM keyword, with commas; empty for "
+        "the list that ships, `all` for every attribute that holds a number, a code or a time.",
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -9,7 +9,7 @@ from psycopg import sql as pg
 
 from hilum.clinical.cdm.cdm import Cdm, Schemas, free_source, has_table, keep_cdm
 from hilum.clinical.cdm.create import COHORTS, make_schema
-from hilum.clinical.cdm.image_tables import FEATURE, OCCURRENCE, create_image_tables, create_sequences
+from hilum.clinical.cdm.image_tables import FEATURE, FEATURE_IDS, OCCURRENCE, create_image_tables, create_sequences
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict, Invalid
 
@@ -58,7 +58,9 @@ _FEATURE_NEEDED: Final = tuple(sorted(_FEATURE_COLUMNS - {name for pair in _FEAT
 _LONGEST_UID: Final = 64
 
 
-def attach_cdm(database: Database, source: str, schemas: Schemas, procedure_ids: str) -> Cdm:
+def attach_cdm(
+    database: Database, source: str, schemas: Schemas, procedure_ids: str, feature_ids: str = FEATURE_IDS
+) -> Cdm:
     """Attach a CDM to a source.
 
     Parameters
@@ -71,6 +73,8 @@ def attach_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         Where its parts are; those of imaging and results are made where they are missing.
     procedure_ids
         The range of minted procedures, ``first-last``.
+    feature_ids
+        The range of the measurements and observations that features are.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def attach_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         _add_tables(sql, cdm)
         _add_views(sql, cdm)
         create_image_tables(sql, cdm, have)
-        create_sequences(sql, cdm, procedure_ids)
+        create_sequences(sql, cdm, procedure_ids, feature_ids)
         for table in (OCCURRENCE, FEATURE, "image_feature_value"):
             _view(sql, cdm, table, f"select * from {{imaging}}.{table}")
         if not has_table(sql, schemas.results, "cohort"):
@@ -155,8 +159,9 @@ def _check_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str]) -> Non
             raise Invalid(f"{place} is there and demands {', '.join(unknown)}, which Hilum does not know.")
         for name in needed:
             _check_type(place, name, found[name][1])
-    if OCCURRENCE in have:
-        _make_key(sql, cdm)
+    for table in (OCCURRENCE, FEATURE):
+        if table in have:
+            _make_key(sql, cdm, table)
 
 
 def _check_type(place: str, name: str, kind: str) -> None:
@@ -169,13 +174,12 @@ def _check_type(place: str, name: str, kind: str) -> None:
             raise Invalid(f"{place}.{name} is there and is {kind}; a UID needs {_LONGEST_UID} characters.")
 
 
-def _make_key(sql: Transaction, cdm: Cdm) -> None:
-    """Have rows that are there found by key and by series, as those of a new table are."""
-    rows = sql.rows(cdm.sql(_TWICE))
+def _make_key(sql: Transaction, cdm: Cdm, table: LiteralString) -> None:
+    """Have rows that are there found by key and by series or row, as those of a new table are."""
+    rows = sql.rows(cdm.sql(f"select {table}_id as id from {{imaging}}.{table} group by 1 having count(*) > 1 limit 1"))
     if rows:
-        twice = rows[0]["image_occurrence_id"]
-        raise Invalid(f"{cdm.schemas.imaging}.{OCCURRENCE} is there and has image_occurrence_id {twice} twice.")
-    sql.rows(cdm.sql(_KEY))
+        raise Invalid(f"{cdm.schemas.imaging}.{table} is there and has {table}_id {rows[0]['id']} twice.")
+    sql.rows(cdm.sql(_INDEXES[table]))
 
 
 def _add_tables(sql: Transaction, cdm: Cdm) -> None:
@@ -225,10 +229,13 @@ def _view(sql: Transaction, cdm: Cdm, name: str, query: LiteralString) -> None:
     sql.driver.execute(cast("LiteralString", f"create view {view} as {cdm.sql(query)}"))
 
 
-_TWICE: Final[LiteralString] = """
-  select image_occurrence_id from {imaging}.image_occurrence group by 1 having count(*) > 1 limit 1
-"""
-_KEY: Final[LiteralString] = """
-  create unique index hilum_image_key on {imaging}.image_occurrence (image_occurrence_id);
-  create index hilum_image_series on {imaging}.image_occurrence (image_series_uid);
-"""
+_INDEXES: Final[Mapping[str, LiteralString]] = {
+    OCCURRENCE: """
+      create unique index hilum_image_key on {imaging}.image_occurrence (image_occurrence_id);
+      create index hilum_image_series on {imaging}.image_occurrence (image_series_uid);
+    """,
+    FEATURE: """
+      create unique index hilum_feature_key on {imaging}.image_feature (image_feature_id);
+      create index hilum_feature_occurrence on {imaging}.image_feature (image_occurrence_id);
+    """,
+}

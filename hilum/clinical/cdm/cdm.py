@@ -12,6 +12,7 @@ from hilum.core.errors import Conflict, Invalid, NotFound
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _RESERVED: Final = ("hilum", "public", "information_schema")
+_LOCK: Final = 4_845_114
 _COLUMNS: Final[LiteralString] = "id, key, cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 
 
@@ -120,6 +121,12 @@ def free_source(sql: Transaction, source: str) -> int:
     if rows[0]["cdm_schema"]:
         raise Conflict(f"Source '{source}' has a CDM already, in schema {rows[0]['cdm_schema']}.")
     return cast("int", rows[0]["id"])
+
+
+def lock_source(sql: Transaction, source_id: int) -> None:
+    """Let nobody else change what Hilum has in the CDM of a source until this transaction ends; taken before any row is
+    locked."""
+    sql.rows("select pg_advisory_xact_lock(%s, %s)", (_LOCK, source_id))
 
 
 def has_table(sql: Transaction, schema: str, table: str) -> bool:

@@ -5,7 +5,7 @@ can be loaded and replaced, and are checked by ``hilum cdm status`` instead."""
 from typing import TYPE_CHECKING, Final, LiteralString
 
 from hilum.clinical.cdm.cdm import Cdm, Schemas, free_source, keep_cdm
-from hilum.clinical.cdm.image_tables import create_image_tables, create_sequences
+from hilum.clinical.cdm.image_tables import FEATURE_IDS, create_image_tables, create_sequences
 from hilum.clinical.cdm.seed import load_seed
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict
@@ -28,7 +28,9 @@ def default_schemas(
     )
 
 
-def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids: str) -> Cdm:
+def create_cdm(
+    database: Database, source: str, schemas: Schemas, procedure_ids: str, feature_ids: str = FEATURE_IDS
+) -> Cdm:
     """Create the CDM of a source.
 
     Parameters
@@ -41,6 +43,8 @@ def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         Where its parts go; made where they are missing. A vocabulary that is there is shared, not touched.
     procedure_ids
         The range of minted procedures, ``first-last``.
+    feature_ids
+        The range of the measurements and observations that features are.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         tables = [t for t in metadata.sorted_tables if not (shares and t.schema == schemas.vocabulary)]
         metadata.create_all(sql.connection, tables=tables, checkfirst=False)
         create_image_tables(sql, cdm)
-        create_sequences(sql, cdm, procedure_ids)
+        create_sequences(sql, cdm, procedure_ids, feature_ids)
         sql.rows(cdm.sql(COHORTS))
         sql.rows(cdm.sql(_VIEWS))
         if not shares:

@@ -11,6 +11,8 @@ from hilum.core.errors import Conflict, Invalid
 
 OCCURRENCE: Final = "image_occurrence"
 FEATURE: Final = "image_feature"
+FEATURE_IDS: Final = "1000000000-1999999999"
+"""The range of Hilum's measurements and observations where no setting names another."""
 
 
 def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = frozenset()) -> None:
@@ -30,36 +32,50 @@ def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = froze
         sql.rows(cdm.sql(_values(sql, cdm)))
 
 
-def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str) -> None:
-    """Make the sequences of Hilum's own ids; those of minted procedures come from a reserved range.
+def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str, feature_ids: str = FEATURE_IDS) -> None:
+    """Make the sequences of Hilum's own ids; those of minted procedures, and of measurements and observations, come
+    from reserved ranges.
 
     Raises
     ------
     Conflict
-        The CDM has procedures in that range.
+        The CDM has rows in such a range.
     Invalid
         The range is none.
     """
-    first, last = (int(part) for part in procedure_ids.split("-"))
+    procedures = _free_range(sql, cdm, "HILUM_OMOP_PROCEDURE_IDS", procedure_ids, ("procedure_occurrence",))
+    features = _free_range(sql, cdm, "HILUM_OMOP_FEATURE_IDS", feature_ids, ("measurement", "observation"))
+    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_procedure_id " + procedures))
+    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_feature_row_id " + features))
+    _create_after(sql, cdm, "image_occurrence", "image_occurrence_id")
+    _create_after(sql, cdm, "image_feature", "image_feature_id")
+    _create_after(sql, cdm, "image_feature", "image_finding_id")
+
+
+def _free_range(sql: Transaction, cdm: Cdm, setting: str, ids: str, tables: tuple[LiteralString, ...]) -> LiteralString:
+    """The limits of a sequence within which no row of some tables is."""
+    first, last = (int(part) for part in ids.split("-"))
     if not 0 < first < last:
-        raise Invalid(f"HILUM_OMOP_PROCEDURE_IDS: {procedure_ids} is no range of ids.")
-    kind = column_type(sql, cdm.schemas.cdm, "procedure_occurrence", "procedure_occurrence_id")
-    if kind == "integer" and last >= 1 << 31:
-        raise Invalid(f"HILUM_OMOP_PROCEDURE_IDS: the CDM's ids are integers, up to {(1 << 31) - 1}.")
-    query = "select count(*) as taken from {cdm}.procedure_occurrence where procedure_occurrence_id between %s and %s"
-    (row,) = sql.rows(cdm.sql(query), (first, last))
-    if row["taken"]:
-        raise Conflict(
-            f"{row['taken']} procedures of the CDM have ids from {first} to {last}: name a free range with "
-            "HILUM_OMOP_PROCEDURE_IDS."
-        )
-    (row,) = sql.rows(
-        cdm.sql("select coalesce(max(image_occurrence_id), 0) + 1 as next from {imaging}.image_occurrence")
-    )
-    ranges = cast("LiteralString", f"minvalue {first} maxvalue {last}")
+        raise Invalid(f"{setting}: {ids} is no range of ids.")
+    for table in tables:
+        key: LiteralString = table + "_id"
+        if column_type(sql, cdm.schemas.cdm, table, key) == "integer" and last >= 1 << 31:
+            raise Invalid(f"{setting}: the CDM's ids are integers, up to {(1 << 31) - 1}.")
+        query: LiteralString = f"select count(*) as taken from {{cdm}}.{table} where {key} between %s and %s"
+        (row,) = sql.rows(cdm.sql(query), (first, last))
+        if row["taken"]:
+            raise Conflict(
+                f"{row['taken']} rows of the CDM's {table} have ids from {first} to {last}: name a free range with "
+                f"{setting}."
+            )
+    return cast("LiteralString", f"minvalue {first} maxvalue {last}")
+
+
+def _create_after(sql: Transaction, cdm: Cdm, table: LiteralString, column: LiteralString) -> None:
+    """Make a sequence of ids that follow those which a table has."""
+    (row,) = sql.rows(cdm.sql(f"select coalesce(max({column}), 0) + 1 as next from {{imaging}}.{table}"))
     begin = cast("LiteralString", str(row["next"]))
-    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_procedure_id " + ranges))
-    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_image_occurrence_id start " + begin))
+    sql.rows(cdm.sql(f"create sequence if not exists {{imaging}}.hilum_{column} start {begin}"))
 
 
 def column_type(sql: Transaction, schema: str, table: str, column: str) -> str:
@@ -79,6 +95,16 @@ def column_type(sql: Transaction, schema: str, table: str, column: str) -> str:
     if not rows:
         raise Invalid(f"Schema {schema} has no column {table}.{column}.")
     return str(rows[0]["type"])
+
+
+def writable_columns(sql: Transaction, table: LiteralString) -> dict[str, str]:
+    """The columns of a table (``"schema"."table"``) that can be written, with their types as PostgreSQL writes them."""
+    rows = sql.rows(
+        "select attname, format_type(atttypid, atttypmod) as type from pg_attribute where attrelid = %s::regclass "
+        "and attnum > 0 and not attisdropped and attgenerated = ''",
+        (table,),
+    )
+    return {str(row["attname"]): str(row["type"]) for row in rows}
 
 
 def _values(sql: Transaction, cdm: Cdm) -> LiteralString:

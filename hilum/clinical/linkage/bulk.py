@@ -4,6 +4,7 @@ that was killed is simply run again."""
 from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import require_cdm
+from hilum.clinical.features.rows import drop_orphans
 from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.core.progress import Progress
@@ -60,7 +61,8 @@ def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) 
         progress.count("studies", len(studies))
         progress.step(len(studies))
     with database.transaction() as sql:
-        progress.count("orphans_removed", len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,))))
+        removed = drop_orphans(sql, cdm) + len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,)))
+        progress.count("orphans_removed", removed)
 
 
 _NEXT: Final[LiteralString] = "select id from hilum.study where source_id = %s and id > %s order by id limit %s"

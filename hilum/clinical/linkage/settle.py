@@ -1,12 +1,13 @@
 """Everything that ties studies to the CDM of their source, brought up to date in one transaction: person, procedure,
-visit, minted procedures, rows of image_occurrence, and the events that tell of it. It may be done at any time and any
-number of times; what is right already stays as it is, with the moment at which it was made."""
+visit, minted procedures, rows of image_occurrence and of features, and the events that tell of it. It may be done at
+any time and any number of times; what is right already stays as it is, with the moment at which it was made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, LiteralString, TypeAlias, cast
 
-from hilum.clinical.cdm.cdm import Cdm
+from hilum.clinical.cdm.cdm import Cdm, lock_source
+from hilum.clinical.features.rows import keep_features
 from hilum.clinical.linkage.persons import link_persons
 from hilum.clinical.linkage.procedures import keep_minted, link_by_day, link_by_number
 from hilum.clinical.linkage.visits import link_visits
@@ -18,7 +19,6 @@ from hilum.imaging.archive.sidecar import mark_studies
 
 LINKED: Final = "hilum.study.linked.v1"
 UNLINKED: Final = "hilum.study.unlinked.v1"
-_LOCK: Final = 4_845_114
 KINDS: Final = ("person", "procedure", "visit")
 
 Targets: TypeAlias = Mapping[str, int | None]
@@ -63,7 +63,7 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
     int
         How many of them, or of their like, are tied to something else than before.
     """
-    sql.rows("select pg_advisory_xact_lock(%s, %s)", (_LOCK, cdm.source_id))
+    lock_source(sql, cdm.source_id)
     own = [cast("int", row["id"]) for row in sql.rows(_NAMESAKES, (list(studies), cdm.source_id))]
     before = _state(sql, own)
     others = _add(sql, before, link_persons(sql, cdm, own))
@@ -82,6 +82,7 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
     keep_minted(sql, cdm, uids)
     sql.rows(_PERSONS, {"studies": everyone})
     keep_occurrences(sql, cdm, everyone, uids, manner.places)
+    keep_features(sql, cdm, everyone, uids)
     return _tell(sql, cdm, before, _state(sql, everyone))
 
 

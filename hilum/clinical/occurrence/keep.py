@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from hilum.clinical.cdm.cdm import Cdm
 from hilum.clinical.cdm.concepts import modality_concepts, snomed_concepts
+from hilum.clinical.cdm.image_tables import writable_columns
 from hilum.clinical.fhir.codes import region_code
 from hilum.clinical.occurrence.anatomy import Coded, site_of
 from hilum.core.config import Settings
@@ -62,12 +63,7 @@ def keep_occurrences(sql: Transaction, cdm: Cdm, studies: Sequence[int], uids: S
 
 def occurrence_columns(sql: Transaction, cdm: Cdm) -> frozenset[str]:
     """The columns that the site's image_occurrence has and that can be written."""
-    rows = sql.rows(
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped "
-        "and attgenerated = ''",
-        (cdm.sql("{imaging}.image_occurrence"),),
-    )
-    return frozenset(str(row["attname"]) for row in rows)
+    return frozenset(writable_columns(sql, cdm.sql("{imaging}.image_occurrence")))
 
 
 def _read_series(sql: Transaction, cdm: Cdm, named: Mapping[str, object]) -> dict[str, object]:
@@ -173,10 +169,12 @@ _RESERVE: Final[LiteralString] = f"""
   on conflict (source_id, study_instance_uid, series_instance_uid) do update set
     anatomy_from = excluded.anatomy_from, anatomy_word = excluded.anatomy_word
 """
+# An image_feature that was there before may be kept from losing its row, in a table that was made elsewhere.
 _DELETE: Final[LiteralString] = f"""
-  delete from {{imaging}}.image_occurrence i using (
-    select known.image_occurrence_id from hilum.series_occurrence known
+  with gone as materialized (
+    select known.image_occurrence_id as id from hilum.series_occurrence known
     where known.source_id = %(source)s and known.study_instance_uid = any(%(uids)s) and not known.adopted
     except select o.image_occurrence_id {_WANTED}
-  ) gone where i.image_occurrence_id = gone.image_occurrence_id
+  ), features as (delete from {{imaging}}.image_feature where image_occurrence_id in (select id from gone))
+  delete from {{imaging}}.image_occurrence i using gone where i.image_occurrence_id = gone.id
 """

@@ -254,6 +254,12 @@ def study_origins(connection: sa.Connection, study_id: int) -> Sequence[str]:
     return connection.scalars(query).all()
 
 
+def study_features(connection: sa.Connection, study_id: int) -> int:
+    """How many features a study has, as the room above counts them."""
+    counted = sa.text("select coalesce(sum(features), 0)::bigint from hilum.feature_count where study_id = :study")
+    return connection.execute(counted, {"study": study_id}).scalar_one()
+
+
 def study_instances(
     connection: sa.Connection,
     study_id: int,
@@ -393,6 +399,12 @@ def statistics(connection: sa.Connection) -> dict[str, object]:
         "group by code order by count(*) desc, code"
     )
     modalities = connection.execute(by_modality)
+    # Of a room above, which counts them study by study.
+    by_type = sa.text(
+        "select c.feature_type, sum(c.features)::bigint from hilum.feature_count c "
+        "join hilum.study s on s.id = c.study_id and s.deleted_at is null group by 1 order by 2 desc, 1"
+    )
+    features = {str(kind): int(count) for kind, count in connection.execute(by_type)}
     conflict = (SetAside.source_id, SetAside.study_instance_uid, SetAside.patient_id, SetAside.issuer_of_patient_id)
     of_conflicts = sa.func.count(sa.distinct(sa.tuple_(*conflict))).filter(SetAside.code == "patient_conflict")
     aside, conflicts = connection.execute(sa.select(sa.func.count(), of_conflicts).select_from(SetAside)).one()
@@ -400,9 +412,9 @@ def statistics(connection: sa.Connection) -> dict[str, object]:
         **{name: int(value) for name, value in totals.items()},
         "set_aside": aside,
         "conflicts": conflicts,
-        "features": 0,
+        "features": sum(features.values()),
         "studies_by_modality": {str(code): int(count) for code, count in modalities},
-        "features_by_type": {},
+        "features_by_type": features,
     }
 
 

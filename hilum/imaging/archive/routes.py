@@ -84,8 +84,9 @@ def show_study(archive: Archive, response: Response, study: str, source: str | N
         series = [views.series(each, row) for each in query.study_series(connection, row["id"])]
         files = [views.bundle_file(each, row["id"]) for each in query.bundle_files(connection, row["id"])]
         origins = query.study_origins(connection, row["id"])
+        num_features = query.study_features(connection, row["id"])
     response.headers["ETag"] = f'"{version_of(row)}"'
-    return views.study_detail(row, series, files, origins)
+    return views.study_detail(row, series, files, origins, num_features)
 
 
 @router.get("/studies/{study}/instances")

@@ -53,14 +53,28 @@ def series_headers(
     """
     for row in connection.execute(_FIRST, {"series": list(series)}).mappings().all():
         try:
-            yield row["series_id"], _header(archive, row)
+            yield row["series_id"], instance_header(archive, row)
         except Unavailable:
             raise
         except HilumError as error:
             log.warning("series_header.unreadable", instance=row["id"], problem=type(error).__name__)
 
 
-def _header(archive: Archive, row: Row) -> DicomJson:
+def instance_header(archive: Archive, row: Row) -> DicomJson:
+    """Read what an instance says, as ``series_headers`` gives it; of a structured report that is its content.
+
+    Parameters
+    ----------
+    archive
+        Where its bytes are.
+    row
+        Of the catalogue, with ``size``, ``digest``, ``blob_key``, ``path`` and ``path_mtime_ns``.
+
+    Raises
+    ------
+    Gone, NotFound, Unavailable, Unreadable
+        Its bytes are not there, or cannot be read.
+    """
     with opened_instance(archive.blobs, row, header_only=True) as (file, header):
         found = msgspec.json.decode(dataset_json(read_data_set(file, header), header, ""), type=DicomJson)
     return {tag: attribute for tag, attribute in found.items() if "BulkDataURI" not in attribute}

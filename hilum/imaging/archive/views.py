@@ -28,10 +28,12 @@ def study(row: Row) -> Study:
     return Study.model_validate(_study(row, Study))
 
 
-def study_detail(row: Row, series: list[Series], files: list[BundleFile], origins: Sequence[str]) -> StudyDetail:
+def study_detail(
+    row: Row, series: list[Series], files: list[BundleFile], origins: Sequence[str], num_features: int
+) -> StudyDetail:
     """A study with all that is known of it."""
     also = {
-        "num_features": 0,
+        "num_features": num_features,
         "dicomweb_url": f"{dicomweb_root(row['source_key'])}/studies/{row['study_instance_uid']}",
         "series": series,
         "bundle_files": files,

@@ -30,10 +30,12 @@ _OURS = [
     f"hilum.{name}"
     for name in (
         "study", "patient", "patient_decision", "person_map", "procedure_map", "link_decision", "link_change",
-        "minted_procedure", "series_occurrence", "event", "study_clock", "study_revision", "job",
+        "minted_procedure", "series_occurrence", "feature_finding", "feature_row", "event",
+        "study_clock", "study_revision", "job",
     )
 ]  # fmt: skip
 _CLINICAL = (
+    "omop_imaging.image_feature", "omop.measurement", "omop.observation",
     "omop_imaging.image_occurrence", "omop.procedure_occurrence", "omop.visit_occurrence", "omop.person",
     "omop_vocabulary.concept_ancestor",
 )  # fmt: skip
@@ -155,11 +157,24 @@ def cdm_database(cluster: EmbeddedPostgres) -> Iterator[Database]:
 @pytest.fixture
 def site(cdm_database: Database, tmp_path: Path) -> Site:
     """An archive with an empty CDM of Hilum's own."""
+    return make_site(cdm_database, tmp_path)
+
+
+def make_site(cdm_database: Database, tmp_path: Path) -> Site:
+    """Empty the database that tests share, and put an archive upon it."""
     with cdm_database.transaction() as sql:
         for table in (*_OURS, *_CLINICAL):
             sql.rows(f"delete from {table}")  # pyright: ignore
-        for sequence in ("hilum_procedure_id", "hilum_image_occurrence_id"):
+        for sequence in (
+            "hilum_procedure_id",
+            "hilum_image_occurrence_id",
+            "hilum_feature_row_id",
+            "hilum_image_feature_id",
+            "hilum_image_finding_id",
+        ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
+        for table in ("vocabulary", "concept", "concept_ancestor"):
+            sql.rows(f"comment on table omop_vocabulary.{table} is null")  # pyright: ignore - from which file it came
         cdm = find_cdm(sql, "default")
     assert cdm
     return site_of_database(cdm_database, cdm, tmp_path / "data")
