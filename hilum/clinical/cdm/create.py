@@ -28,7 +28,7 @@ def default_schemas(
     )
 
 
-def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids: str) -> Cdm:
+def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids: str, first_file: int = 1) -> Cdm:
     """Create the CDM of a source.
 
     Parameters
@@ -41,6 +41,8 @@ def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         Where its parts go; made where they are missing. A vocabulary that is there is shared, not touched.
     procedure_ids
         The range of minted procedures, ``first-last``.
+    first_file
+        The number that image_registry begins with.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def create_cdm(database: Database, source: str, schemas: Schemas, procedure_ids:
         tables = [t for t in metadata.sorted_tables if not (shares and t.schema == schemas.vocabulary)]
         metadata.create_all(sql.connection, tables=tables, checkfirst=False)
         create_image_tables(sql, cdm)
-        create_sequences(sql, cdm, procedure_ids)
+        create_sequences(sql, cdm, procedure_ids, first_file)
         sql.rows(cdm.sql(COHORTS))
         sql.rows(cdm.sql(_VIEWS))
         if not shares:

@@ -5,6 +5,7 @@ from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import require_cdm
 from hilum.clinical.linkage.settle import Manner, settle
+from hilum.clinical.registry.keep import remove_orphans
 from hilum.core.database import Database
 from hilum.core.progress import Progress
 
@@ -53,6 +54,7 @@ def link_all(database: Database, source: str, manner: Manner, progress: Progress
         progress.step(len(studies))
     with database.transaction() as sql:
         progress.count("orphans_removed", len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,))))
+        progress.count("orphans_removed", remove_orphans(sql, cdm))
 
 
 _NEXT: Final[LiteralString] = "select id from hilum.study where source_id = %s and id > %s order by id limit %s"

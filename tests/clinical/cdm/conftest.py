@@ -30,12 +30,13 @@ _OURS = [
     f"hilum.{name}"
     for name in (
         "study", "patient", "patient_decision", "person_map", "procedure_map", "link_decision", "link_change",
-        "minted_procedure", "series_occurrence", "event", "study_clock", "study_revision", "job",
+        "minted_procedure", "series_occurrence", "registry_file", "registry_group", "event",
+        "study_clock", "study_revision", "job",
     )
 ]  # fmt: skip
 _CLINICAL = (
-    "omop_imaging.image_occurrence", "omop.procedure_occurrence", "omop.visit_occurrence", "omop.person",
-    "omop_vocabulary.concept_ancestor",
+    "omop_imaging.image_occurrence", "omop_imaging.image_registry", "omop.procedure_occurrence",
+    "omop.visit_occurrence", "omop.person", "omop_vocabulary.concept_ancestor",
 )  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def site(cdm_database: Database, tmp_path: Path) -> Site:
     with cdm_database.transaction() as sql:
         for table in (*_OURS, *_CLINICAL):
             sql.rows(f"delete from {table}")  # pyright: ignore
-        for sequence in ("hilum_procedure_id", "hilum_image_occurrence_id"):
+        for sequence in ("hilum_procedure_id", "hilum_image_occurrence_id", "hilum_image_registry_id"):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
         cdm = find_cdm(sql, "default")
     assert cdm
@@ -169,7 +170,12 @@ def site(cdm_database: Database, tmp_path: Path) -> Site:
 def everything(site: Site, but: Sequence[str] = ("made_at", "updated_at", "loaded_at")) -> list[list[Row]]:
     """All that linking writes, for comparison."""
     imaging, cdm = site.cdm.schemas.imaging, site.cdm.schemas.cdm
-    tables = ("hilum.study_link", f"{imaging}.image_occurrence", f"{cdm}.procedure_occurrence")
+    tables = (
+        "hilum.study_link",
+        f"{imaging}.image_occurrence",
+        f"{imaging}.image_registry",
+        f"{cdm}.procedure_occurrence",
+    )
     return [
         [
             {name: value for name, value in row.items() if name not in but}
