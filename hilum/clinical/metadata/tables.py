@@ -2,16 +2,13 @@
 flat; headers of files are read only for columns that the catalogue does not have."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
+from typing import Any, BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
 
 from hilum.clinical.cdm.cdm import find_cdm
 from hilum.clinical.metadata.fields import Field, Table, fields_of
 from hilum.core.database import Row
 from hilum.imaging.archive.series_header import DicomJson, series_headers
 from hilum.imaging.archive.store import Archive
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Format: TypeAlias = Literal["parquet", "csv"]
 
@@ -41,9 +38,7 @@ def write_table(archive: Archive, source: str, table: Table, form: Format, file:
     NotFound
         There is no such source.
     """
-    import pyarrow as pa  # here, for it is large
-    from pyarrow import csv, parquet
-
+    pa, csv, parquet = _arrow()
     fields = fields_of(table, archive.settings.metadata_tags)
     with archive.database.transaction() as sql:
         find_cdm(sql, source)  # that there is such a source
@@ -52,19 +47,21 @@ def write_table(archive: Archive, source: str, table: Table, form: Format, file:
     }  # fmt: skip
     schema = pa.schema([(field.name, types[field.kind]) for field in fields])
     count = 0
-    writer: Any = parquet.ParquetWriter(file, schema) if form == "parquet" else csv.CSVWriter(file, schema)
+    writer = parquet.ParquetWriter(file, schema) if form == "parquet" else csv.CSVWriter(file, schema)
     with writer:
         for rows in _batches(archive, source, table, fields):
-            writer.write_batch(_batch(schema, fields, rows))
+            arrays = [pa.array([row[field.name] for row in rows], type=types[field.kind]) for field in fields]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
             count += len(rows)
     return count
 
 
-def _batch(schema: "pa.Schema", fields: Sequence[Field], rows: Sequence[Row]) -> "pa.RecordBatch":
-    import pyarrow as pa
+def _arrow() -> tuple[Any, Any, Any]:
+    """The library, which has no types and is large to load."""
+    import pyarrow
+    from pyarrow import csv, parquet
 
-    arrays = [pa.array([row[field.name] for row in rows], type=schema.field(field.name).type) for field in fields]
-    return pa.record_batch(arrays, schema=schema)
+    return cast("Any", pyarrow), cast("Any", csv), cast("Any", parquet)
 
 
 def _batches(archive: Archive, source: str, table: Table, fields: Sequence[Field]) -> Iterator[list[Row]]:
