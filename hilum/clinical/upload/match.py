@@ -8,7 +8,7 @@ from hilum.clinical.chorus import Folder
 from hilum.clinical.upload.folder import Upload, is_person
 from hilum.clinical.upload.rows import RefusedRow, RegistryFile
 from hilum.core.database import Transaction
-from hilum.imaging.dicom.header import NotDicom, scan_file
+from hilum.imaging.dicom.header import NotDicom, Unreadable, scan_file
 from hilum.imaging.intake.walk import walk
 
 _AT_ONCE: Final = 2000
@@ -52,7 +52,7 @@ def _sop(upload: Upload, path: str) -> str:
     try:
         with (upload.root / path).open("rb") as file:
             return scan_file(file).first("SOPInstanceUID")
-    except (NotDicom, OSError):
+    except (NotDicom, Unreadable, OSError):
         return ""
 
 
