@@ -106,6 +106,8 @@ def _text(value: object) -> str:
     if isinstance(value, dict):  # a person's name, by its groups
         groups = cast("dict[str, str]", value)
         return "=".join(groups.get(name, "") for name in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return str(int(value))  # JSON knows one kind of numbers
     return str(value)
 
 
