@@ -47,6 +47,11 @@ class _Study:
     targets: Targets
 
 
+def hold_links(sql: Transaction, cdm: Cdm) -> None:
+    """Have nobody else link studies of this source, or mint for them, until the transaction ends."""
+    sql.rows("select pg_advisory_xact_lock(%s, %s)", (_LOCK, cdm.source_id))
+
+
 def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -> int:
     """Bring the links of studies up to date, and what follows from them.
 
@@ -66,7 +71,7 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
     int
         How many of them, or of their like, are tied to something else than before.
     """
-    sql.rows("select pg_advisory_xact_lock(%s, %s)", (_LOCK, cdm.source_id))
+    hold_links(sql, cdm)
     own = [cast("int", row["id"]) for row in sql.rows(_NAMESAKES, (list(studies), cdm.source_id))]
     before = _state(sql, own)
     link_persons(sql, cdm, own)

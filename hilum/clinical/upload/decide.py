@@ -5,17 +5,34 @@ contradict each other nobody is linked: a person has to decide. What a person de
 from typing import Final, LiteralString
 
 from hilum.clinical.cdm.cdm import Cdm
+from hilum.clinical.linkage.settle import hold_links
 from hilum.core.database import Transaction
 
 WHO: Final = "CHoRUS upload"
 """Who decided: stands with each link that comes from an upload."""
 
 
-def decide_studies(sql: Transaction, cdm: Cdm) -> list[int]:
-    """Note what an upload (the tables of ``match``) says of its studies and files; gives the studies' numbers."""
-    sql.rows(_STUDIES)
-    sql.rows(cdm.sql(_CHECKED))
+def decide_studies(sql: Transaction, cdm: Cdm, *, mint: bool) -> list[int]:
+    """Note what an upload (the tables of ``match``) says of its studies and files.
+
+    Parameters
+    ----------
+    sql, cdm
+        Where, and of which source.
+    mint
+        Whether studies without a procedure get one: then with the number that the site minted, where that is free.
+
+    Returns
+    -------
+    list of int
+        The numbers of the upload's studies.
+    """
     values = {"source": cdm.source_id, "who": WHO}
+    hold_links(sql, cdm)
+    sql.rows(_STUDIES)
+    sql.rows(cdm.sql(_CHECKED), values)
+    if mint:
+        sql.rows(cdm.sql(_ADOPT), values)
     sql.rows(_PERSONS, values)
     sql.rows(_FORGET, values)
     sql.rows(_DECIDE, values)
@@ -40,9 +57,30 @@ _CHECKED: Final[LiteralString] = """
   union all
   select u.study_instance_uid, 'procedure', u.procedure from upload_study u
   join {cdm}.procedure_occurrence o on o.procedure_occurrence_id = u.procedure where u.agrees and u.procedures = 1
+    and not exists (select from hilum.minted_procedure m where m.source_id = %(source)s
+      and m.procedure_occurrence_id = u.procedure)
   union all
   select u.study_instance_uid, 'visit', u.visit from upload_study u
   join {cdm}.visit_occurrence o on o.visit_occurrence_id = u.visit where u.agrees and u.visits = 1
+"""
+# Sites count from the beginning of the reserved range: a number far behind it would only use the range up.
+_ADOPT: Final[LiteralString] = """
+  with free as (
+    select distinct on (u.procedure) u.study_instance_uid, u.procedure from upload_study u
+    join pg_sequence q on q.seqrelid = '{imaging}.hilum_procedure_id'::regclass
+    where u.agrees and u.procedures = 1 and u.procedure between q.seqmin and least(q.seqmax, q.seqmin + 1000
+        + 10 * (select count(*) from hilum.study s where s.source_id = %(source)s))
+      and not exists (select from {cdm}.procedure_occurrence o where o.procedure_occurrence_id = u.procedure)
+    order by u.procedure, u.study_instance_uid
+  ), adopted as (
+    insert into hilum.minted_procedure (source_id, study_instance_uid, procedure_occurrence_id)
+    select %(source)s, study_instance_uid, procedure from free
+    on conflict do nothing
+    returning procedure_occurrence_id
+  )
+  select setval('{imaging}.hilum_procedure_id',
+    greatest(last_value, (select max(procedure_occurrence_id) from adopted)))
+  from {imaging}.hilum_procedure_id where exists (select from adopted)
 """
 _PERSONS: Final[LiteralString] = """
   insert into hilum.person_map (source_id, patient_id, person_id)

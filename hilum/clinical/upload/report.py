@@ -116,7 +116,9 @@ FINDINGS: Final = (
     Finding("unknown_procedure", "The CDM has no procedure with the proc_id of the registry; the rules decide.",
             "select u.study_instance_uid, u.procedure from upload_study u where u.agrees and u.procedures = 1 and not "
             "exists (select from upload_wanted w where w.study_instance_uid = u.study_instance_uid and "
-            "w.kind = 'procedure') order by 1", harmless=True),
+            "w.kind = 'procedure') and not exists (select from hilum.minted_procedure m join hilum.study s on "
+            "s.source_id = m.source_id where s.id = u.id and m.study_instance_uid = u.study_instance_uid and "
+            "m.procedure_occurrence_id = u.procedure) order by 1", harmless=True),
     Finding("unknown_visit", "The CDM has no visit with the visit_id of the registry; the rules decide.",
             "select u.study_instance_uid, u.visit from upload_study u where u.agrees and u.visits = 1 and not "
             "exists (select from upload_wanted w where w.study_instance_uid = u.study_instance_uid and "

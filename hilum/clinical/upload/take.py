@@ -75,7 +75,7 @@ def take_upload(
     """
     upload = find_upload(folder)
     _check_registry(upload)
-    report = Report()
+    report, manner = Report(), Manner.of(settings)
     with open_database(settings, pool_size=2) as database:
         with database.transaction() as sql:
             cdm = require_cdm(sql, source)
@@ -83,8 +83,8 @@ def take_upload(
         files = run_import(
             settings, source, upload.images, step, in_place=in_place, lanes=lanes, within=upload.root
         )  # fmt: skip
-        studies = _register(database, cdm, upload, report, report_path)
-        _link(database, cdm, studies, Manner.of(settings), step)
+        studies = _register(database, cdm, upload, report, report_path, mint=manner.mint)
+        _link(database, cdm, studies, manner, step)
         _count_links(database, cdm, studies, report)
     if report_path:
         close_findings(report_path, report)
@@ -100,7 +100,7 @@ def _check_registry(upload: Upload) -> None:
 
 
 def _register(
-    database: Database, cdm: Cdm, upload: Upload, report: Report, report_path: Path | None
+    database: Database, cdm: Cdm, upload: Upload, report: Report, report_path: Path | None, *, mint: bool
 ) -> list[int]:  # fmt: skip
     """Match the registry with the files and note what it says; gives the studies of the upload."""
     with database.transaction() as sql, upload.registry.open("rb") if upload.registry else nullcontext() as file:
@@ -109,7 +109,7 @@ def _register(
         report.counts["rows"] = stage_rows(sql, registry)
         report.missing_columns = list(registry.missing) if registry else []
         match_rows(sql)
-        studies = decide_studies(sql, cdm)
+        studies = decide_studies(sql, cdm, mint=mint)
         count_findings(sql, report, registry=registry is not None)
         if report_path:
             write_findings(sql, report_path)
