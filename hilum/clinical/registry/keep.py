@@ -43,65 +43,73 @@ def remove_orphans(sql: Transaction, cdm: Cdm) -> int:
     return len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,)))
 
 
-# Files of series that are in image_occurrence, whoever wrote that row.
+# Files of series that are in image_occurrence, whoever wrote that row. What linking has just written is in no statistics
+# yet, and the planner would guess wrong how much of it there is: so it is looked up row by row (lateral, limit 1).
 _FILES: Final[LiteralString] = """
-  from hilum.study s join hilum.instance i on i.study_id = s.id and i.deleted_at is null
-  join hilum.series e on e.id = i.series_id
-  join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
-    and o.series_instance_uid = e.series_instance_uid
-  join {imaging}.image_occurrence x on x.image_occurrence_id = o.image_occurrence_id
-    and x.procedure_occurrence_id is not null
+  with files as materialized (
+    select s.id as study, s.source_id, s.study_instance_uid, s.study_date, s.study_time, e.id as series,
+      e.series_number, e.series_date, e.series_time, i.id, i.sop_instance_uid, i.instance_number, i.path, i.blob_key,
+      x.person_id, x.procedure_occurrence_id, x.visit_occurrence_id, x.image_occurrence_date
+    from hilum.study s join hilum.series e on e.study_id = s.id
+    cross join lateral (select o.image_occurrence_id from hilum.series_occurrence o where o.source_id = s.source_id
+      and o.study_instance_uid = s.study_instance_uid and o.series_instance_uid = e.series_instance_uid limit 1) o
+    cross join lateral (select x.* from {imaging}.image_occurrence x where x.image_occurrence_id = o.image_occurrence_id
+      and x.procedure_occurrence_id is not null limit 1) x
+    join hilum.instance i on i.series_id = e.id and i.deleted_at is null
+    where s.id = any(%(studies)s) and s.deleted_at is null
+  )
 """
-_WHERE: Final[LiteralString] = "where s.id = any(%(studies)s) and s.deleted_at is null"
+_KNOWN: Final[LiteralString] = """
+  join lateral (select k.* from hilum.registry_file k where k.source_id = f.source_id
+    and k.sop_instance_uid = f.sop_instance_uid limit 1) k on true
+"""
 _NUMBER: Final[LiteralString] = f"""
+  {_FILES}
   insert into hilum.registry_file as k (source_id, sop_instance_uid, study_instance_uid, image_registry_id)
   select w.source_id, w.sop_instance_uid, w.study_instance_uid,
     coalesce(w.image_registry_id, nextval('{{imaging}}.hilum_image_registry_id'))
   from (
-    select s.source_id, i.sop_instance_uid, s.study_instance_uid, k.image_registry_id
-    {_FILES}
-    left join hilum.registry_file k on k.source_id = s.source_id and k.sop_instance_uid = i.sop_instance_uid
-    {_WHERE} and (k.image_registry_id is null or k.study_instance_uid <> s.study_instance_uid)
-    order by x.person_id, s.study_date, s.id, e.series_number nulls last, e.id, i.instance_number nulls last, i.id
+    select f.source_id, f.sop_instance_uid, f.study_instance_uid, k.image_registry_id
+    from files f left {_KNOWN}
+    where k.image_registry_id is null or k.study_instance_uid <> f.study_instance_uid
+    order by f.person_id, f.study_date, f.study, f.series_number nulls last, f.series, f.instance_number nulls last,
+      f.id
   ) w
   on conflict (source_id, sop_instance_uid) do update set study_instance_uid = excluded.study_instance_uid,
     image_registry_id = excluded.image_registry_id
 """
 _GROUP: Final[LiteralString] = f"""
-  with wanted as (
-    select s.source_id, x.person_id, s.study_instance_uid, min(s.study_date) as day
-    {_FILES} {_WHERE} and not exists (select from hilum.registry_group g where g.source_id = s.source_id
-      and g.person_id = x.person_id and g.study_instance_uid = s.study_instance_uid)
-    group by s.source_id, x.person_id, s.study_instance_uid
+  {_FILES}, wanted as (
+    select distinct source_id, person_id, study_instance_uid, study_date from files
   )
   insert into hilum.registry_group (source_id, person_id, study_instance_uid, group_id)
-  select w.source_id, w.person_id, w.study_instance_uid,
-    coalesce((select max(g.group_id) from hilum.registry_group g where g.source_id = w.source_id
-      and g.person_id = w.person_id), 0)
-    + row_number() over (partition by w.person_id order by w.day, w.study_instance_uid)
+  select w.source_id, w.person_id, w.study_instance_uid, coalesce(g.highest, 0)
+    + row_number() over (partition by w.person_id order by w.study_date, w.study_instance_uid)
   from wanted w
+  left join lateral (select max(g.group_id) as highest, bool_or(g.study_instance_uid = w.study_instance_uid) as known
+    from hilum.registry_group g where g.source_id = w.source_id and g.person_id = w.person_id) g on true
+  where g.known is not true
 """
 _DELETE: Final[LiteralString] = f"""
+  {_FILES}
   delete from {{imaging}}.image_registry r using hilum.registry_file k
-  where k.source_id = %(source)s and k.study_instance_uid = any(%(uids)s)
-    and r.image_registry_id = k.image_registry_id and not exists (select {_FILES} {_WHERE}
-      and i.source_id = k.source_id and i.sop_instance_uid = k.sop_instance_uid)
+  where k.source_id = %(source)s and k.study_instance_uid = any(%(uids)s) and r.image_registry_id = k.image_registry_id
+    and not exists (select from files f where f.sop_instance_uid = k.sop_instance_uid)
 """
 # Date: that of the series, else of the study, as in image_occurrence; local time as the files say it.
 _WRITE: Final[LiteralString] = f"""
+  {_FILES}
   insert into {{imaging}}.image_registry as r (image_registry_id, file_id, proc_id, person_id, group_id, visit_id,
     datetime, src_file, trg_file)
-  select k.image_registry_id, coalesce(nullif(k.file_id, ''), i.sop_instance_uid), x.procedure_occurrence_id,
-    x.person_id, g.group_id, x.visit_occurrence_id,
-    coalesce(k.taken_at, date_trunc('second', x.image_occurrence_date + coalesce(
-      case when e.series_date is not null then e.series_time else s.study_time end, time '00:00'))),
+  select k.image_registry_id, coalesce(nullif(k.file_id, ''), f.sop_instance_uid), f.procedure_occurrence_id,
+    f.person_id, g.group_id, f.visit_occurrence_id,
+    coalesce(k.taken_at, date_trunc('second', f.image_occurrence_date + coalesce(
+      case when f.series_date is not null then f.series_time else f.study_time end, time '00:00'))),
     coalesce(nullif(k.src_file, ''), %(key)s || '-' || k.image_registry_id),
-    case when %(targets)s or k.src_file <> '' then coalesce(i.path, %(objects)s || i.blob_key) end
-  {_FILES}
-  join hilum.registry_file k on k.source_id = s.source_id and k.sop_instance_uid = i.sop_instance_uid
-  join hilum.registry_group g on g.source_id = s.source_id and g.person_id = x.person_id
-    and g.study_instance_uid = s.study_instance_uid
-  {_WHERE}
+    case when %(targets)s or k.src_file <> '' then coalesce(f.path, %(objects)s || f.blob_key) end
+  from files f {_KNOWN}
+  join lateral (select g.group_id from hilum.registry_group g where g.source_id = f.source_id
+    and g.person_id = f.person_id and g.study_instance_uid = f.study_instance_uid limit 1) g on true
   on conflict (image_registry_id) do update set file_id = excluded.file_id, proc_id = excluded.proc_id,
     person_id = excluded.person_id, group_id = excluded.group_id, visit_id = excluded.visit_id,
     datetime = excluded.datetime, src_file = excluded.src_file, trg_file = excluded.trg_file
