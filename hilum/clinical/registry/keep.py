@@ -43,8 +43,8 @@ def remove_orphans(sql: Transaction, cdm: Cdm) -> int:
     return len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,)))
 
 
-# Files of series that are in image_occurrence, whoever wrote that row. What linking has just written is in no statistics
-# yet, and the planner would guess wrong how much of it there is: so it is looked up row by row (lateral, limit 1).
+# Files of series that are in image_occurrence, whoever wrote that row. No statistics tell yet what linking has just
+# written, and the planner would guess wrong how much of it there is: so it is looked up row by row (lateral, limit 1).
 _FILES: Final[LiteralString] = """
   with files as materialized (
     select s.id as study, s.source_id, s.study_instance_uid, s.study_date, s.study_time, e.id as series,
