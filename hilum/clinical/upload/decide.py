@@ -31,6 +31,7 @@ def decide_studies(sql: Transaction, cdm: Cdm, *, mint: bool) -> list[int]:
     hold_links(sql, cdm)
     sql.rows(_STUDIES)
     sql.rows(cdm.sql(_CHECKED), values)
+    sql.rows("analyze upload_study; analyze upload_wanted")
     if mint:
         sql.rows(cdm.sql(_ADOPT), values)
     sql.rows(_PERSONS, values)

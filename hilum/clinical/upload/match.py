@@ -146,5 +146,7 @@ _BY_NAME: Final[LiteralString] = """
 """
 _TWICE: Final[LiteralString] = """
   update upload_row r set twice = true, path = null
-  where r.path is not null and exists (select from upload_row o where o.path = r.path and o.line < r.line)
+  from (select line, row_number() over (partition by path order by line) as place from upload_row
+    where path is not null) d
+  where d.line = r.line and d.place > 1
 """
