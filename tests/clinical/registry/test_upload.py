@@ -11,6 +11,8 @@ import pytest
 
 from hilum.clinical.chorus import COLUMNS
 from hilum.clinical.linkage.decisions import decide
+from hilum.clinical.upload.folder import find_upload
+from hilum.clinical.upload.match import match_rows, stage_files, stage_rows
 from hilum.clinical.upload.rows import RefusedRow, RegistryFile, place_in_layout
 from hilum.clinical.upload.take import Taken, take_upload
 from hilum.core.config import Settings
@@ -308,6 +310,35 @@ def test_bad_rows_are_refused_one_by_one(tmp_path: Path) -> None:
     assert [one.line for one in good] == [2, 3, 13]
     assert [str(one.moment) for one in good] == ["2024-01-31 10:00:00", "2024-01-31 10:00:00", "None"]
     assert [one.line for one in found if isinstance(one, RefusedRow)] == [4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_a_large_registry_is_matched_in_one_pass(site: Site, tmp_path: Path) -> None:
+    with site.archive.database.transaction() as sql:
+        place(tmp_path, 1, 1)
+        assert stage_files(sql, site.cdm.source_id, find_upload(tmp_path)) == 1
+        sql.rows("delete from upload_file")
+        sql.rows(
+            "insert into upload_file (path, person_id, name, sop) "
+            "select n || '/Images/x.dcm', n, 'x.dcm', '2.25.' || n from generate_series(1, 30000) n; "
+            "analyze upload_file"
+        )
+        assert stage_rows(sql, None) == 0
+        sql.rows(
+            "insert into upload_row (line, file_id, person_id, at_trg, at_src, at_file) "
+            "select n, case n %% 3 when 0 then '2.25.' || n when 1 then 'x.dcm' else '-' end, n, "
+            "case n %% 3 when 2 then n || '/Images/x.dcm' else '' end, '', '' from generate_series(1, %s) n",
+            (30_000,),
+        )
+        sql.rows("insert into upload_row select 100000 + line, file_id, proc_id, person_id, visit_id, moment, "
+                 "src_file, at_trg, at_src, at_file from upload_row where line <= 9")  # fmt: skip
+        sql.rows("set local statement_timeout = '60s'")  # quadratic work takes minutes
+        match_rows(sql)
+        (found,) = sql.rows(
+            "select count(*) filter (where path = person_id || '/Images/x.dcm' and line < 100000) as rows, "
+            "count(*) filter (where twice) as twice, count(*) as all from upload_row"
+        )
+    # A name that two rows of a person bear tells neither.
+    assert (found["rows"], found["twice"], found["all"]) == (29_997, 6, 30_009)
 
 
 def test_places_are_read_out_of_any_path() -> None:
