@@ -2,8 +2,9 @@
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, cast
 
 import typer
 
@@ -11,12 +12,19 @@ from hilum.commands.terminal import Data, Json, Supervised, err, out, print_summ
 from hilum.core.errors import Invalid
 
 if TYPE_CHECKING:
+    from hilum.core.config import Settings
     from hilum.imaging.archive.repair import Repaired
 
 commands = typer.Typer()
 
 # Of findings so many are printed; --json has more.
 _SHOWN: Final = 20
+
+
+class Layout(StrEnum):
+    """How the folder of an upload is made."""
+
+    CHORUS = "chorus"
 
 
 @commands.command("import")
@@ -33,6 +41,12 @@ def import_files(
     study_description: Annotated[str, typer.Option("--study-description", help="What that study is called.")] = "",
     patient_name: Annotated[str, typer.Option("--patient-name", help="For the images, Family^Given.")] = "",
     modality: Annotated[str, typer.Option("--modality", help="Of the wrapped images.  [default: OT]")] = "",
+    layout: Annotated[
+        Layout | None, typer.Option("--layout", help="The folder is an upload of a site, with registry and tables.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="With --layout: JSON file of every row and file that is amiss.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Import DICOM from folders, files and zip bundles; on request also images, wrapped as DICOM."""
@@ -40,6 +54,12 @@ def import_files(
     if missing:
         raise Invalid(f"There is no such file or folder: {', '.join(missing)}.")
     settings = read_settings(data)
+    if layout:
+        if len(paths) > 1 or patient_id or wrap or wrap_pdf:
+            raise Invalid("An upload in a layout is one folder, and says itself whose its images are.")
+        _import_upload(settings, source, paths[0], report, in_place=in_place, as_json=as_json)
+    if report:
+        raise Invalid("--report goes with --layout.")
     from hilum.imaging.archive.patients import Chosen, check_patient
     from hilum.imaging.intake.command import run_import
     from hilum.imaging.intake.lanes import process_lanes
@@ -65,9 +85,42 @@ def import_files(
     else:
         print_summary(summary.counts, summary.reasons, time.monotonic() - begin)
     if summary.stopped:
-        err.print(f"hilum: {summary.stopped}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _say_stopped(summary.stopped)
     rejected = summary.stopped or any(reason["code"] not in HARMLESS for reason in summary.reasons)
     raise typer.Exit(1 if rejected else 0)
+
+
+def _import_upload(
+    settings: "Settings", source: str, folder: Path, report: Path | None, *, in_place: bool, as_json: bool
+) -> NoReturn:
+    """Take in an upload, and end the command."""
+    from hilum.clinical.upload.take import take_upload
+    from hilum.imaging.intake.lanes import process_lanes
+    from hilum.imaging.intake.tally import HARMLESS
+
+    begin = time.monotonic()
+    with process_lanes(settings) as lanes, progress_bar("Importing", hidden=as_json) as bar:
+        taken = take_upload(settings, source, folder, bar, lanes=lanes, in_place=in_place, report_path=report)
+    if as_json:
+        print(json.dumps(taken.as_json(), ensure_ascii=False))  # noqa: T201
+    else:
+        reasons = taken.files.reasons + taken.report.reasons
+        reasons += [
+            {"reason": f"studies wait for a {each['kind']}: {each['reason']}", "count": each["studies"], "examples": ()}
+            for each in taken.report.waiting
+        ]
+        print_summary(taken.files.counts | taken.report.counts, reasons, time.monotonic() - begin)
+        for table, told in taken.report.tables.items():
+            text = f"{told:,} rows added" if isinstance(told, int) else told
+            out.print(f"OMOP {table}: {text}", markup=False, highlight=False, soft_wrap=True)
+    if taken.files.stopped:
+        _say_stopped(taken.files.stopped)
+    rejected = taken.files.stopped or any(reason["code"] not in HARMLESS for reason in taken.files.reasons)
+    raise typer.Exit(1 if rejected or not taken.report.complete else 0)
+
+
+def _say_stopped(text: str) -> None:
+    err.print(f"hilum: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @commands.command()

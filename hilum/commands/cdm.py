@@ -55,7 +55,8 @@ def create(
         source, cdm=cdm_schema, vocabulary=vocabulary_schema, imaging=imaging_schema, results=results_schema
     )
     with open_database(chosen, pool_size=1) as database:
-        create_cdm(database, source, schemas, chosen.omop_procedure_ids, chosen.omop_feature_ids)
+        ids = chosen.omop_procedure_ids, chosen.omop_feature_ids, chosen.registry_first_id
+        create_cdm(database, source, schemas, *ids)
     out.print(
         f"The CDM of source {source} is in {schemas.cdm}, with {schemas.vocabulary}, {schemas.imaging} and "
         f"{schemas.results}.", markup=False, highlight=False, soft_wrap=True,
@@ -84,7 +85,8 @@ def attach(
         results_schema or f"{cdm_schema}_results",
     )
     with open_database(chosen, pool_size=1) as database:
-        attach_cdm(database, source, schemas, chosen.omop_procedure_ids, chosen.omop_feature_ids)
+        ids = chosen.omop_procedure_ids, chosen.omop_feature_ids, chosen.registry_first_id
+        attach_cdm(database, source, schemas, *ids)
     out.print(
         f"The CDM in {schemas.cdm} is attached to source {source}; Hilum writes {schemas.imaging} and "
         f"{schemas.results}.", markup=False, highlight=False, soft_wrap=True,

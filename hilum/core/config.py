@@ -243,6 +243,19 @@ class Settings(BaseSettings):
         description="The acquisition parameters that are read as features, by DICOM keyword, with commas; empty for "
         "the list that ships, `all` for every attribute that holds a number, a code or a time.",
     )
+    registry_first_id: int = Field(
+        1, ge=1, lt=1 << 62, description="The first image_registry_id, when a CDM is created or attached."
+    )
+    registry_trg_file: bool = Field(
+        False,
+        description="Fill trg_file of image_registry with where each file is kept; off: blank, as CHoRUS has it from "
+        "sites. Of a CHoRUS upload that was taken in it is always filled.",
+    )
+    metadata_tags: Annotated[list[str], NoDecode, BeforeValidator(_split_names)] = Field(
+        default_factory=list,
+        description="Further attributes for the metadata tables of studies and series, named as in "
+        "HILUM_QIDO_ATTRIBUTES and separated by commas.",
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

@@ -9,7 +9,15 @@ from psycopg import sql as pg
 
 from hilum.clinical.cdm.cdm import Cdm, Schemas, free_source, has_table, keep_cdm
 from hilum.clinical.cdm.create import COHORTS, make_schema
-from hilum.clinical.cdm.image_tables import FEATURE, FEATURE_IDS, OCCURRENCE, create_image_tables, create_sequences
+from hilum.clinical.cdm.image_tables import (
+    FEATURE,
+    FEATURE_IDS,
+    OCCURRENCE,
+    REGISTRY,
+    create_image_tables,
+    create_sequences,
+)
+from hilum.clinical.chorus import COLUMNS
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict, Invalid
 
@@ -59,7 +67,12 @@ _LONGEST_UID: Final = 64
 
 
 def attach_cdm(
-    database: Database, source: str, schemas: Schemas, procedure_ids: str, feature_ids: str = FEATURE_IDS
+    database: Database,
+    source: str,
+    schemas: Schemas,
+    procedure_ids: str,
+    feature_ids: str = FEATURE_IDS,
+    first_file: int = 1,
 ) -> Cdm:
     """Attach a CDM to a source.
 
@@ -75,11 +88,14 @@ def attach_cdm(
         The range of minted procedures, ``first-last``.
     feature_ids
         The range of the measurements and observations that features are.
+    first_file
+        The number that image_registry begins with.
 
     Raises
     ------
     Conflict
-        The source has a CDM, the CDM has procedures in that range, or a table stands where a view has to.
+        The source has a CDM, the CDM has procedures in that range, a table stands where a view has to, or there is an
+        image_registry with rows.
     Invalid
         A table or column is missing, or image tables that are there are none that Hilum can fill.
     NotFound
@@ -90,12 +106,15 @@ def attach_cdm(
         _check_clinical(sql, cdm)
         for name in (schemas.imaging, schemas.results):
             make_schema(sql, name)
-        have = frozenset(table for table in (OCCURRENCE, FEATURE) if has_table(sql, schemas.imaging, table))
+        tables = (OCCURRENCE, FEATURE, REGISTRY)
+        have = frozenset(table for table in tables if has_table(sql, schemas.imaging, table))
         _check_image_tables(sql, cdm, have)
+        if REGISTRY in have:
+            _check_registry(sql, cdm)
         _add_tables(sql, cdm)
         _add_views(sql, cdm)
         create_image_tables(sql, cdm, have)
-        create_sequences(sql, cdm, procedure_ids, feature_ids)
+        create_sequences(sql, cdm, procedure_ids, feature_ids, first_file)
         for table in (OCCURRENCE, FEATURE, "image_feature_value"):
             _view(sql, cdm, table, f"select * from {{imaging}}.{table}")
         if not has_table(sql, schemas.results, "cohort"):
@@ -162,6 +181,17 @@ def _check_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str]) -> Non
     for table in (OCCURRENCE, FEATURE):
         if table in have:
             _make_key(sql, cdm, table)
+
+
+def _check_registry(sql: Transaction, cdm: Cdm) -> None:
+    """Look whether an image_registry that is there can be filled: its numbers would not be told from ours."""
+    place = f"{cdm.schemas.imaging}.{REGISTRY}"
+    found = columns_of(sql, cdm.schemas.imaging, REGISTRY)
+    wrong = [name for name in COLUMNS if name not in found]
+    if wrong or len(found) > len(COLUMNS):
+        raise Invalid(f"{place} is there and must have these columns alone: {', '.join(COLUMNS)}.")
+    if sql.rows(cdm.sql("select 1 from {imaging}.image_registry limit 1")):
+        raise Conflict(f"{place} is there and holds rows: rename it, and Hilum makes and fills one.")
 
 
 def _check_type(place: str, name: str, kind: str) -> None:

@@ -29,7 +29,12 @@ def default_schemas(
 
 
 def create_cdm(
-    database: Database, source: str, schemas: Schemas, procedure_ids: str, feature_ids: str = FEATURE_IDS
+    database: Database,
+    source: str,
+    schemas: Schemas,
+    procedure_ids: str,
+    feature_ids: str = FEATURE_IDS,
+    first_file: int = 1,
 ) -> Cdm:
     """Create the CDM of a source.
 
@@ -45,6 +50,8 @@ def create_cdm(
         The range of minted procedures, ``first-last``.
     feature_ids
         The range of the measurements and observations that features are.
+    first_file
+        The number that image_registry begins with.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def create_cdm(
         tables = [t for t in metadata.sorted_tables if not (shares and t.schema == schemas.vocabulary)]
         metadata.create_all(sql.connection, tables=tables, checkfirst=False)
         create_image_tables(sql, cdm)
-        create_sequences(sql, cdm, procedure_ids, feature_ids)
+        create_sequences(sql, cdm, procedure_ids, feature_ids, first_file)
         sql.rows(cdm.sql(COHORTS))
         sql.rows(cdm.sql(_VIEWS))
         if not shares:

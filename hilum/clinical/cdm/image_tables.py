@@ -1,6 +1,6 @@
 """The tables of the imaging extension beside a CDM, in its imaging schema: image_occurrence and image_feature with the
-names of the seed and, beside them, the newer published ones, the view image_feature_value, and the sequences that ids
-are drawn from. Their rows are the business of other rooms."""
+names of the seed and, beside them, the newer published ones, the view image_feature_value, CHoRUS's image_registry, and
+the sequences that ids are drawn from. Their rows are the business of other rooms."""
 
 from collections.abc import Mapping
 from typing import Final, LiteralString, cast
@@ -13,6 +13,7 @@ OCCURRENCE: Final = "image_occurrence"
 FEATURE: Final = "image_feature"
 FEATURE_IDS: Final = "1000000000-1999999999"
 """The range of Hilum's measurements and observations where no setting names another."""
+REGISTRY: Final = "image_registry"
 
 
 def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = frozenset()) -> None:
@@ -28,13 +29,17 @@ def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = froze
         sql.rows(_typed(cdm.sql(_OCCURRENCE), types))
     if FEATURE not in have:
         sql.rows(_typed(cdm.sql(_FEATURE), types))
+    if REGISTRY not in have:
+        sql.rows(cdm.sql(_REGISTRY))
     if not has_table(sql, schemas.imaging, "image_feature_value"):
         sql.rows(cdm.sql(_values(sql, cdm)))
 
 
-def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str, feature_ids: str = FEATURE_IDS) -> None:
+def create_sequences(
+    sql: Transaction, cdm: Cdm, procedure_ids: str, feature_ids: str = FEATURE_IDS, first_file: int = 1
+) -> None:
     """Make the sequences of Hilum's own ids; those of minted procedures, and of measurements and observations, come
-    from reserved ranges.
+    from reserved ranges, and files of the registry have their first number.
 
     Raises
     ------
@@ -50,6 +55,8 @@ def create_sequences(sql: Transaction, cdm: Cdm, procedure_ids: str, feature_ids
     _create_after(sql, cdm, "image_occurrence", "image_occurrence_id")
     _create_after(sql, cdm, "image_feature", "image_feature_id")
     _create_after(sql, cdm, "image_feature", "image_finding_id")
+    registry = cast("LiteralString", f"minvalue {first_file}")
+    sql.rows(cdm.sql("create sequence if not exists {imaging}.hilum_image_registry_id " + registry))
 
 
 def _free_range(sql: Transaction, cdm: Cdm, setting: str, ids: str, tables: tuple[LiteralString, ...]) -> LiteralString:
@@ -167,6 +174,21 @@ _FEATURE: Final[LiteralString] = """
   create index image_feature_person on {imaging}.image_feature (person_id);
   create index image_feature_occurrence on {imaging}.image_feature (image_occurrence_id);
   create index image_feature_row on {imaging}.image_feature (table_row_id, table_concept_id);
+"""
+# Columns and order of the CHoRUS Imaging SOP; but a visit may be missing, as its Multimodal Linkage SOP has it.
+_REGISTRY: Final[LiteralString] = """
+  create table {imaging}.image_registry (
+    image_registry_id bigint primary key,
+    file_id varchar(1024) not null,
+    proc_id bigint not null,
+    person_id bigint not null,
+    group_id bigint not null,
+    visit_id bigint,
+    datetime timestamp not null,
+    src_file varchar(1024) not null,
+    trg_file varchar(1024)
+  );
+  create index image_registry_person on {imaging}.image_registry (person_id);
 """
 # The event field is a table's concept, or (CDM 5.4's own convention) that of its key.
 _VALUES: Final[LiteralString] = """

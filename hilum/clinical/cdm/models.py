@@ -1,6 +1,6 @@
 """What Hilum itself keeps of a source's OMOP CDM, in its own schema: mapping tables that a site gave, whose each study
-is and why, and which row of the image tables a series has. The CDM's own tables are never mapped here: they are read
-and written as they are found."""
+is and why, and which rows of the image tables its series and files have. The CDM's own tables are never mapped here:
+they are read and written as they are found."""
 
 from datetime import date, datetime
 
@@ -136,3 +136,35 @@ class SeriesOrder(Table):
     procedure_codes: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default="[]")
     acquisition_date: Mapped[date | None]
     content_date: Mapped[date | None]
+
+
+class RegistryFile(Table):
+    """Which number a file has in image_registry, for ever: a row that goes and comes back has the number it had; and
+    what the registry of an upload says of it (its own ``file_id``, ``src_file`` and local time), empty for a file that
+    came by itself."""
+
+    __tablename__ = "registry_file"
+    __table_args__ = (
+        sa.UniqueConstraint("source_id", "image_registry_id"),
+        sa.Index("registry_file_study", "source_id", "study_instance_uid"),
+    )
+
+    source_id: Mapped[int] = tables.owner("source", primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(TEXT, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(TEXT)
+    image_registry_id: Mapped[int | None] = mapped_column(BIG)
+    file_id: Mapped[str] = tables.text()
+    src_file: Mapped[str] = tables.text()
+    taken_at: Mapped[datetime | None] = mapped_column(sa.DateTime(timezone=False))
+
+
+class RegistryGroup(Table):
+    """The number of a study within its person, which image_registry calls its group; for ever."""
+
+    __tablename__ = "registry_group"
+    __table_args__ = (sa.UniqueConstraint("source_id", "person_id", "group_id"),)
+
+    source_id: Mapped[int] = tables.owner("source", primary_key=True)
+    person_id: Mapped[int] = mapped_column(BIG, primary_key=True, autoincrement=False)
+    study_instance_uid: Mapped[str] = mapped_column(TEXT, primary_key=True)
+    group_id: Mapped[int] = mapped_column(BIG)

@@ -7,6 +7,7 @@ from hilum.clinical.cdm.cdm import require_cdm
 from hilum.clinical.features.rows import drop_orphans
 from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
+from hilum.clinical.registry.keep import remove_orphans
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 
@@ -62,7 +63,7 @@ def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) 
         progress.step(len(studies))
     with database.transaction() as sql:
         removed = drop_orphans(sql, cdm) + len(sql.rows(cdm.sql(_ORPHANS), (cdm.source_id,)))
-        progress.count("orphans_removed", removed)
+        progress.count("orphans_removed", removed + remove_orphans(sql, cdm))
 
 
 _NEXT: Final[LiteralString] = "select id from hilum.study where source_id = %s and id > %s order by id limit %s"

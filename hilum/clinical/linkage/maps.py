@@ -3,18 +3,17 @@ number belongs to. A file is read line by line and loaded as a whole or not at a
 told."""
 
 import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
 
+from hilum.core.csv_lines import csv_lines
 from hilum.core.database import Transaction
 from hilum.core.errors import Invalid
 
 MapKind: TypeAlias = Literal["persons", "procedures"]
 Values: TypeAlias = tuple[object, ...]
 
-MAX_LINE: Final = 64 << 10
 _EXAMPLES: Final = 20
 _LARGEST: Final = (1 << 63) - 1
 # What a column is called, without case, blanks and underscores.
@@ -66,8 +65,7 @@ def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
     Invalid
         The file is no such table.
     """
-    lines = _lines(file)
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(csv_lines(file, "The mapping table"), strict=True)
     try:
         header = next(reader, cast("list[str]", []))
         places = _places(header)
@@ -91,19 +89,6 @@ def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
     loaded.new, loaded.changed = int(str(told["new"])), int(str(told["changed"]))
     sql.rows("drop table map_given")
     return loaded
-
-
-def _lines(file: BinaryIO) -> Iterator[str]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        while line := text.readline(MAX_LINE):
-            if len(line) >= MAX_LINE:
-                raise Invalid(f"The mapping table is no CSV: a line has more than {MAX_LINE} characters.")
-            if "\0" in line:
-                raise Invalid("The mapping table is no CSV: it holds a NUL character.")
-            yield line
-    finally:
-        text.detach()
 
 
 def _places(header: Iterable[str]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Everything that ties studies to the CDM of their source, brought up to date in one transaction: person, procedure,
-visit, minted procedures, rows of image_occurrence and of features, and the events that tell of it. It may be done at
-any time and any number of times; what is right already stays as it is, with the moment at which it was made."""
+visit, minted procedures, rows of image_occurrence, of features and of image_registry, and the events that tell of it.
+It may be done at any time and any number of times; what is right already stays as it is, with the moment at which it
+was made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hilum.clinical.linkage.persons import link_persons
 from hilum.clinical.linkage.procedures import keep_minted, link_by_day, link_by_number
 from hilum.clinical.linkage.visits import link_visits
 from hilum.clinical.occurrence.keep import Places, keep_occurrences
+from hilum.clinical.registry.keep import keep_registry
 from hilum.core.config import Settings
 from hilum.core.database import Transaction
 from hilum.core.events import Event
@@ -26,15 +28,17 @@ Targets: TypeAlias = Mapping[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How studies are linked, as the settings say: whether procedures are minted, and where images are."""
+    """How studies are linked, as the settings say: whether procedures are minted, where images are, and whether
+    image_registry tells that of each file."""
 
     mint: bool
     places: Places
+    targets: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Manner":
         """As the settings say."""
-        return cls(settings.omop_procedures == "mint", Places.of(settings))
+        return cls(settings.omop_procedures == "mint", Places.of(settings), settings.registry_trg_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
     sql.rows(_PERSONS, {"studies": everyone})
     keep_occurrences(sql, cdm, everyone, uids, manner.places)
     keep_features(sql, cdm, everyone, uids)
+    keep_registry(sql, cdm, everyone, uids, manner.places, targets=manner.targets)
     return _tell(sql, cdm, before, _state(sql, everyone))
 
 

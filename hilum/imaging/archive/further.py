@@ -3,7 +3,7 @@ the setting names. What the files say of them is kept at one level each, as a pa
 ``further``), by the writer of the catalogue and, for what was there before, by ``reindex``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -166,22 +166,34 @@ def chosen(named: tuple[str, ...]) -> Choice:
     Invalid
         A name is none, or there are too many.
     """
-    found = {each.path.name: each for each in REQUIRED}
+    found = {each.path.name: each for each in (*REQUIRED, *named_attributes("HILUM_QIDO_ATTRIBUTES", named))}
+    attributes = tuple(found.values())
+    names = sorted(f"{each.level.name}:{each.path.name}" for each in attributes)
+    return Choice(attributes, blake3("\n".join(names).encode()).hexdigest()[:16])
+
+
+def named_attributes(setting: str, named: Sequence[str]) -> list[Further]:
+    """Read attributes that a setting names, each once; forms and levels as of `chosen`.
+
+    Raises
+    ------
+    Invalid
+        A name is none, or there are too many; it tells which setting that is.
+    """
+    found: dict[str, Further] = {}
     for text in named:
         try:
             each = _further(text)
         except (ValueError, KeyError):
             raise Invalid(
-                f"HILUM_QIDO_ATTRIBUTES: '{text}' is no attribute. Write a keyword, a tag of eight hexadecimal digits, "
+                f"{setting}: '{text}' is no attribute. Write a keyword, a tag of eight hexadecimal digits, "
                 "a path of them such as ProcedureCodeSequence.CodeValue, or a private tag with its creator such as "
                 "0009xx01(CREATOR); 'study:', 'series:' or 'instance:' before it says where it belongs."
             ) from None
         found.setdefault(each.path.name, each)
     if len(found) > MAX_NAMED:
-        raise Invalid(f"HILUM_QIDO_ATTRIBUTES: at most {MAX_NAMED} attributes can be named.")
-    attributes = tuple(found.values())
-    names = sorted(f"{each.level.name}:{each.path.name}" for each in attributes)
-    return Choice(attributes, blake3("\n".join(names).encode()).hexdigest()[:16])
+        raise Invalid(f"{setting}: at most {MAX_NAMED} attributes can be named.")
+    return list(found.values())
 
 
 def _further(text: str) -> Further:

@@ -49,6 +49,7 @@ def run_import(
     wrap: Wrap | None = None,
     lanes: Lanes,
     count: bool = True,
+    within: Path | None = None,
 ) -> Summary:
     """Import paths into a source.
 
@@ -68,6 +69,8 @@ def run_import(
         What takes the files side by side.
     count
         Count the files beforehand, beside the import, so that it is known.
+    within
+        A folder that no link may lead out of; None allows any link.
 
     Raises
     ------
@@ -81,10 +84,10 @@ def run_import(
         stopped = ""
         with job_here(database, "import", _title(paths), into.key, step) as progress:
             if count:
-                threading.Thread(target=_count, args=(paths, progress), daemon=True).start()
+                threading.Thread(target=_count, args=(paths, progress, within), daemon=True).start()
             try:
                 manner = Manner(into, in_place, "import", chosen, wrap)
-                import_paths(archive, manner, paths, Tally(progress), lanes=lanes)
+                import_paths(archive, manner, paths, Tally(progress), within=within, lanes=lanes)
             except HilumError as error:
                 stopped = str(error)
                 progress.say(stopped)
@@ -94,9 +97,9 @@ def run_import(
         return Summary(progress.counts, reasons, stopped)
 
 
-def _count(paths: Sequence[Path], progress: Progress) -> None:
+def _count(paths: Sequence[Path], progress: Progress, within: Path | None) -> None:
     """Learn how much there is while the import runs already."""
-    progress.expect(sum(1 for _ in walk(paths)))
+    progress.expect(sum(1 for _ in walk(paths, within)))
 
 
 def _title(paths: Sequence[Path]) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from hilum.clinical.chorus import RADIOGRAPHS, Folder
 from hilum.research.deid.crosswalk import FileRow
 
 _MODALITY: Final = re.compile(r"[A-Z0-9]{1,16}", re.ASCII)
-_RADIOGRAPHS: Final = frozenset(("CR", "DX"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Layout:
     def targets(self, row: FileRow) -> Iterator[str]:
         """Paths for a file, the first of which that is free is its own; others are for numbers that are there twice."""
         modality = row.modality if _MODALITY.fullmatch(row.modality) else "OT"
-        if self.xr and modality in _RADIOGRAPHS:
+        if self.xr and modality in RADIOGRAPHS:
             modality = "XR"
-        stem = f"{row.person_id}/Images/{modality}/{row.accession}/{row.series}/{row.number:03d}"
+        stem = f"{Folder(row.person_id, modality, row.accession, row.series).path}/{row.number:03d}"
         yield f"{stem}.dcm"
         for number in count(2):
             yield f"{stem}_{number}.dcm"

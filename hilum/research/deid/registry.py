@@ -1,19 +1,15 @@
 """`image_registry.csv`: a row for each file that is out, in the columns of the CHoRUS Imaging SOP. The source file is
 given by a surrogate; its real path is in the crosswalk alone."""
 
-import csv
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from hilum.clinical.chorus import write_csv
 from hilum.core.errors import Conflict
 from hilum.research.deid.crosswalk import FileRow
 from hilum.research.deid.keys import Keys
 
-COLUMNS: Final = (
-    "image_registry_id", "file_id", "proc_id", "person_id", "group_id", "visit_id", "datetime", "src_file", "trg_file",
-)  # fmt: skip
 FIRST_PROCEDURE: Final = 2_000_000_000
 LAST_PROCEDURE: Final = 2_000_999_999
 """The range from which CHoRUS has sites take ids of imaging procedures that are in no record."""
@@ -27,26 +23,19 @@ def write_registry(path: Path, files: Iterable[FileRow], keys: Keys) -> int:
     Conflict
         When there are more studies without a procedure than the range of ids holds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    return write_csv(path, _rows(files, keys))
+
+
+def _rows(files: Iterable[FileRow], keys: Keys) -> Iterator[tuple[object, ...]]:
     procedures: dict[str, int] = {}
     groups: dict[str, dict[str, int]] = {}
-    count = 0
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        for count, one in enumerate(files, 1):
-            studies = groups.setdefault(one.person_id, {})
-            group = studies.setdefault(one.study, len(studies) + 1)
-            procedure = one.procedure_id or procedures.setdefault(one.study, FIRST_PROCEDURE + len(procedures))
-            surrogate = keys.pseudonym("source", one.path, 16)
-            rows.writerow(
-                (count, one.sop, procedure, one.person_id, group, one.visit_id, one.datetime, surrogate, one.target)
+    for count, one in enumerate(files, 1):
+        studies = groups.setdefault(one.person_id, {})
+        group = studies.setdefault(one.study, len(studies) + 1)
+        procedure = one.procedure_id or procedures.setdefault(one.study, FIRST_PROCEDURE + len(procedures))
+        if FIRST_PROCEDURE + len(procedures) - 1 > LAST_PROCEDURE:
+            raise Conflict(
+                "More than a million studies have no procedure_occurrence_id: add that column to image_map.csv."
             )
-        file.flush()
-        os.fsync(file.fileno())
-    if len(procedures) > LAST_PROCEDURE - FIRST_PROCEDURE + 1:
-        temporary.unlink()
-        raise Conflict("More than a million studies have no procedure_occurrence_id: add that column to image_map.csv.")
-    temporary.replace(path)
-    return count
+        surrogate = keys.pseudonym("source", one.path, 16)
+        yield count, one.sop, procedure, one.person_id, group, one.visit_id, one.datetime, surrogate, one.target

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from datetime import time as clock
 from io import BytesIO
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from blake3 import blake3
 
+from hilum.clinical.chorus import local_time
 from hilum.core.supervise import die_with_parent
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
@@ -233,6 +235,5 @@ def _datetime(header: Header) -> str:
     for date_key, time_key in _TIMES:
         date, time = header.date(date_key), header.time(time_key)
         if date is not None:
-            clock = time.replace(microsecond=0) if time else None
-            return f"{datetime.combine(date, clock):%Y-%m-%d %H:%M:%S}" if clock else f"{date:%Y-%m-%d} 00:00:00"
+            return local_time(datetime.combine(date, time or clock.min))
     return ""

@@ -30,12 +30,13 @@ _OURS = [
     f"hilum.{name}"
     for name in (
         "study", "patient", "patient_decision", "person_map", "procedure_map", "link_decision", "link_change",
-        "minted_procedure", "series_occurrence", "feature_finding", "feature_row", "event",
+        "minted_procedure", "series_occurrence", "feature_finding", "feature_row", "registry_file", "registry_group",
+        "event",
         "study_clock", "study_revision", "job",
     )
 ]  # fmt: skip
 _CLINICAL = (
-    "omop_imaging.image_feature", "omop.measurement", "omop.observation",
+    "omop_imaging.image_feature", "omop.measurement", "omop.observation", "omop_imaging.image_registry",
     "omop_imaging.image_occurrence", "omop.procedure_occurrence", "omop.visit_occurrence", "omop.person",
     "omop_vocabulary.concept_ancestor",
 )  # fmt: skip
@@ -171,6 +172,7 @@ def make_site(cdm_database: Database, tmp_path: Path) -> Site:
             "hilum_feature_row_id",
             "hilum_image_feature_id",
             "hilum_image_finding_id",
+            "hilum_image_registry_id",
         ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
         for table in ("vocabulary", "concept", "concept_ancestor"):
@@ -189,7 +191,12 @@ def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
 def everything(site: Site, but: Sequence[str] = ("made_at", "updated_at", "loaded_at")) -> list[list[Row]]:
     """All that linking writes, for comparison."""
     imaging, cdm = site.cdm.schemas.imaging, site.cdm.schemas.cdm
-    tables = ("hilum.study_link", f"{imaging}.image_occurrence", f"{cdm}.procedure_occurrence")
+    tables = (
+        "hilum.study_link",
+        f"{imaging}.image_occurrence",
+        f"{imaging}.image_registry",
+        f"{cdm}.procedure_occurrence",
+    )
     return [
         [
             {name: value for name, value in row.items() if name not in but}

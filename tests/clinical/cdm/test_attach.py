@@ -105,7 +105,7 @@ def test_keys_are_of_the_types_that_the_cdm_has(foreign: tuple[str, psycopg.Conn
     ).fetchall()
     assert types == [("bigint",)]
     made = connection.execute("select tablename from pg_tables where schemaname = 'imaging' order by 1").fetchall()
-    assert made == [(name,) for name in sorted((*LIKE, "image_feature", "image_occurrence"))]
+    assert made == [(name,) for name in sorted((*LIKE, "image_feature", "image_occurrence", "image_registry"))]
     site.person(1 << 40, "P1")
     site.store(ct(1, 1, 1))
     assert site.images("person_id") == [(1 << 40,)]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from hilum.clinical.chorus import COLUMNS
 from hilum.core.errors import Conflict, Invalid
 from hilum.research.deid.crosswalk import Crosswalk
 from hilum.research.deid.keys import read_keys
-from hilum.research.deid.registry import COLUMNS
 from hilum.research.deid.report import Report
 from hilum.research.deid.run import Request, deidentify_folder
 from hilum.research.deid.verify import dciodvfy

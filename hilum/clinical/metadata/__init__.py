@@ -1,0 +1,1 @@
+"""Tables of what files say of their studies and series, to be queried without loading DICOM."""

@@ -1,0 +1,1 @@
+"""CHoRUS's image_registry: a row a file."""

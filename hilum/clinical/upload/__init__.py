@@ -1,0 +1,1 @@
+"""What a site uploads in the CHoRUS layout, taken in at the other side."""
