@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import hilum
 from hilum.clinical.fhir import index_routes, publication_routes
 from hilum.clinical.fhir import routes as fhir_routes
+from hilum.clinical.linkage import map_routes, review_routes
 from hilum.clinical.linkage import routes as linkage_routes
 from hilum.core import routes as core_routes
 from hilum.core.config import Settings
@@ -92,6 +93,8 @@ def _routed() -> FastAPI:
     app.include_router(publication_routes.router)
     app.include_router(index_routes.router)
     app.include_router(linkage_routes.router)
+    app.include_router(review_routes.router)
+    app.include_router(map_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app
