@@ -38,7 +38,7 @@ export function Choose({ study, kind, name, start = '', onClose }: Props) {
   }
   const only = data?.length === 1 && asked === words ? data[0] : undefined
   return (
-    <Modal opened onClose={onClose} title={`Which ${kind} has ${name}?`} size={640} centered>
+    <Modal opened onClose={onClose} title={`Choose the ${kind} of ${name}`} size={640} centered>
       <form
         className={classes.choose}
         onSubmit={(event) => {

@@ -3,7 +3,7 @@ import { Button, Checkbox } from '@mantine/core'
 import { IconAlertTriangle, IconHistory } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import { useEffect, useRef, useState } from 'react'
-import { type QueueEntry } from '../api/types'
+import type { QueueEntry } from '../api/types'
 import { date, NONE, time } from '../common/format'
 import { modalityName } from '../common/modalities'
 import { ModalityBadge } from '../common/Modality'
@@ -24,6 +24,8 @@ interface Props extends Acts {
   entry: QueueEntry
   current: boolean
   chosen: boolean
+  /** Whether its source is told. */
+  from: boolean
   busy: boolean
   onChosen: (chosen: boolean) => void
   onCurrent: () => void
@@ -59,7 +61,7 @@ function Strangers({ entry, onChoose }: Pick<Props, 'entry' | 'onChoose'>) {
   )
 }
 
-export function Entry({ entry, current, chosen, busy, onChosen, onCurrent, onAccept, onRefuse, onLeave, onChoose }: Props) {
+export function Entry({ entry, current, chosen, from, busy, onChosen, onCurrent, onAccept, onRefuse, onLeave, onChoose }: Props) {
   const [told, setTold] = useState(false)
   const row = useRef<HTMLLIElement>(null)
   useEffect(() => {
@@ -84,7 +86,8 @@ export function Entry({ entry, current, chosen, busy, onChosen, onCurrent, onAcc
             {entry.study_description || 'No description'}
           </Link>
           <span className="dim">
-            {entry.study_date ? `${date(entry.study_date)} ${time(entry.study_time)}` : NONE} · {entry.source}
+            {entry.study_date ? `${date(entry.study_date)} ${time(entry.study_time)}` : NONE}
+            {from && ` · ${entry.source}`}
           </span>
         </span>
         <Who entry={entry} />
@@ -123,7 +126,7 @@ export function Entry({ entry, current, chosen, busy, onChosen, onCurrent, onAcc
                     Accept for all {entry.alike}
                   </Button>
                 )}
-                <Button size="compact-sm" variant={place === 0 ? 'light' : 'default'} disabled={busy} data-first={place === 0 || undefined} onClick={() => onAccept(entry, one.id, false)}>
+                <Button size="compact-sm" variant={current && place === 0 ? 'filled' : 'default'} disabled={busy} data-first={place === 0 || undefined} onClick={() => onAccept(entry, one.id, false)}>
                   Accept
                 </Button>
               </CandidateLine>

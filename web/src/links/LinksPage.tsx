@@ -50,7 +50,7 @@ export function LinksPage() {
             <Tabs.Tab value="queue">
               Queue <Waiting total={waiting} />
             </Tabs.Tab>
-            <Tabs.Tab value="refused">Not to be linked</Tabs.Tab>
+            <Tabs.Tab value="refused">Refused</Tabs.Tab>
             <Tabs.Tab value="quality">Quality</Tabs.Tab>
             <Tabs.Tab value="maps">Mapping tables</Tabs.Tab>
           </Tabs.List>

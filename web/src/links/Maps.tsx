@@ -142,14 +142,14 @@ export function Maps({ sources, search, onChange }: Props) {
   const look = useMutation({
     mutationFn: async (chosen: File) => {
       const { data, error } = await fetchClient.POST('/api/v1/imaging/links/maps/preview', { params, ...asForm(chosen) })
-      if (!data) throw error as unknown
+      if (error) throw error as unknown
       return data
     },
   })
   const load = useMutation({
     mutationFn: async (chosen: File) => {
       const { data, error } = await fetchClient.POST('/api/v1/imaging/links/maps', { params, ...asForm(chosen) })
-      if (!data) throw error as unknown
+      if (error) throw error as unknown
       return data
     },
     onSuccess: () => void queryClient.invalidateQueries(),

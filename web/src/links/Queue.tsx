@@ -2,7 +2,7 @@
 import { Button, Select } from '@mantine/core'
 import { IconLinkOff, IconMoodCheck } from '@tabler/icons-react'
 import { keepPreviousData } from '@tanstack/react-query'
-import { useState } from 'react'
+import { useEffect, useState } from 'react'
 import { api, sentence } from '../api/client'
 import type { Decision, LinkSource, QueueEntry } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
@@ -170,6 +170,13 @@ export function Queue({ refused, sources, search, onChange }: Props) {
     !looking,
   )
 
+  const pages = Math.ceil((data?.total ?? 0) / PAGE_SIZE)
+  useEffect(() => {
+    // The last of the last page was decided.
+    if (pages && page > pages) onChange({ page: pages === 1 ? undefined : pages })
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- when there are fewer pages
+  }, [page, pages])
+
   const found = groups(counts.data ?? [], refused)
   const failed = decide.error ?? undo.error
   return (
@@ -225,6 +232,7 @@ export function Queue({ refused, sources, search, onChange }: Props) {
               entry={entry}
               current={n === place}
               chosen={chosen.has(keyOf(entry))}
+              from={sources.length > 1}
               busy={decide.isPending}
               onChosen={(wanted) => select(entry, wanted)}
               onCurrent={() => setAt(n)}
