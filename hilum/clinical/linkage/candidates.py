@@ -46,6 +46,7 @@ class Offer:
 class _Gathered:
     candidates: list[Candidate] = field(default_factory=list[Candidate])
     owners: dict[int, int] = field(default_factory=dict[int, int])
+    own: int | None = None
 
 
 def offers(sql: Transaction, cdm: Cdm, kind: str, studies: Sequence[int]) -> dict[int, Offer]:
@@ -53,7 +54,9 @@ def offers(sql: Transaction, cdm: Cdm, kind: str, studies: Sequence[int]) -> dic
     facts = _facts(sql, studies)
     gathered = {study: _Gathered() for study in studies}
     for row in sql.rows(cdm.sql(_OWNERS), {"studies": list(studies)}):
-        gathered[_number(row, "study")].owners[_number(row, "procedure_occurrence_id")] = _number(row, "person_id")
+        of_study = gathered[_number(row, "study")]
+        of_study.owners[_number(row, "procedure_occurrence_id")] = _number(row, "person_id")
+        of_study.own = cast("int | None", row["own"])
     if kind == "person":
         owned = [(study, person) for study, own in gathered.items() for person in set(own.owners.values())]
         values = {
@@ -69,7 +72,7 @@ def offers(sql: Transaction, cdm: Cdm, kind: str, studies: Sequence[int]) -> dic
         study = _number(row, "study")
         made = _candidate(kind, facts[study], row, gathered[study].owners)
         gathered[study].candidates.append(made)
-    return {study: _offer(kind, own, facts[study]) for study, own in gathered.items()}
+    return {study: _offer(kind, own) for study, own in gathered.items()}
 
 
 def search(sql: Transaction, cdm: Cdm, kind: str, study: int, words: str) -> tuple[Candidate, ...]:
@@ -104,11 +107,11 @@ def search(sql: Transaction, cdm: Cdm, kind: str, study: int, words: str) -> tup
     return tuple(_candidate(kind, facts, row, owners) for row in sql.rows(cdm.sql(statement), values))
 
 
-def _offer(kind: str, gathered: _Gathered, facts: Facts) -> Offer:
+def _offer(kind: str, gathered: _Gathered) -> Offer:
     best = sorted(gathered.candidates, key=lambda one: (-compare.score(one.traits), one.id))
     strangers: tuple[tuple[int, int], ...] = ()
-    if kind != "person" and facts.accession_number:
-        strangers = tuple(gathered.owners.items())
+    if kind != "person":
+        strangers = tuple((number, person) for number, person in gathered.owners.items() if person != gathered.own)
     return Offer(tuple(best[:MOST]), strangers)
 
 
@@ -168,10 +171,9 @@ _OWNERS: Final[LiteralString] = """
     cross join generate_series(-1, 1) around
     where s.id = any(%(studies)s) and s.accession_number <> '' and s.study_date is not null
   )
-  select g.id as study, o.procedure_occurrence_id, o.person_id
+  select g.id as study, o.procedure_occurrence_id, o.person_id, g.person_id as own
   from given g join {cdm}.procedure_occurrence o on o.procedure_date = g.day
     and g.number = any(string_to_array(o.procedure_source_value, '|'))
-  where o.person_id is distinct from g.person_id
 """
 _PERSON: Final[LiteralString] = """
   e.person_id as id, e.person_source_value as source_value, e.gender_concept_id, e.year_of_birth, e.month_of_birth,

@@ -214,7 +214,7 @@ export function Queue({ refused, sources, search, onChange }: Props) {
               Select all on this page
             </Button>
           )}
-          <span className={`dim ${classes.keys}`}>
+          <span className={`dim ${classes.keys}`} hidden={!entries.length}>
             <kbd>J</kbd> <kbd>K</kbd> next, previous · <kbd>Enter</kbd> accept · <kbd>C</kbd> choose · <kbd>R</kbd> refuse · <kbd>X</kbd> select · <kbd>U</kbd> undo
           </span>
         </div>
