@@ -2,7 +2,7 @@
 import { Button, Checkbox } from '@mantine/core'
 import { IconAlertTriangle, IconHistory } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
-import { useEffect, useRef, useState } from 'react'
+import { useState } from 'react'
 import type { QueueEntry } from '../api/types'
 import { date, NONE, time } from '../common/format'
 import { modalityName } from '../common/modalities'
@@ -63,10 +63,6 @@ function Strangers({ entry, onChoose }: Pick<Props, 'entry' | 'onChoose'>) {
 
 export function Entry({ entry, current, chosen, from, busy, onChosen, onCurrent, onAccept, onRefuse, onLeave, onChoose }: Props) {
   const [told, setTold] = useState(false)
-  const row = useRef<HTMLLIElement>(null)
-  useEffect(() => {
-    if (current) row.current?.scrollIntoView({ block: 'nearest' })
-  }, [current])
   const { kind, reason } = entry
   const label = `${entry.study_description || 'Study'} of ${entry.patient_id || 'nobody'}, ${KIND_NAMES[kind]}`
   const refused = reason === 'unlinked'
@@ -74,7 +70,7 @@ export function Entry({ entry, current, chosen, from, busy, onChosen, onCurrent,
     ? `/sources/${encodeURIComponent(entry.source)}/dicom-web/studies/${entry.study_instance_uid}/thumbnail?viewport=128,128`
     : undefined
   return (
-    <li ref={row} className={classes.entry} data-testid="entry" data-current={current || undefined} data-reason={reason} aria-label={label} onMouseDown={onCurrent}>
+    <li className={classes.entry} data-testid="entry" data-current={current || undefined} data-reason={reason} aria-label={label} onMouseDown={onCurrent}>
       <Checkbox size="xs" aria-label={`Select ${label}`} checked={chosen} onChange={(event) => onChosen(event.currentTarget.checked)} />
       <Picture src={picture} word={entry.modalities[0] ?? ''} size={64} />
       <div className={classes.about}>

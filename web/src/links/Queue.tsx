@@ -2,7 +2,7 @@
 import { Button, Select } from '@mantine/core'
 import { IconLinkOff, IconMoodCheck } from '@tabler/icons-react'
 import { keepPreviousData } from '@tanstack/react-query'
-import { useEffect, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { api, sentence } from '../api/client'
 import type { Decision, LinkSource, QueueEntry } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
@@ -96,6 +96,7 @@ function Nothing({ refused, filtered }: { refused: boolean; filtered: boolean })
 export function Queue({ refused, sources, search, onChange }: Props) {
   const page = search.page ?? 1
   const [at, setAt] = useState(0)
+  const byKey = useRef(false)
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set())
   const [looking, setLooking] = useState<{ entry: QueueEntry; kind: Kind; start: string }>()
   const of = search.source ? { source: search.source } : {}
@@ -154,7 +155,15 @@ export function Queue({ refused, sources, search, onChange }: Props) {
     // Something speaks against it: a person shall look, and press once more.
     else document.querySelector<HTMLElement>('[data-current] [data-first]')?.focus()
   }
-  const step = (by: number) => setAt(Math.min(Math.max(place + by, 0), Math.max(entries.length - 1, 0)))
+  const step = (by: number) => {
+    byKey.current = true
+    setAt(Math.min(Math.max(place + by, 0), Math.max(entries.length - 1, 0)))
+  }
+  useEffect(() => {
+    // Not when it is the mouse that chose: what it presses must not move away.
+    if (byKey.current) document.querySelector('[data-current]')?.scrollIntoView({ block: 'nearest' })
+    byKey.current = false
+  }, [place])
   useKeys(
     {
       j: () => step(1),
