@@ -192,7 +192,7 @@ export function Maps({ sources, search, onChange }: Props) {
           )}
         </FileButton>
         {file && look.data && !load.data && (
-          <Button disabled={look.isPending || !look.data.rows} loading={load.isPending} onClick={() => load.mutate(file)}>
+          <Button disabled={!look.data.rows} loading={load.isPending} onClick={() => load.mutate(file)}>
             Load {plural(look.data.rows, 'line')}
           </Button>
         )}
@@ -204,7 +204,7 @@ export function Maps({ sources, search, onChange }: Props) {
         </p>
       )}
       {load.data && <Loaded loaded={load.data} name={file?.name ?? ''} />}
-      {look.data && !look.isPending && <Preview told={look.data} />}
+      {look.data && <Preview told={look.data} />}
     </div>
   )
 }
