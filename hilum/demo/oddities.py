@@ -64,8 +64,9 @@ def _never_ordered(case: _Case) -> None:
 
 def _order_of_another(case: _Case) -> None:
     code, number = str(case.procedure["procedure_source_value"]).split("|")[0], case.misfit.header["AccessionNumber"]
-    other = int(case.procedure["person_id"]) + 1
-    _add_procedure(case, {"person_id": other, "visit_occurrence_id": "", "procedure_source_value": f"{code}|{number}"})
+    (other,) = (row for row in case.tables.person if row["person_source_value"] == case.misfit.other)
+    order: Row = {"visit_occurrence_id": "", "procedure_source_value": f"{code}|{number}"}
+    _add_procedure(case, {"person_id": other["person_id"]} | order)
 
 
 def _visit_the_day_before(case: _Case) -> None:
