@@ -15,6 +15,7 @@ import hilum
 from hilum.clinical.features import routes as features_routes
 from hilum.clinical.fhir import index_routes, publication_routes
 from hilum.clinical.fhir import routes as fhir_routes
+from hilum.clinical.linkage import map_routes, review_routes
 from hilum.clinical.linkage import routes as linkage_routes
 from hilum.clinical.metadata import routes as metadata_routes
 from hilum.core import routes as core_routes
@@ -101,6 +102,8 @@ def _routed() -> FastAPI:
     app.include_router(linkage_routes.router)
     app.include_router(features_routes.router)
     app.include_router(metadata_routes.router)
+    app.include_router(review_routes.router)
+    app.include_router(map_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -35,12 +35,14 @@ def demo(
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Make demo data (about 40 people, 60 studies), import it and serve it."""
-    from hilum.demo.run import prepare, reset_demo
+    from hilum.demo.run import prepare, reset_demo, write_settings
     from hilum.imaging.intake.lanes import process_lanes
 
     settings = read_settings(data, port=port)
     if reset:
         reset_demo(settings)
+    if write_settings(settings):
+        settings = read_settings(data, port=port)
     with process_lanes(settings) as lanes, progress_bar("Demo data") as bar:
         prepare(settings, lanes, bar)
     _serve(settings, demo=True, open_browser=not no_open)

@@ -1,31 +1,19 @@
 """The demo's clinical story as OMOP CDM 5.4 CSVs: sites, persons, the time they are observed, visits, imaging
-procedures, conditions and notes. The imaging tables are not among them: linking images to procedures is what the
-archive is for."""
+procedures, conditions and notes, with what is odd in them. The imaging tables are not among them: linking images to
+procedures is what the archive is for."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 
 from hilum.demo.exams.common import Exam, exam_of
+from hilum.demo.oddities import Row, Tables, bend
 from hilum.demo.people import Story, Study
 from hilum.demo.reports import condition_of, report_of
-
-Row = dict[str, str | int]
 
 _GENDER = {"M": 8507, "F": 8532}
 _EHR, _ENGLISH, _UTF8 = 32817, 4180186, 32678
 _PROCEDURE_FIELD = 1147082
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    care_site: list[Row]
-    person: list[Row]
-    observation_period: list[Row]
-    visit_occurrence: list[Row]
-    procedure_occurrence: list[Row]
-    condition_occurrence: list[Row]
-    note: list[Row]
 
 
 def person_ids(story: Story) -> dict[str, int]:
@@ -42,7 +30,7 @@ def write_cdm(story: Story, folder: Path) -> dict[str, int]:
     tables = _tables(story)
     folder.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = {}
-    for name in _Tables.__slots__:
+    for name in (field.name for field in fields(Tables)):
         rows: list[Row] = getattr(tables, name)
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -52,9 +40,9 @@ def write_cdm(story: Story, folder: Path) -> dict[str, int]:
     return counts
 
 
-def _tables(story: Story) -> _Tables:
+def _tables(story: Story) -> Tables:
     ids = person_ids(story)
-    tables = _Tables([], [], [], [], [], [], [])
+    tables = Tables([], [], [], [], [], [], [])
     for number, site in enumerate(story.sites.values(), 1):
         tables.care_site.append(
             {"care_site_id": number, "care_site_name": site.name, "care_site_source_value": site.key}
@@ -99,10 +87,24 @@ def _tables(story: Story) -> _Tables:
     by_id = {person.patient_id: person for person in story.persons}
     for study in story.studies:
         _add_study(story, tables, study, exam_of(story, study, by_id[study.patient_id]), ids[study.patient_id])
+    bend(story, tables)
     return tables
 
 
-def _add_study(story: Story, tables: _Tables, study: Study, exam: Exam, person_id: int) -> None:
+def write_map(story: Story, folder: Path) -> None:
+    """Write a mapping table as a site would send it, ``person_map.csv``: whose the numbers of a practice and of the
+    emergency room are, and two lines that cannot be used."""
+    ids = person_ids(story)
+    own = {study.key: study.patient_id for study in story.studies}
+    named = [one for one in story.misfits.values() if one.reason == "no_person"]
+    lines = {one.header["PatientID"]: ids[own[one.study]] for one in named}
+    rows = [*lines.items(), ("KZ-000000", 999), ("", 1003), ("NF-100001", "unknown")]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "person_map.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("PatientID", "person_id"), *rows])
+
+
+def _add_study(story: Story, tables: Tables, study: Study, exam: Exam, person_id: int) -> None:
     visit_id, procedure_id = 5001 + len(tables.visit_occurrence), 7001 + len(tables.procedure_occurrence)
     emergency = study.protocol in ("ct_head", "cr_chest_bedside", "xa_cerebral")
     tables.visit_occurrence.append(
@@ -174,7 +176,7 @@ def _add_study(story: Story, tables: _Tables, study: Study, exam: Exam, person_i
     )
 
 
-def _condition(story: Story, tables: _Tables, person_id: int, key: str, date: str, visit: str) -> Row:
+def _condition(story: Story, tables: Tables, person_id: int, key: str, date: str, visit: str) -> Row:
     condition = story.conditions[key]
     return {
         "condition_occurrence_id": 3001 + len(tables.condition_occurrence),

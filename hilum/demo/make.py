@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.demo.cd import write_cd
-from hilum.demo.cdm import person_ids, write_cdm
+from hilum.demo.cdm import person_ids, write_cdm, write_map
 from hilum.demo.dicom_writer import SYNTAXES, Pixels, SeriesWriter
 from hilum.demo.exams import functional, planar, sections
 from hilum.demo.exams.common import Exam, Series, exam_of
@@ -59,7 +59,8 @@ class SeriesEntry(msgspec.Struct, frozen=True):
 
 
 class StudyEntry(msgspec.Struct, frozen=True):
-    """A study that was made and what is true of it; `location` is relative to the folder."""
+    """A study that was made and what is true of it; `location` is relative to the folder. The accession number and the
+    patient id are those of its files; `misfit` says why the queue of links has it, empty for most."""
 
     key: str
     study_instance_uid: str
@@ -73,6 +74,7 @@ class StudyEntry(msgspec.Struct, frozen=True):
     transfer_syntax_uid: str
     location: str
     on_cd: bool
+    misfit: str
     prior: str
     findings: tuple[Finding, ...]
     series: tuple[SeriesEntry, ...]
@@ -94,7 +96,7 @@ class DemoManifest(msgspec.Struct, frozen=True):
 
 
 def make(folder: Path, progress: Callable[[int, int], None] | None = None) -> DemoManifest:
-    """Write the demo into `folder`: ``dicom/``, ``cd/``, ``cdm/`` and ``manifest.json``.
+    """Write the demo into `folder`: ``dicom/``, ``cd/``, ``cdm/``, ``maps/`` and ``manifest.json``.
 
     Parameters
     ----------
@@ -124,6 +126,7 @@ def make(folder: Path, progress: Callable[[int, int], None] | None = None) -> De
         size=sum(entry.size for entry in entries),
         cdm_rows=write_cdm(told, folder / "cdm"),
     )
+    write_map(told, folder / "maps")
     (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
     return manifest
 
@@ -159,11 +162,12 @@ def _write_study(told: Story, exam: Exam, person_id: int, folder: Path) -> Study
                 target.parent.mkdir(parents=True, exist_ok=True)
                 size += target.write_bytes(data)
     entries = tuple(_series_entry(series) for series in taken)
+    said = exam.misfit.header if exam.misfit else {}
     return StudyEntry(
         key=study.key,
         study_instance_uid=exam.study_uid,
-        accession_number=exam.accession_number,
-        patient_id=study.patient_id,
+        accession_number=said.get("AccessionNumber", exam.accession_number),
+        patient_id=said.get("PatientID", study.patient_id),
         person_id=person_id,
         study_date=study.date,
         study_description=exam.protocol.description,
@@ -172,6 +176,7 @@ def _write_study(told: Story, exam: Exam, person_id: int, folder: Path) -> Study
         transfer_syntax_uid=SYNTAXES[study.syntax],
         location=location,
         on_cd=study.on_cd,
+        misfit=exam.misfit.reason if exam.misfit else "",
         prior=study.prior,
         findings=study.findings,
         series=entries,

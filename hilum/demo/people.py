@@ -89,6 +89,20 @@ class Protocol(msgspec.Struct, frozen=True):
     procedure_code: str
 
 
+class Misfit(msgspec.Struct, frozen=True):
+    """What is wrong with a study, so that it waits in the queue of links: of which kind of link, for which reason, and
+    why in a sentence; what its files say instead of the truth, and what is odd in the CDM, perhaps with the patient id
+    of somebody else."""
+
+    study: str
+    kind: str
+    reason: str
+    why: str
+    header: dict[str, str] = {}
+    cdm: str = ""
+    other: str = ""
+
+
 class Story(msgspec.Struct, frozen=True):
     """All of it."""
 
@@ -98,6 +112,7 @@ class Story(msgspec.Struct, frozen=True):
     conditions: dict[str, Condition]
     persons: tuple[Person, ...]
     studies: tuple[Study, ...]
+    misfits: dict[str, Misfit]
 
 
 def read_data(name: str, shape: type[T]) -> T:
@@ -127,4 +142,5 @@ def story() -> Story:
         conditions=catalogue.conditions,
         persons=read_data("persons.json", tuple[Person, ...]),
         studies=read_data("studies.json", tuple[Study, ...]),
+        misfits={one.study: one for one in read_data("misfits.json", tuple[Misfit, ...])},
     )

@@ -32,6 +32,17 @@ def demo_files(settings: Settings) -> Path:
     return settings.data_path / "demo-files"
 
 
+def write_settings(settings: Settings) -> bool:
+    """Write ``hilum.toml`` into the demo's folder unless it has one; gives whether it was written. A study without an
+    order in the CDM shall wait for a person, so that the queue has such ones to show."""
+    file = settings.data_path / "hilum.toml"
+    if file.exists():
+        return False
+    settings.data_path.mkdir(parents=True, exist_ok=True)
+    file.write_text('omop_procedures = "require"\n', encoding="utf-8")
+    return True
+
+
 def prepare(settings: Settings, lanes: Lanes, step: Step) -> None:
     """Make the demo's files unless they are there, and import them; what is archived already stays as it is.
 

@@ -274,6 +274,8 @@ def test_every_study_has_a_person_a_visit_a_procedure_and_a_report(folder: Path,
     visits = {row["visit_occurrence_id"] for row in table(folder, "visit_occurrence")}
     assert len(persons) == 40
     for study in manifest.studies:
+        if study.misfit:
+            continue
         procedure = procedures[study.accession_number]
         assert procedure["person_id"] == persons[study.patient_id] == str(study.person_id)
         assert procedure["procedure_date"].replace("-", "") == study.study_date

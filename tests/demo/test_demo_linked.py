@@ -1,48 +1,126 @@
-"""The demo's studies are tied to their persons, procedures and visits as its story says."""
+"""The demo's studies are tied to their persons, procedures and visits as its story says, and those that do not fit wait
+in the queue with the reason that the story gives."""
 
 import csv
+import io
 from pathlib import Path
 
+import pytest
+
+from hilum.clinical.linkage import decisions
 from hilum.clinical.linkage.bulk import link_all
+from hilum.clinical.linkage.decisions import Choice
+from hilum.clinical.linkage.maps import load_map
+from hilum.clinical.linkage.queue import QueueFilter, alike, list_queue
+from hilum.clinical.linkage.schemas import QueueEntry
 from hilum.clinical.linkage.settle import Manner
 from hilum.core.database import Database
 from hilum.core.progress import job_here
 from hilum.demo import DemoManifest
 from hilum.demo.load_cdm import load_demo_cdm
+from hilum.demo.people import story
 from hilum.imaging.archive.store import Archive
 from tests.demo.test_demo import files_of, folder, manifest
 
 __all__ = ["folder", "manifest"]
 
+SOURCE = "default"
 
-def test_every_study_is_tied_as_the_story_says(
-    folder: Path, manifest: DemoManifest, archive: Archive, database: Database
-) -> None:
+
+@pytest.fixture
+def manner(folder: Path, manifest: DemoManifest, archive: Archive, database: Database) -> Manner:
+    """The demo, imported and linked as `hilum demo` does it."""
     for study in manifest.studies:
         with archive.batch(archive.source(), "import") as batch:
             for number, file in enumerate(files_of(folder, study)):
                 batch.add(f"{study.key} {number}", [file])
             batch.commit()
-    assert load_demo_cdm(database, "default", folder / "cdm", "2000000000-2000999999")
-    assert not load_demo_cdm(database, "default", folder / "cdm", "2000000000-2000999999")
-    with job_here(database, "cdm_link", "", "default", lambda *_: None) as progress:
-        link_all(archive, "default", Manner.of(archive.settings), progress)
+    assert load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
+    assert not load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
+    manner = Manner(False, Manner.of(archive.settings).places)
+    link(archive, manner)
+    return manner
+
+
+def link(archive: Archive, manner: Manner) -> None:
+    with job_here(archive.database, "cdm_link", "", SOURCE, lambda *_: None) as progress:
+        link_all(archive, SOURCE, manner, progress)
+
+
+def queue(database: Database) -> dict[tuple[str, str], QueueEntry]:
+    """What waits, by UID and kind."""
+    with database.transaction() as sql:
+        rows, total = list_queue(sql, QueueFilter(SOURCE), limit=500)
+    assert total == len(rows)
+    entries = [QueueEntry.model_validate(row) for row in rows]
+    return {(entry.study_instance_uid, entry.kind): entry for entry in entries}
+
+
+def test_each_study_is_tied_or_waits_as_the_story_says(
+    folder: Path, manifest: DemoManifest, manner: Manner, database: Database
+) -> None:
+    told = story()
+    uids = {study.key: study.study_instance_uid for study in manifest.studies}
+    persons = {study.key: study.person_id for study in manifest.studies}
+    waiting = queue(database)
+    assert {where: entry.reason for where, entry in waiting.items()} == {
+        (uids[one.study], one.kind): one.reason for one in told.misfits.values()
+    }
+    assert {study.key: study.misfit for study in manifest.studies if study.misfit} == {
+        key: one.reason for key, one in told.misfits.items()
+    }
+    # Of every one the person whose it is comes into question; of most, first.
+    for key, one in told.misfits.items():
+        entry = waiting[uids[key], one.kind]
+        if one.kind == "person":
+            assert persons[key] in [candidate.id for candidate in entry.candidates], key
+            assert entry.candidates[0].id == persons[key] or one.reason == "shared_id", key
+        else:
+            assert entry.person_id == persons[key]
+    assert len(waiting[uids["s58"], "procedure"].candidates) == 2
+    other = next(study.person_id for study in manifest.studies if study.patient_id == told.misfits["s43"].other)
+    assert [one.person_id for one in waiting[uids["s43"], "procedure"].strangers] == [other]
+    assert len(waiting[uids["s57"], "visit"].candidates) == 2
+    assert len(waiting[uids["s26"], "visit"].candidates) == 1
     with (folder / "cdm" / "procedure_occurrence.csv").open(encoding="utf-8", newline="") as file:
-        told = {row["procedure_source_value"].split("|")[1]: row for row in csv.DictReader(file)}
+        ordered = {row["procedure_source_value"].split("|")[1]: row for row in csv.DictReader(file)}
     with database.connect() as connection:
         rows = connection.exec_driver_sql(
             "select image_study_uid, array_agg(distinct person_id), array_agg(distinct procedure_occurrence_id), "
             "array_agg(distinct visit_occurrence_id), count(*) from omop.image_occurrence group by 1"
         ).all()
-        waiting = connection.exec_driver_sql("select count(*) from hilum.study_link where reason <> ''").scalar()
-    assert waiting == 0
-    found = {uid: (persons, procedures, visits, series) for uid, persons, procedures, visits, series in rows}
-    assert found == {
-        study.study_instance_uid: (
+    fitting = {study.study_instance_uid: study for study in manifest.studies if not study.misfit}
+    assert {row[0]: tuple(row[1:]) for row in rows if row[0] in fitting} == {
+        uid: (
             [study.person_id],
-            [int(told[study.accession_number]["procedure_occurrence_id"])],
-            [int(told[study.accession_number]["visit_occurrence_id"])],
+            [int(ordered[study.accession_number]["procedure_occurrence_id"])],
+            [int(ordered[study.accession_number]["visit_occurrence_id"])],
             len(study.series),
         )
-        for study in manifest.studies
+        for uid, study in fitting.items()
     }
+    unfit = {row[0] for row in rows} - fitting.keys()
+    # No row without person and procedure; a visit may be lacking.
+    assert unfit == {uids[key] for key, one in told.misfits.items() if one.kind == "visit"}
+
+
+def test_the_practice_is_accepted_at_once_and_its_map_does_the_same(
+    folder: Path, manifest: DemoManifest, manner: Manner, database: Database
+) -> None:
+    first, second = (next(s for s in manifest.studies if s.key == key) for key in ("s59", "s60"))
+    entry = queue(database)[first.study_instance_uid, "person"]
+    assert entry.alike == 2
+    with database.transaction() as sql:
+        both = alike(sql, entry.study_id)
+    choices = [Choice(study, "link", first.person_id) for study in both]
+    undo = decisions.choose_all(database, "person", choices, "me", manner)
+    left = queue(database)
+    assert not {one.study_instance_uid for one in (first, second)} & {uid for uid, _ in left}
+    decisions.choose_all(database, "person", undo, "me", manner)
+    assert len(queue(database)) == len(left) + 2
+    with database.transaction() as sql:
+        table = io.BytesIO((folder / "maps" / "person_map.csv").read_bytes())
+        loaded = load_map(sql, 1, table)
+    assert (loaded.rows, loaded.refused) == (3, 2)
+    link(archive, manner)
+    assert "no_person" not in {one.reason for one in queue(database).values()}

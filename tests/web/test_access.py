@@ -25,6 +25,7 @@ PAGES = {
     "/jobs?view=set-aside": "[data-testid=set-aside-row]",
     "/jobs?view=quarantine": "[data-testid=quarantined] img",
     "/jobs?view=conflicts": "[data-testid=conflict] a",
+    "/links": "h2",
     "/settings": "h2",
     "/settings?section=webhooks": "h2",
     "/settings?section=deliveries": "[data-testid=consumer]",

@@ -53,7 +53,10 @@ def test_the_demo_holds_what_it_promises(demo: str) -> None:
     assert default["total"] == 60
     assert {"CT", "MR", "CR", "DX", "MG", "US", "PT", "NM", "XA", "RF"} <= stats["studies_by_modality"].keys()
     assert httpx.get(f"{demo}/api/v1/imaging/set-aside?source=default").json()["total"] == 0
-    assert len({study["patient_id"] for study in default["items"]}) == 40
+    assert len({study["patient_id"] for study in default["items"]}) == 39
+    waiting = httpx.get(f"{demo}/api/v1/imaging/links/queue?source=default").json()
+    assert waiting["total"] == 13
+    assert (stats["linked_studies"], len({one["reason"] for one in waiting["items"]})) == (52, 10)
     on_cd = httpx.get(f"{demo}/api/v1/imaging/studies?accession_number=NF2400007").json()["items"][0]
     files = httpx.get(f"{demo}/api/v1/imaging/studies/{on_cd['id']}").json()["bundle_files"]
     assert {"pdf", "image"} <= {file["kind"] for file in files}

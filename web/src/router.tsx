@@ -5,6 +5,8 @@ import { ErrorNotice } from './common/ErrorNotice'
 import { NotFound } from './common/NotFound'
 import { JobsPage } from './jobs/JobsPage'
 import { jobsSearch } from './jobs/search'
+import { LinksPage } from './links/LinksPage'
+import { linksSearch } from './links/search'
 import { SettingsPage } from './settings/SettingsPage'
 import { settingsSearch } from './settings/search'
 import { Shell } from './shell/Shell'
@@ -50,10 +52,12 @@ const viewer = createRoute({
 
 const jobs = createRoute({ getParentRoute: () => root, path: '/jobs', validateSearch: jobsSearch, component: JobsPage })
 
+const links = createRoute({ getParentRoute: () => root, path: '/links', validateSearch: linksSearch, component: LinksPage })
+
 const settings = createRoute({ getParentRoute: () => root, path: '/settings', validateSearch: settingsSearch, component: SettingsPage })
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, imaging, study, viewer, jobs, settings]),
+  routeTree: root.addChildren([home, imaging, study, viewer, links, jobs, settings]),
   parseSearch,
   stringifySearch,
   scrollRestoration: true,

@@ -2,7 +2,8 @@
 with who said it, and can be taken back. All that follows from it is done in the same transaction."""
 
 from collections.abc import Sequence
-from typing import Final, LiteralString, cast
+from dataclasses import dataclass
+from typing import Final, Literal, LiteralString, TypeAlias, cast
 
 from hilum.clinical.cdm.cdm import Cdm, require_cdm
 from hilum.clinical.linkage.queue import Kind
@@ -10,6 +11,19 @@ from hilum.clinical.linkage.settle import Manner, settle
 from hilum.core.database import Database, Row, Transaction
 from hilum.core.errors import Conflict, Invalid, NotFound
 from hilum.imaging.archive.sidecar import mark_studies
+
+Action: TypeAlias = Literal["link", "refuse", "automatic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is decided of one study: that it belongs to a row of the CDM, that it must not be linked, or that the rules
+    say. The target is a number for ``link`` alone."""
+
+    study: int
+    action: Action
+    target: int | None = None
+
 
 _TABLES: Final[dict[Kind, tuple[LiteralString, str]]] = {
     "person": ("select person_id as owner from {cdm}.person where person_id = %s", "person"),
@@ -100,6 +114,62 @@ def release_all(database: Database, source: str, studies: Sequence[int], who: st
             for kind in _TABLES:
                 _forget(sql, row, kind, who)
         settle(sql, cdm, studies, manner)
+
+
+def choose_all(database: Database, kind: Kind, choices: Sequence[Choice], who: str, manner: Manner) -> list[Choice]:
+    """Decide of many studies at once, all of them or none.
+
+    Parameters
+    ----------
+    database
+        Where.
+    kind
+        What is decided of.
+    choices
+        One for each study; studies may be of several sources.
+    who
+        Says so.
+    manner
+        How what follows is done.
+
+    Returns
+    -------
+    list of Choice
+        What was decided of the same studies before, in the same order: the choices that undo these.
+
+    Raises
+    ------
+    Conflict, Invalid, NotFound
+        As ``decide`` does.
+    """
+    with database.transaction() as sql:
+        before: list[Choice] = []
+        changed: dict[str, tuple[Cdm, list[int]]] = {}
+        for choice in choices:
+            row, cdm = _study(sql, choice.study)
+            was = _choice(sql, choice.study, kind)
+            before.append(was)
+            if choice == was:
+                continue
+            if choice.action == "automatic":
+                _forget(sql, row, kind, who)
+            elif choice.target is None:
+                _write(sql, row, kind, None, who, "unlink")
+            else:
+                _check(sql, cdm, kind, choice.target, row["person_id"])
+                _write(sql, row, kind, choice.target, who, "link")
+            changed.setdefault(cdm.source, (cdm, []))[1].append(choice.study)
+        for _, (cdm, studies) in sorted(changed.items()):
+            settle(sql, cdm, studies, manner)
+    return before
+
+
+def _choice(sql: Transaction, study: int, kind: Kind) -> Choice:
+    (state,) = sql.rows(_STATE, {"study": study, "kind": kind})
+    if not state["decided"]:
+        return Choice(study, "automatic")
+    chosen = cast("int | None", state["chosen"])
+    return Choice(study, "refuse") if chosen is None else Choice(study, "link", chosen)
 
 
 def _study(sql: Transaction, study: int) -> tuple[Row, Cdm]:

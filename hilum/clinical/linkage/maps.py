@@ -4,9 +4,11 @@ told."""
 
 import csv
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
+from typing import Any, BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
 
+from hilum.clinical.cdm.cdm import Cdm
 from hilum.core.csv_lines import csv_lines
 from hilum.core.database import Transaction
 from hilum.core.errors import Invalid
@@ -15,6 +17,7 @@ MapKind: TypeAlias = Literal["persons", "procedures"]
 Values: TypeAlias = tuple[object, ...]
 
 _EXAMPLES: Final = 20
+_SHOWN: Final = 50
 _LARGEST: Final = (1 << 63) - 1
 # What a column is called, without case, blanks and underscores.
 _NAMES: Final[Mapping[str, frozenset[str]]] = {
@@ -46,6 +49,31 @@ class Loaded:
             self.examples.append((line, why))
 
 
+@dataclass(frozen=True, slots=True)
+class MapLine:
+    """A line of a mapping table as it was read: ``number`` is a PatientID or an accession number, ``beside`` the issuer
+    or the PatientID that goes with it. ``before`` is what it is mapped to now, ``known`` whether the CDM has the
+    target."""
+
+    line: int
+    number: str
+    beside: str
+    target: int
+    before: int | None
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a mapping table would do: its first lines, how many name what is not in the CDM, and how many studies of the
+    source have one of its numbers."""
+
+    loaded: Loaded
+    lines: tuple[MapLine, ...]
+    unknown: int
+    studies: int
+
+
 def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
     """Load a mapping table; a line that is known already is changed.
 
@@ -65,6 +93,40 @@ def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
     Invalid
         The file is no such table.
     """
+    loaded = _stage(sql, file)
+    _take(sql, source_id, loaded)
+    sql.rows("drop table map_given")
+    return loaded
+
+
+class _NotMeant(Exception):
+    """Leaves the savepoint in which a table was tried."""
+
+
+def look_at_map(sql: Transaction, cdm: Cdm, file: BinaryIO) -> Looked:
+    """Tell what a mapping table would do, and change nothing: it is tried, and taken back.
+
+    Raises
+    ------
+    Invalid
+        The file is no such table.
+    """
+    looked: list[Looked] = []
+    with suppress(_NotMeant), sql.savepoint():
+        loaded = _stage(sql, file)
+        persons = loaded.kind == "persons"
+        values = {"source": cdm.source_id, "most": _SHOWN}
+        rows = sql.rows(cdm.sql(_LOOK_PERSONS if persons else _LOOK_PROCEDURES), values)
+        (counted,) = sql.rows(cdm.sql(_COUNT_PERSONS if persons else _COUNT_PROCEDURES), values)
+        _take(sql, cdm.source_id, loaded)
+        lines = tuple(MapLine(**cast("dict[str, Any]", row)) for row in rows)
+        looked.append(Looked(loaded, lines, cast("int", counted["unknown"]), cast("int", counted["studies"])))
+        raise _NotMeant
+    return looked[0]
+
+
+def _stage(sql: Transaction, file: BinaryIO) -> Loaded:
+    """Read a mapping table into a temporary one."""
     reader = csv.reader(csv_lines(file, "The mapping table"), strict=True)
     try:
         header = next(reader, cast("list[str]", []))
@@ -85,10 +147,12 @@ def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
                     loaded.refuse(reader.line_num, str(error))
     except (csv.Error, UnicodeDecodeError) as error:
         raise Invalid(f"The mapping table is no CSV in UTF-8: line {reader.line_num} cannot be read.") from error
-    (told,) = sql.rows(_TAKE_PERSONS if persons else _TAKE_PROCEDURES, (source_id,))
-    loaded.new, loaded.changed = int(str(told["new"])), int(str(told["changed"]))
-    sql.rows("drop table map_given")
     return loaded
+
+
+def _take(sql: Transaction, source_id: int, loaded: Loaded) -> None:
+    (told,) = sql.rows(_TAKE_PERSONS if loaded.kind == "persons" else _TAKE_PROCEDURES, (source_id,))
+    loaded.new, loaded.changed = int(str(told["new"])), int(str(told["changed"]))
 
 
 def _places(header: Iterable[str]) -> dict[str, int]:
@@ -166,4 +230,30 @@ _TAKE_PROCEDURES: Final[LiteralString] = """
     where m.procedure_occurrence_id <> excluded.procedure_occurrence_id
     returning xmax = 0 as new
   ) select count(*) filter (where new) as new, count(*) filter (where not new) as changed from taken
+"""
+_LOOK_PERSONS: Final[LiteralString] = """
+  select g.line, g.patient_id as number, g.issuer as beside, g.person_id as target, m.person_id as before,
+    exists (select from {cdm}.person p where p.person_id = g.person_id) as known
+  from map_given g left join hilum.person_map m on m.source_id = %(source)s and m.patient_id = g.patient_id
+    and m.issuer_of_patient_id = g.issuer
+  order by known, line limit %(most)s
+"""
+_LOOK_PROCEDURES: Final[LiteralString] = """
+  select g.line, g.number, g.patient_id as beside, g.procedure_id as target, m.procedure_occurrence_id as before,
+    exists (select from {cdm}.procedure_occurrence p where p.procedure_occurrence_id = g.procedure_id) as known
+  from map_given g left join hilum.procedure_map m on m.source_id = %(source)s and m.number = g.number
+    and m.patient_id = g.patient_id
+  order by known, line limit %(most)s
+"""
+_COUNT_PERSONS: Final[LiteralString] = """
+  select (select count(*) from map_given g where not exists (select from {cdm}.person p
+      where p.person_id = g.person_id)) as unknown,
+    (select count(*) from hilum.study s where s.source_id = %(source)s and s.deleted_at is null
+      and s.patient_id in (select patient_id from map_given)) as studies
+"""
+_COUNT_PROCEDURES: Final[LiteralString] = """
+  select (select count(*) from map_given g where not exists (select from {cdm}.procedure_occurrence p
+      where p.procedure_occurrence_id = g.procedure_id)) as unknown,
+    (select count(*) from hilum.study s where s.source_id = %(source)s and s.deleted_at is null
+      and s.accession_number in (select number from map_given)) as studies
 """

@@ -1,21 +1,13 @@
-"""REST of links: what studies are tied to, by hand or by the rules, what waits for a decision, and mapping tables."""
+"""REST of links: what studies are tied to, by hand or by the rules, and what waits for a decision."""
 
-from collections.abc import Callable
-from tempfile import SpooledTemporaryFile
-from typing import Annotated, BinaryIO, Final, cast
+from typing import Annotated, cast
 
-import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.datastructures import UploadFile
+from fastapi import APIRouter, Depends, Query
 
-from hilum.clinical.cdm.cdm import require_cdm
-from hilum.clinical.linkage import decisions, maps, queue, schemas
-from hilum.clinical.linkage.bulk import KIND
+from hilum.clinical.linkage import decisions, queue, schemas
 from hilum.clinical.linkage.queue import Kind, QueueFilter
 from hilum.clinical.linkage.settle import Manner
-from hilum.core.errors import Invalid, TooLarge
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, refuse_unknown_parameters
-from hilum.core.routes import TheJobs
 from hilum.imaging.archive import query
 from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import Of, TheArchive
@@ -24,8 +16,6 @@ from hilum.imaging.archive.store import Archive
 
 router = APIRouter(prefix=API, tags=["links"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS)
 
-_IN_MEMORY: Final = 1 << 20
-
 
 @router.get("/links/queue")
 def get_queue(
@@ -33,11 +23,14 @@ def get_queue(
     source: str | None = None,
     kind: Kind | None = None,
     reason: Annotated[str | None, Query(max_length=64, description="Such as no_person.")] = None,
+    refused: Annotated[
+        bool | None, Query(description="Only those that a person refused to link, or only the others.")
+    ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> Page[schemas.QueueEntry]:
     """Studies that wait for a person, a procedure or a visit, with the rows of the CDM that come into question."""
-    wanted = QueueFilter(source, kind, reason)
+    wanted = QueueFilter(source, kind, reason, refused)
     with archive.database.transaction() as sql:
         rows, total = queue.list_queue(sql, wanted, limit=limit, offset=offset)
     items = [schemas.QueueEntry.model_validate(row) for row in rows]
@@ -117,71 +110,6 @@ def post_bulk(archive: TheArchive, given: schemas.Bulk) -> schemas.BulkDone:
         counted = "select count(person_id) as linked from hilum.study where id = any(%s)"
         (row,) = sql.rows(counted, (studies,))
     return schemas.BulkDone(studies=len(studies), linked=cast("int", row["linked"]))
-
-
-@router.post(
-    "/links/maps",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                    }
-                },
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        }
-    },
-)
-async def post_map(
-    request: Request, archive: TheArchive, jobs: TheJobs, source: Annotated[str, Query()] = "default"
-) -> schemas.MapLoaded:
-    """Load a mapping table (CSV): PatientID to person_id, or AccessionNumber to procedure_occurrence_id; then a job
-    links the source's studies anew."""
-    most = archive.settings.max_upload_bytes
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > most:
-        raise TooLarge(f"A mapping table says its length and has at most {most} bytes (HILUM_MAX_UPLOAD_BYTES).")
-
-    def take(file: BinaryIO) -> schemas.MapLoaded:
-        with archive.database.transaction() as sql:
-            cdm = require_cdm(sql, source)
-            loaded = maps.load_map(sql, cdm.source_id, file)
-            job_id = jobs.defer(sql, KIND, "Linking studies by a mapping table", source)
-        return _loaded(loaded, job_id)
-
-    return await _with_file(request, take)
-
-
-async def _with_file(request: Request, take: Callable[[BinaryIO], schemas.MapLoaded]) -> schemas.MapLoaded:
-    """Call a function in a thread with the file of a request: its body, or the part ``file`` of a form."""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=8) as form:
-            part = form.get("file")
-            if not isinstance(part, UploadFile):
-                raise Invalid("Send the mapping table in a part named 'file'.")
-            return await anyio.to_thread.run_sync(take, part.file)
-    with SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
-        async for chunk in request.stream():
-            spooled.write(chunk)
-        spooled.seek(0)
-        return await anyio.to_thread.run_sync(take, cast("BinaryIO", spooled))
-
-
-def _loaded(loaded: maps.Loaded, job_id: int) -> schemas.MapLoaded:
-    return schemas.MapLoaded(
-        kind=loaded.kind,
-        rows=loaded.rows,
-        new=loaded.new,
-        changed=loaded.changed,
-        refused=loaded.refused,
-        examples=[schemas.RefusedLine(line=line, reason=reason) for line, reason in loaded.examples],
-        job_id=job_id,
-    )
 
 
 def _decide(archive: Archive, study: str, source: str | None, kind: Kind, target: int) -> schemas.Links:

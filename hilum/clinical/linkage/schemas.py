@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hilum.clinical.linkage.queue import Kind
 from hilum.core.http import Model
@@ -49,11 +49,21 @@ class Links(Model):
     decisions: list[LinkChange]
 
 
+class Trait(Model):
+    """One attribute of a study beside the same of a candidate."""
+
+    name: Literal["patient_id", "sex", "birth_date", "accession_number", "date", "time", "modality", "free"]
+    verdict: Literal["agrees", "differs", "unknown"]
+    study: str
+    candidate: str
+
+
 class Candidate(Model):
-    """A row of the CDM that a study may be tied to, with what a person compares."""
+    """A row of the CDM that a study may be tied to, with what speaks for it and against it."""
 
     id: int
-    source_value: str | None = None
+    source_value: str
+    traits: list[Trait]
     gender_concept_id: int | None = None
     year_of_birth: int | None = None
     concept_id: int | None = None
@@ -61,6 +71,13 @@ class Candidate(Model):
     start_date: date | None = None
     end_date: date | None = None
     visit_occurrence_id: int | None = None
+
+
+class Stranger(Model):
+    """A procedure of another person that has the study's accession number."""
+
+    procedure_occurrence_id: int
+    person_id: int
 
 
 class QueueEntry(Model):
@@ -83,7 +100,10 @@ class QueueEntry(Model):
     reason: str
     text: str
     evidence: dict[str, object]
-    candidates: list[Candidate]
+    candidates: list[Candidate] = Field(description="The best first.")
+    strangers: list[Stranger] = Field(description="Of a procedure or visit: whose else the accession number is.")
+    num_images: int
+    alike: int = Field(description="How many studies of this patient wait for a person for this reason, itself too.")
     made_by: str
     made_at: datetime
 
@@ -137,8 +157,8 @@ class RefusedLine(Model):
     reason: str
 
 
-class MapLoaded(Model):
-    """What became of a mapping table; a job then links the studies of the source anew."""
+class MapTold(Model):
+    """What a mapping table holds, and what of it is new."""
 
     kind: Literal["persons", "procedures"]
     rows: int
@@ -146,4 +166,100 @@ class MapLoaded(Model):
     changed: int
     refused: int
     examples: list[RefusedLine]
+
+
+class MapLoaded(MapTold):
+    """What became of a mapping table; a job then links the studies of the source anew."""
+
     job_id: int
+
+
+class MapLine(Model):
+    """A line of a mapping table as it was read."""
+
+    line: int
+    number: str = Field(description="PatientID, or AccessionNumber.")
+    beside: str = Field(description="Issuer of the PatientID, or the PatientID of the number; often empty.")
+    target: int = Field(description="person_id, or procedure_occurrence_id.")
+    before: int | None = Field(description="What it is mapped to now.")
+    known: bool = Field(description="Whether the CDM has the target.")
+
+
+class MapPreview(MapTold):
+    """What a mapping table would do: its first 50 lines, those with an unknown target before the others."""
+
+    lines: list[MapLine]
+    unknown: int = Field(description="Lines whose target is not in the CDM.")
+    studies: int = Field(description="Studies of the source that have one of the numbers.")
+
+
+class LinkSource(Model):
+    """A source, and whether it has a CDM."""
+
+    key: str
+    name: str
+    cdm_schema: str = Field(description="Empty where it has none.")
+    attached: bool
+    waiting: int = Field(description="Links that wait for a decision.")
+
+
+class Decision(Model):
+    """What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+    rules say."""
+
+    study_id: Target
+    action: Literal["link", "refuse", "automatic"]
+    target_id: Target | None = None
+
+    @model_validator(mode="after")
+    def _has_target(self) -> "Decision":
+        if (self.action == "link") != (self.target_id is not None):
+            raise ValueError("target_id goes with the action 'link', and with no other")
+        return self
+
+
+class Decisions(Model):
+    """Decisions of one kind of link; with ``alike`` also of the studies that wait for a person for the same reason and
+    are of the same patient."""
+
+    kind: Kind
+    decisions: Annotated[list[Decision], Field(min_length=1, max_length=1000)]
+    alike: bool = False
+
+
+class Decided(Model):
+    """What was decided of these studies before: sent back, it undoes the decisions."""
+
+    kind: Kind
+    decisions: list[Decision]
+
+
+class Check(Model):
+    """A figure, and the SQL that counts it."""
+
+    name: str
+    text: str
+    count: int
+    sql: str
+    good: bool = Field(description="Whether a number above 0 is as it should be.")
+
+
+class MissingConcept(Model):
+    """A concept that Hilum writes and the site's vocabulary lacks."""
+
+    concept_id: int
+    concept_name: str
+    use: str
+    word: str
+
+
+class Quality(Model):
+    """How well the images of a source are tied to its CDM."""
+
+    source: str
+    attached: bool
+    cdm_schema: str
+    imaging_schema: str
+    checks: list[Check]
+    waiting: list[QueueCount]
+    missing_concepts: list[MissingConcept]

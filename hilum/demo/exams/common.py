@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from hilum.demo.dicom_writer import Header, Pixels, uid
-from hilum.demo.people import Equipment, Person, Protocol, Site, Story, Study
+from hilum.demo.people import Equipment, Misfit, Person, Protocol, Site, Story, Study
 
 _LOSSLESS = ("explicit", "implicit", "deflated", "big_endian", "jpeg_lossless", "jpeg_ls", "jpeg2000", "htj2k", "rle")
 
@@ -27,13 +27,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """A study with everything needed to take its pictures."""
+    """A study with everything needed to take its pictures, and what its files will say wrongly."""
 
     study: Study
     person: Person
     site: Site
     protocol: Protocol
     equipment: dict[str, Equipment]
+    misfit: Misfit | None
     rng: np.random.Generator = field(repr=False)
     noise: np.random.Generator = field(repr=False)
 
@@ -68,7 +69,7 @@ def exam_of(story: Story, study: Study, person: Person) -> Exam:
     protocol, site = story.protocols[study.protocol], story.sites[person.site]
     body, grain = (int(uid(word, name)[5:]) for word, name in (("anatomy", person.patient_id), ("noise", study.key)))
     rngs = np.random.default_rng(body), np.random.default_rng(grain)
-    return Exam(study, person, site, protocol, story.equipment[site.key], *rngs)
+    return Exam(study, person, site, protocol, story.equipment[site.key], story.misfits.get(study.key), *rngs)
 
 
 def code(value: str, scheme: str, meaning: str) -> Header:
@@ -103,6 +104,7 @@ def study_header(exam: Exam) -> Header:
         "ReferringPhysicianName": site.referrers[pick % len(site.referrers)],
         "NameOfPhysiciansReadingStudy": site.radiologists[pick % len(site.radiologists)],
         "AdditionalPatientHistory": study.history,
+        **(exam.misfit.header if exam.misfit else {}),
     }
 
 

@@ -520,6 +520,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/links/candidates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Candidates
+         * @description Rows of the CDM that a study may be tied to; procedures and visits are those of its person. At most 20.
+         */
+        get: operations["get_candidates_api_v1_imaging_links_candidates_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/decisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Decisions
+         * @description Decide of many studies at once: they belong to a row of the CDM, must not be linked, or are linked by the rules;
+         *     all of them or none. What is answered can be sent as it is to take it back.
+         */
+        post: operations["post_decisions_api_v1_imaging_links_decisions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/links/maps": {
         parameters: {
             query?: never;
@@ -535,6 +576,46 @@ export interface paths {
          *     links the source's studies anew.
          */
         post: operations["post_map_api_v1_imaging_links_maps_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/maps/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Map Preview
+         * @description Tell what a mapping table would do, and change nothing.
+         */
+        post: operations["post_map_preview_api_v1_imaging_links_maps_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/quality": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Quality
+         * @description How well the images of a source are tied to its CDM, each figure with the SQL that counts it.
+         */
+        get: operations["get_quality_api_v1_imaging_links_quality_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -573,6 +654,26 @@ export interface paths {
          * @description How many studies wait, by kind and reason, most first.
          */
         get: operations["get_queue_counts_api_v1_imaging_links_queue_counts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/links/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Link Sources
+         * @description The sources, and which of them have a CDM that studies are tied to.
+         */
+        get: operations["get_link_sources_api_v1_imaging_links_sources_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3710,7 +3811,7 @@ export interface components {
         };
         /**
          * Candidate
-         * @description A row of the CDM that a study may be tied to, with what a person compares.
+         * @description A row of the CDM that a study may be tied to, with what speaks for it and against it.
          */
         Candidate: {
             /** Concept Id */
@@ -3724,9 +3825,11 @@ export interface components {
             /** Id */
             id: number;
             /** Source Value */
-            source_value?: string | null;
+            source_value: string;
             /** Start Date */
             start_date?: string | null;
+            /** Traits */
+            traits: components["schemas"]["Trait"][];
             /** Visit Occurrence Id */
             visit_occurrence_id?: number | null;
             /** Year Of Birth */
@@ -3743,6 +3846,25 @@ export interface components {
             removed: string[];
             /** Replaced */
             replaced: string[];
+        };
+        /**
+         * Check
+         * @description A figure, and the SQL that counts it.
+         */
+        Check: {
+            /** Count */
+            count: number;
+            /**
+             * Good
+             * @description Whether a number above 0 is as it should be.
+             */
+            good: boolean;
+            /** Name */
+            name: string;
+            /** Sql */
+            sql: string;
+            /** Text */
+            text: string;
         };
         /**
          * Conflict
@@ -3941,6 +4063,54 @@ export interface components {
             types: string[];
             /** Url */
             url: string;
+        };
+        /**
+         * Decided
+         * @description What was decided of these studies before: sent back, it undoes the decisions.
+         */
+        Decided: {
+            /** Decisions */
+            decisions: components["schemas"]["Decision"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+        };
+        /**
+         * Decision
+         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+         *     rules say.
+         */
+        Decision: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "refuse" | "automatic";
+            /** Study Id */
+            study_id: number;
+            /** Target Id */
+            target_id?: number | null;
+        };
+        /**
+         * Decisions
+         * @description Decisions of one kind of link; with ``alike`` also of the studies that wait for a person for the same reason and
+         *     are of the same patient.
+         */
+        Decisions: {
+            /**
+             * Alike
+             * @default false
+             */
+            alike: boolean;
+            /** Decisions */
+            decisions: components["schemas"]["Decision"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
         };
         /**
          * Deletion
@@ -4511,6 +4681,28 @@ export interface components {
             who: string;
         };
         /**
+         * LinkSource
+         * @description A source, and whether it has a CDM.
+         */
+        LinkSource: {
+            /** Attached */
+            attached: boolean;
+            /**
+             * Cdm Schema
+             * @description Empty where it has none.
+             */
+            cdm_schema: string;
+            /** Key */
+            key: string;
+            /** Name */
+            name: string;
+            /**
+             * Waiting
+             * @description Links that wait for a decision.
+             */
+            waiting: number;
+        };
+        /**
          * Links
          * @description The links of a study, and what was decided of them, latest first.
          */
@@ -4596,6 +4788,39 @@ export interface components {
             series_number: number | null;
         };
         /**
+         * MapLine
+         * @description A line of a mapping table as it was read.
+         */
+        MapLine: {
+            /**
+             * Before
+             * @description What it is mapped to now.
+             */
+            before: number | null;
+            /**
+             * Beside
+             * @description Issuer of the PatientID, or the PatientID of the number; often empty.
+             */
+            beside: string;
+            /**
+             * Known
+             * @description Whether the CDM has the target.
+             */
+            known: boolean;
+            /** Line */
+            line: number;
+            /**
+             * Number
+             * @description PatientID, or AccessionNumber.
+             */
+            number: string;
+            /**
+             * Target
+             * @description person_id, or procedure_occurrence_id.
+             */
+            target: number;
+        };
+        /**
          * MapLoaded
          * @description What became of a mapping table; a job then links the studies of the source anew.
          */
@@ -4617,6 +4842,53 @@ export interface components {
             refused: number;
             /** Rows */
             rows: number;
+        };
+        /**
+         * MapPreview
+         * @description What a mapping table would do: its first 50 lines, those with an unknown target before the others.
+         */
+        MapPreview: {
+            /** Changed */
+            changed: number;
+            /** Examples */
+            examples: components["schemas"]["RefusedLine"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "persons" | "procedures";
+            /** Lines */
+            lines: components["schemas"]["MapLine"][];
+            /** New */
+            new: number;
+            /** Refused */
+            refused: number;
+            /** Rows */
+            rows: number;
+            /**
+             * Studies
+             * @description Studies of the source that have one of the numbers.
+             */
+            studies: number;
+            /**
+             * Unknown
+             * @description Lines whose target is not in the CDM.
+             */
+            unknown: number;
+        };
+        /**
+         * MissingConcept
+         * @description A concept that Hilum writes and the site's vocabulary lacks.
+         */
+        MissingConcept: {
+            /** Concept Id */
+            concept_id: number;
+            /** Concept Name */
+            concept_name: string;
+            /** Use */
+            use: string;
+            /** Word */
+            word: string;
         };
         /**
          * Modality
@@ -4939,6 +5211,26 @@ export interface components {
             procedure_occurrence_id: number;
         };
         /**
+         * Quality
+         * @description How well the images of a source are tied to its CDM.
+         */
+        Quality: {
+            /** Attached */
+            attached: boolean;
+            /** Cdm Schema */
+            cdm_schema: string;
+            /** Checks */
+            checks: components["schemas"]["Check"][];
+            /** Imaging Schema */
+            imaging_schema: string;
+            /** Missing Concepts */
+            missing_concepts: components["schemas"]["MissingConcept"][];
+            /** Source */
+            source: string;
+            /** Waiting */
+            waiting: components["schemas"]["QueueCount"][];
+        };
+        /**
          * QueueCount
          * @description How many studies wait for one reason.
          */
@@ -4962,7 +5254,15 @@ export interface components {
         QueueEntry: {
             /** Accession Number */
             accession_number: string;
-            /** Candidates */
+            /**
+             * Alike
+             * @description How many studies of this patient wait for a person for this reason, itself too.
+             */
+            alike: number;
+            /**
+             * Candidates
+             * @description The best first.
+             */
             candidates: components["schemas"]["Candidate"][];
             /** Evidence */
             evidence: {
@@ -4982,6 +5282,8 @@ export interface components {
             made_by: string;
             /** Modalities */
             modalities: string[];
+            /** Num Images */
+            num_images: number;
             /** Patient Birth Date */
             patient_birth_date: string | null;
             /** Patient Id */
@@ -4996,6 +5298,11 @@ export interface components {
             reason: string;
             /** Source */
             source: string;
+            /**
+             * Strangers
+             * @description Of a procedure or visit: whose else the accession number is.
+             */
+            strangers: components["schemas"]["Stranger"][];
             /** Study Date */
             study_date: string | null;
             /** Study Description */
@@ -5736,6 +6043,16 @@ export interface components {
             studies_quarantined: number;
         };
         /**
+         * Stranger
+         * @description A procedure of another person that has the study's accession number.
+         */
+        Stranger: {
+            /** Person Id */
+            person_id: number;
+            /** Procedure Occurrence Id */
+            procedure_occurrence_id: number;
+        };
+        /**
          * Study
          * @description A DICOM study as the list shows it.
          */
@@ -6077,6 +6394,26 @@ export interface components {
              * @description What the receiver answered.
              */
             status: number | null;
+        };
+        /**
+         * Trait
+         * @description One attribute of a study beside the same of a candidate.
+         */
+        Trait: {
+            /** Candidate */
+            candidate: string;
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "patient_id" | "sex" | "birth_date" | "accession_number" | "date" | "time" | "modality" | "free";
+            /** Study */
+            study: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "agrees" | "differs" | "unknown";
         };
         /** ValidationError */
         ValidationError: {
@@ -7439,6 +7776,92 @@ export interface operations {
             };
         };
     };
+    get_candidates_api_v1_imaging_links_candidates_get: {
+        parameters: {
+            query: {
+                /** @description Hilum's id. */
+                study: number;
+                kind: "person" | "procedure" | "visit";
+                /** @description An id, or how a source value begins. */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Candidate"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_decisions_api_v1_imaging_links_decisions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Decisions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Decided"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     post_map_api_v1_imaging_links_maps_post: {
         parameters: {
             query?: {
@@ -7487,6 +7910,94 @@ export interface operations {
             };
         };
     };
+    post_map_preview_api_v1_imaging_links_maps_preview_post: {
+        parameters: {
+            query?: {
+                source?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /** Format: binary */
+                    file: string;
+                };
+                "text/csv": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MapPreview"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_quality_api_v1_imaging_links_quality_get: {
+        parameters: {
+            query?: {
+                source?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Quality"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_queue_api_v1_imaging_links_queue_get: {
         parameters: {
             query?: {
@@ -7494,6 +8005,8 @@ export interface operations {
                 kind?: ("person" | "procedure" | "visit") | null;
                 /** @description Such as no_person. */
                 reason?: string | null;
+                /** @description Only those that a person refused to link, or only the others. */
+                refused?: boolean | null;
                 /** @description How many at most. */
                 limit?: number;
                 /** @description How many to pass over. */
@@ -7552,6 +8065,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["QueueCount"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_link_sources_api_v1_imaging_links_sources_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkSource"][];
                 };
             };
             /** @description There is no such thing. */

@@ -1,9 +1,10 @@
 /** Name a destination, or change one: where it is, who we are there, and how it likes to be sent to. */
-import { Button, Checkbox, Modal, NumberInput, PasswordInput, SegmentedControl, Select, Textarea, TextInput } from '@mantine/core'
+import { Checkbox, Modal, NumberInput, PasswordInput, SegmentedControl, Select, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Destination, DestinationIn } from '../api/types'
 import { transferSyntax } from '../common/format'
+import { FormFoot } from '../settings/FormFoot'
 import classes from '../settings/settings.module.css'
 
 type Address = DestinationIn['address']
@@ -60,7 +61,6 @@ export function DestinationForm({ destination, onClose }: { destination: Destina
     if (destination) patch.mutate({ params: { path: { destination: destination.id } }, body: { name, address, ...credentials } }, done)
     else add.mutate({ body: { name, kind, address, ...credentials } }, done)
   }
-  const failed = add.error ?? patch.error
   const logins = [
     ...(destination && destination.credentials !== 'none' ? [{ value: 'kept', label: 'What it asks for now' }] : []),
     ...LOGINS.filter(({ value }) => kind === 'stow' || value === 'none' || value === 'certificate'),
@@ -151,19 +151,7 @@ export function DestinationForm({ destination, onClose }: { destination: Destina
             />
           </div>
         </details>
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
-        <div className={classes.buttons}>
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={add.isPending || patch.isPending}>
-            {destination ? 'Save' : 'Add'}
-          </Button>
-        </div>
+        <FormFoot error={add.error ?? patch.error} busy={add.isPending || patch.isPending} label={destination ? 'Save' : 'Add'} onClose={onClose} />
       </form>
     </Modal>
   )

@@ -2,9 +2,10 @@
 import { ActionIcon, Button, Modal, NumberInput, Radio, Select, TagsInput, TextInput } from '@mantine/core'
 import { IconPlus, IconX } from '@tabler/icons-react'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Destination, Rule, RuleIn } from '../api/types'
 import { asSentence } from './text'
+import { FormFoot } from '../settings/FormFoot'
 import classes from '../settings/settings.module.css'
 
 type Conditions = NonNullable<RuleIn['conditions']>
@@ -50,7 +51,6 @@ export function RuleForm({ rule, destinations, onClose }: { rule: Rule | undefin
     if (rule) patch.mutate({ params: { path: { rule: rule.id } }, body }, done)
     else add.mutate({ body: { ...body, active: true } }, done)
   }
-  const failed = add.error ?? patch.error
   const lists = [
     ['Modality', 'modalities', 'Any', MODALITIES],
     ['Source', 'sources', 'Any', sources.data?.map((one) => one.key) ?? []],
@@ -107,19 +107,7 @@ export function RuleForm({ rule, destinations, onClose }: { rule: Rule | undefin
         <p className={classes.sentence} data-testid="sentence">
           {asSentence({ when, conditions }, destinations.find((one) => one.id === to)?.name ?? 'its destination')}
         </p>
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
-        <div className={classes.buttons}>
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={add.isPending || patch.isPending}>
-            {rule ? 'Save' : 'Add'}
-          </Button>
-        </div>
+        <FormFoot error={add.error ?? patch.error} busy={add.isPending || patch.isPending} label={rule ? 'Save' : 'Add'} onClose={onClose} />
       </form>
     </Modal>
   )

@@ -1,9 +1,10 @@
 /** One rule: what it does, how far it is, and its queue when it is open. */
-import { ActionIcon, Button } from '@mantine/core'
-import { IconChevronDown, IconChevronRight, IconPencil, IconRotate, IconTrash } from '@tabler/icons-react'
-import { api, fetchClient, queryClient, sentence } from '../api/client'
+import { IconChevronDown, IconChevronRight } from '@tabler/icons-react'
+import { api, fetchClient, queryClient } from '../api/client'
 import type { Destination, Rule } from '../api/types'
-import { ago, moment, plural } from '../common/format'
+import { ago, moment } from '../common/format'
+import { Failed } from '../settings/Failed'
+import { Act, EditDelete, SendAgain } from '../settings/RowParts'
 import type { SettingsSearch } from '../settings/search'
 import type { Undo } from './Forwarding'
 import { Queue } from './Queue'
@@ -58,45 +59,22 @@ export function RuleRow({ rule, destination, search, onChange, onEdit, onUndo }:
             ))}
             {rule.counts.oldest_at && <span title={moment(rule.counts.oldest_at)}>oldest from {ago(rule.counts.oldest_at)}</span>}
           </button>
-          {failed && (
-            <p role="alert" className={classes.failed}>
-              {sentence(failed)}
-            </p>
-          )}
+          <Failed error={failed} />
         </div>
         <div className={classes.acts}>
-          {rule.counts.dead > 0 && (
-            <Button
-              size="compact-sm"
-              leftSection={<IconRotate size={14} />}
-              loading={replay.isPending}
-              onClick={() => replay.mutate({ params }, { onSuccess: renew })}
-            >
-              Send {plural(rule.counts.dead, 'dead letter')} again
-            </Button>
-          )}
-          <Button
-            size="compact-sm"
-            variant="default"
-            loading={patch.isPending}
-            onClick={() => patch.mutate({ params, body: { active: !rule.active } }, { onSuccess: renew })}
-          >
+          <SendAgain dead={rule.counts.dead} busy={replay.isPending} onClick={() => replay.mutate({ params }, { onSuccess: renew })} />
+          <Act busy={patch.isPending} onClick={() => patch.mutate({ params, body: { active: !rule.active } }, { onSuccess: renew })}>
             {rule.active ? 'Switch off' : 'Switch on'}
-          </Button>
-          <ActionIcon variant="default" aria-label={`Edit ${rule.name}`} onClick={onEdit}>
-            <IconPencil size={15} />
-          </ActionIcon>
-          <ActionIcon
-            variant="default"
-            aria-label={`Delete ${rule.name}`}
-            loading={remove.isPending}
-            onClick={() => {
+          </Act>
+          <EditDelete
+            name={rule.name}
+            busy={remove.isPending}
+            onEdit={onEdit}
+            onDelete={() => {
               if (open) onChange({ rule: undefined, state: undefined, page: undefined }) // its queue goes with it
               remove.mutate({ params }, { onSuccess: deleted })
             }}
-          >
-            <IconTrash size={15} />
-          </ActionIcon>
+          />
         </div>
       </div>
       {open && <Queue rule={rule} search={search} onChange={onChange} />}

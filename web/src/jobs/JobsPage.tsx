@@ -8,6 +8,7 @@ import { ErrorNotice } from '../common/ErrorNotice'
 import common from '../common/common.module.css'
 import { count } from '../common/format'
 import { Pager } from '../common/Pager'
+import { Waiting } from '../common/Waiting'
 import { Conflicts } from './Conflicts'
 import { JobCard, JobSkeletons } from './JobCard'
 import { Quarantine } from './Quarantine'
@@ -63,11 +64,6 @@ function Jobs({ search, onChange }: { search: JobsSearch; onChange: (part: Parti
       )}
     </>
   )
-}
-
-/** How many wait; nothing while nobody has counted or there is none. */
-function Waiting({ total }: { total: number | undefined }) {
-  return total ? <span className={classes.waiting}>{count(total)}</span> : null
 }
 
 export function JobsPage() {

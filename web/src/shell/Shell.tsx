@@ -2,6 +2,7 @@
 import { Link, Outlet, useLocation } from '@tanstack/react-router'
 import { api } from '../api/client'
 import { bytes, count } from '../common/format'
+import { DoneToast } from '../links/DoneToast'
 import { DeletedToast } from '../study/DeletedToast'
 import { DropZone } from '../upload/DropZone'
 import { UploadTray } from '../upload/UploadTray'
@@ -46,6 +47,9 @@ export function Shell() {
           <Link to="/imaging" activeOptions={{ exact: false, includeSearch: false }} activeProps={{ 'aria-current': 'page' }} search={{}}>
             Imaging
           </Link>
+          <Link to="/links" activeOptions={{ exact: false, includeSearch: false }} activeProps={{ 'aria-current': 'page' }} search={{}}>
+            Links
+          </Link>
           <Link to="/jobs" activeOptions={{ exact: false, includeSearch: false }} activeProps={{ 'aria-current': 'page' }} search={{}}>
             Jobs
           </Link>
@@ -61,6 +65,7 @@ export function Shell() {
       </main>
       <UploadTray />
       <DeletedToast />
+      <DoneToast />
       <DropZone />
     </>
   )

@@ -1,9 +1,8 @@
 /** Says that a study was deleted, and brings it back on request. */
-import { Button, CloseButton } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { api, queryClient, sentence } from '../api/client'
+import { Toast } from '../common/Toast'
 import { rememberDeleted, useDeleted } from './deleted'
-import classes from './study.module.css'
 
 export function DeletedToast() {
   const deleted = useDeleted()
@@ -22,12 +21,8 @@ export function DeletedToast() {
       },
     )
   return (
-    <section className={classes.toast} aria-label="Deleted study">
-      <span role="status">{restore.error ? sentence(restore.error) : `Deleted: ${deleted.description || 'a study without description'}`}</span>
-      <Button size="compact-sm" variant="default" onClick={undo} loading={restore.isPending}>
-        Undo
-      </Button>
-      <CloseButton size="sm" aria-label="Dismiss" onClick={() => rememberDeleted(null)} />
-    </section>
+    <Toast label="Deleted study" busy={restore.isPending} onUndo={undo} onDismiss={() => rememberDeleted(null)}>
+      {restore.error ? sentence(restore.error) : `Deleted: ${deleted.description || 'a study without description'}`}
+    </Toast>
   )
 }

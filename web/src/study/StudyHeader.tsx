@@ -39,7 +39,14 @@ function Fields({ study }: { study: StudyDetail }) {
     ['Field strength', study.magnetic_field_strength == null ? null : `${study.magnetic_field_strength} T`],
     ['Radiopharmaceutical', study.radiopharmaceutical],
     ['Contrast', [study.contrast_bolus_agent, study.contrast_bolus_route].filter(Boolean).join(', ')],
-    ['Person', study.person_id],
+    [
+      'Person',
+      study.person_id && (
+        <Link key="person" to="/imaging/$studyId" params={{ studyId: String(study.id) }} search={{ tab: 'links' }}>
+          {study.person_id}
+        </Link>
+      ),
+    ],
     ['Series', count(study.num_series)],
     remote ? ['Instances', count(study.num_instances)] : ['Images', study.num_images === study.num_instances ? count(study.num_images) : `${count(study.num_images)} in ${plural(study.num_instances, 'instance')}`],
     ['Size', remote ? null : bytes(study.bytes)],

@@ -13,6 +13,7 @@ import { InstanceTable } from './InstanceTable'
 import { Revisions } from './Revisions'
 import { SeriesList } from './SeriesList'
 import { StudyHeader } from './StudyHeader'
+import { StudyLinks } from './StudyLinks'
 import { TagPanel } from './TagPanel'
 import { firstToLookAt } from './seriesText'
 import { TABS, type StudySearch } from './search'
@@ -98,6 +99,7 @@ export function StudyPage() {
                     Instances <span className="dim">{count(series?.num_instances)}</span>
                   </Tabs.Tab>
                   <Tabs.Tab value="tags">Tags</Tabs.Tab>
+                  <Tabs.Tab value="links">Links</Tabs.Tab>
                   <Tabs.Tab value="revisions">
                     Revisions <span className="dim">{count(study.revision)}</span>
                   </Tabs.Tab>
@@ -116,6 +118,9 @@ export function StudyPage() {
                   {series && <InstanceTable key={series.id} study={study} series={series} search={search} onChange={change} />}
                 </Tabs.Panel>
                 <Tabs.Panel value="tags">{series && <TagPanel key={series.id} study={study} series={series} search={search} onChange={change} />}</Tabs.Panel>
+                <Tabs.Panel value="links">
+                  <StudyLinks study={study} />
+                </Tabs.Panel>
                 <Tabs.Panel value="revisions">
                   <Revisions key={study.revision} study={study} page={search.page ?? 1} onPage={(to) => change({ page: to === 1 ? undefined : to })} />
                 </Tabs.Panel>

@@ -2,7 +2,7 @@
 import { compact, oneOf, type RawSearch, text, whole } from '../common/search'
 
 export const INSTANCE_PAGE = 25
-export const TABS = ['instances', 'tags', 'revisions', 'files', 'versions'] as const
+export const TABS = ['instances', 'tags', 'links', 'revisions', 'files', 'versions'] as const
 export const INSTANCE_SORTS = ['instance_number', '-instance_number', 'slice_location', '-slice_location'] as const
 
 export interface StudySearch {

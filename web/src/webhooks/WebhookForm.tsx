@@ -1,8 +1,9 @@
 /** Name an address that events are sent to, or change one. */
-import { Button, Modal, SegmentedControl, TagsInput, TextInput } from '@mantine/core'
+import { Modal, SegmentedControl, TagsInput, TextInput } from '@mantine/core'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { CreatedWebhook, Webhook } from '../api/types'
+import { FormFoot } from '../settings/FormFoot'
 import classes from '../settings/settings.module.css'
 import { TYPES } from './text'
 
@@ -37,7 +38,6 @@ export function WebhookForm({ hook, onAdded, onClose }: Props) {
       },
     )
   }
-  const failed = add.error ?? patch.error
   return (
     <Modal opened onClose={onClose} title={hook ? 'Edit the webhook' : 'Add a webhook'} size={560} centered>
       <form
@@ -83,19 +83,7 @@ export function WebhookForm({ hook, onAdded, onClose }: Props) {
             { value: 'structured', label: 'One JSON document' },
           ]}
         />
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
-        <div className={classes.buttons}>
-          <Button variant="default" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={add.isPending || patch.isPending}>
-            {hook ? 'Save' : 'Add'}
-          </Button>
-        </div>
+        <FormFoot error={add.error ?? patch.error} busy={add.isPending || patch.isPending} label={hook ? 'Save' : 'Add'} onClose={onClose} />
       </form>
     </Modal>
   )

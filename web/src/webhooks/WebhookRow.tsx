@@ -1,11 +1,12 @@
 /** One webhook: what it is sent, how the last delivery went, and what may be done to it. */
-import { ActionIcon, Button, Modal } from '@mantine/core'
-import { IconPencil, IconRotate, IconTrash } from '@tabler/icons-react'
+import { Button, Modal } from '@mantine/core'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Webhook } from '../api/types'
-import { count, duration, moment, plural } from '../common/format'
+import { count, moment, plural } from '../common/format'
+import { Failed } from '../settings/Failed'
+import { Act, EditDelete, Mood, SendAgain, Tested } from '../settings/RowParts'
 import classes from '../settings/settings.module.css'
 import { fares, told } from './text'
 
@@ -18,11 +19,7 @@ function Deletion({ hook, onClose }: { hook: Webhook; onClose: () => void }) {
         <p className={classes.words}>
           Nothing more is sent to {hook.url}, and its deliveries and its secret are forgotten. To have it wait instead, switch it off.
         </p>
-        {remove.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(remove.error)}
-          </p>
-        )}
+        <Failed error={remove.error} />
         <div className={classes.buttons}>
           <Button variant="default" data-autofocus onClick={onClose}>
             Keep it
@@ -46,58 +43,31 @@ export function WebhookRow({ hook, onEdit }: { hook: Webhook; onEdit: () => void
   const replay = api.useMutation('post', '/api/v1/imaging/webhooks/{webhook_id}/replay')
   const renew = () => void queryClient.invalidateQueries()
   const last = data?.items[0]
-  const { mood, sentence: state } = fares(hook, last)
   const failed = test.error ?? patch.error ?? replay.error
   return (
     <li className={classes.row} data-testid="webhook">
       <div className={classes.about}>
         <strong>{hook.url}</strong>
         <span className="dim">{told(hook)}</span>
-        <span className={classes.mood} data-mood={mood} title={last?.tried_at ? moment(last.tried_at) : undefined}>
-          {state}
-        </span>
+        <Mood {...fares(hook, last)} title={last?.tried_at ? moment(last.tried_at) : undefined} />
         {hook.retrying > 0 && <span>{plural(hook.retrying, 'event')} tried again</span>}
         {(data?.total ?? 0) > 0 && (
           <Link to="/settings" search={{ section: 'deliveries', consumer }}>
             {count(data?.total)} in the list of deliveries
           </Link>
         )}
-        <div role="status">
-          {test.data && (
-            <span className={classes.mood} data-mood={test.data.delivered ? 'good' : 'bad'} data-testid="tested">
-              {test.data.delivered ? 'It took the test.' : test.data.reason} ({duration(test.data.milliseconds)})
-            </span>
-          )}
-        </div>
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
+        <Tested result={test.data && { good: test.data.delivered, words: test.data.delivered ? 'It took the test.' : test.data.reason, milliseconds: test.data.milliseconds }} />
+        <Failed error={failed} />
       </div>
       <div className={classes.acts}>
-        {hook.dead > 0 && (
-          <Button size="compact-sm" leftSection={<IconRotate size={14} />} loading={replay.isPending} onClick={() => replay.mutate({ params }, { onSuccess: renew })}>
-            Send {plural(hook.dead, 'dead letter')} again
-          </Button>
-        )}
-        <Button size="compact-sm" variant="default" loading={test.isPending} onClick={() => test.mutate({ params })}>
+        <SendAgain dead={hook.dead} busy={replay.isPending} onClick={() => replay.mutate({ params }, { onSuccess: renew })} />
+        <Act busy={test.isPending} onClick={() => test.mutate({ params })}>
           Test
-        </Button>
-        <Button
-          size="compact-sm"
-          variant="default"
-          loading={patch.isPending}
-          onClick={() => patch.mutate({ params, body: { active: !hook.active } }, { onSuccess: renew })}
-        >
+        </Act>
+        <Act busy={patch.isPending} onClick={() => patch.mutate({ params, body: { active: !hook.active } }, { onSuccess: renew })}>
           {hook.active ? 'Switch off' : 'Switch on'}
-        </Button>
-        <ActionIcon variant="default" aria-label={`Edit ${hook.url}`} onClick={onEdit}>
-          <IconPencil size={15} />
-        </ActionIcon>
-        <ActionIcon variant="default" aria-label={`Delete ${hook.url}`} onClick={() => setDeleting(true)}>
-          <IconTrash size={15} />
-        </ActionIcon>
+        </Act>
+        <EditDelete name={hook.url} onEdit={onEdit} onDelete={() => setDeleting(true)} />
       </div>
       {deleting && <Deletion hook={hook} onClose={() => setDeleting(false)} />}
     </li>
