@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, TypeAlias
 
+from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import Header
 from hilum.research.deid.identifiers import Patterns
 
@@ -51,6 +52,10 @@ class Verdict:
         The whole file with the boxes blacked out; the other pixels as they were.
     face
         Whether a face was taken off, for CID 7050 113102.
+    reason
+        Why a person must look, or what was made black.
+    changed
+        Elements that describe the samples of ``data`` otherwise than the original's do.
     """
 
     state: Literal["clean", "blackened", "unsure"]
@@ -58,6 +63,7 @@ class Verdict:
     data: bytes | None = None
     face: bool = False
     reason: str = ""
+    changed: tuple[Element, ...] = ()
 
 
 PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns], Verdict]

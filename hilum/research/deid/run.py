@@ -28,6 +28,8 @@ from hilum.research.deid.keys import Keys, read_keys
 from hilum.research.deid.layout import Layout
 from hilum.research.deid.maps import ImageRow, Maps, read_maps
 from hilum.research.deid.person import Person
+from hilum.research.deid.pixel_text.regions import device_rules
+from hilum.research.deid.pixel_text.step import text_step
 from hilum.research.deid.pixels import PixelStep
 from hilum.research.deid.profile import Profile, load_profile
 from hilum.research.deid.registry import write_registry
@@ -119,7 +121,8 @@ def _within(path: Path, folder: Path) -> bool:
 
 def _fingerprint(profile: Profile, request: Request) -> str:
     said = repr((profile.name, sorted(profile.options), sorted(profile.attributes.items()), sorted(profile.words),
-                 sorted(profile.safe_private.items()), profile.time_zone, profile.faces, profile.xr))  # fmt: skip
+                 sorted(profile.safe_private.items()), profile.time_zone, profile.faces, profile.xr,
+                 profile.pixels, profile.markers, profile.ultrasound, device_rules(profile.device_rules)))  # fmt: skip
     return blake2b(f"{said}{'' if request.dry else request.target.resolve()}".encode()).hexdigest()
 
 
@@ -161,7 +164,7 @@ class _Run:
         workers = self.request.workers or os.cpu_count() or 1
         setup = Setup(
             self.profile, self.keys.uids, str(self.request.source), str(self.request.target), str(self.temporary),
-            self.request.pixel_step, self.request.dry,
+            self.request.pixel_step or text_step(self.profile), self.request.dry,
         )  # fmt: skip
         try:
             with _processes(workers, setup) as pool:
