@@ -181,19 +181,18 @@ def burned() -> Iterator[Burned]:
         frames = [encode_frame(one, syntax, bits_stored=ds.BitsStored) for one in pixels]  # pyright: ignore
         return Burned(name, packed(ds, frames, syntax), ink)  # pyright: ignore
 
-    for size in (14, 20, 32, 60):
-        yield grey(f"CR {size}", (1200, 1000), size)
-    yield grey("CR large", (2400, 2000), 36)
-    yield grey("CR small on large", (2400, 2000), 20)
-    yield grey("MG", (2000, 1500), 30, kind=(MG, "MG"))
-    yield grey("DX hershey", (1500, 1200), 28, font="hershey", kind=(DX, "DX"))
-    yield grey("MONOCHROME1", (1200, 1000), 24, photometric="MONOCHROME1")
-    yield grey("dark letters", (1200, 1000), 24, dark=True)
-    yield grey("turned left", (1200, 1000), 24, turn=1)
-    yield grey("turned right", (1200, 1000), 24, turn=3)
-    yield grey("upside down", (1200, 1000), 24, turn=2)
-    yield grey("few levels", (1024, 1024), 24, level=6)
-    yield grey("windowed away", (1024, 1024), 24, level=60, window=(2000, 1500))
+    for size in (14, 32, 60):
+        yield grey(f"CR {size}", (900, 800), size)
+    yield grey("CR small on large", (2000, 1600), 20)
+    yield grey("MG", (1500, 1200), 30, kind=(MG, "MG"))
+    yield grey("DX hershey", (1200, 1000), 28, font="hershey", kind=(DX, "DX"))
+    yield grey("MONOCHROME1", (800, 700), 22, photometric="MONOCHROME1")
+    yield grey("dark letters", (800, 700), 22, dark=True)
+    yield grey("turned left", (800, 700), 22, turn=1)
+    yield grey("turned right", (800, 700), 22, turn=3)
+    yield grey("upside down", (800, 700), 22, turn=2)
+    yield grey("few levels", (700, 700), 22, level=6)
+    yield grey("windowed away", (700, 700), 22, level=60, window=(2000, 1500))
     yield grey("signed", (800, 800), 20, signed=True)
     for syntax in (RLE, LS, J2K, LOSSLESS, SV1, HT):
         yield grey(f"grey {syntax}", (512, 640), 18, syntax=syntax)
@@ -316,9 +315,9 @@ def clean() -> Iterator[Burned]:
     rng = np.random.default_rng(7)
     for place, (name, shape, marks, size) in enumerate(
         (
-            ("wrist", (1200, 900), [(60, 760, "L")], 70), ("chest", (1800, 1500), [(80, 1300, "R")], 60),
+            ("wrist", (1200, 900), [(60, 760, "L")], 70), ("chest", (1500, 1500), [(80, 1300, "R")], 60),
             ("portable", (1500, 1200), [(40, 60, "PORTABLE"), (40, 1100, "L")], 40), ("plain", (1024, 1024), [], 0),
-            ("mammogram", (2000, 1500), [(100, 1250, "LMLO")], 50), ("plain small", (256, 256), [], 0),
+            ("mammogram", (1600, 1500), [(100, 1250, "LMLO")], 50), ("plain small", (256, 256), [], 0),
             ("ticks", (800, 800), [(760, 40, "10 cm")], 18),
         )
     ):  # fmt: skip

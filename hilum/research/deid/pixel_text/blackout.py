@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilum.imaging.dicom import attributes as a
+from hilum.imaging.dicom.codestream import read_code_stream
 from hilum.imaging.dicom.dataset import PIXEL_TAGS, read_data_set, read_tree
 from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.encode import HTJ2K, JPEG_2000, JPEG_LS, RLE, SYNTAXES, encode_frame
@@ -111,7 +112,8 @@ def _frame(
     """A frame with black boxes, and how its samples lie where that has changed."""
     if syntax in _JPEG:
         try:
-            made = blacken_blocks(frame, boxes, white=image.inverse, rgb=image.photometric == "RGB")
+            transformed = image.photometric.startswith("YBR") or read_code_stream(frame).transformed is True
+            made = blacken_blocks(frame, boxes, white=image.inverse, rgb=image.samples == 3 and not transformed)
         except NotEditable as problem:
             raise Refused(f"its JPEG blocks cannot be edited: {problem}") from None
         return made + b"\0" * (len(made) % 2), None

@@ -21,7 +21,6 @@ _STRONG: Final = 0.8
 _CERTAIN: Final = 0.85
 _SINGLE: Final = 0.9
 _SEVERAL: Final = 2.5
-_LONGEST: Final = 14
 _MARGIN: Final = 2
 _WORD: Final = re.compile(r"[^\s,;()\[\]<>=+*|~'\"]+")
 _NUMBER: Final = re.compile(r"[<>±~+\-]?\d{1,3}(?:[.,]\d{1,2})?(?:%|°|cm|mm|s|ms|hz|khz|mhz|db|bpm|fps|x)?")
@@ -55,7 +54,7 @@ def judge(seen: Views, spots: Sequence[Spot], patterns: Patterns, *, keep_marker
     """
     reads: list[Read] = []
     for spot in spots:
-        text, sure = ("", 0.0) if _is_long(spot) else _best(seen, spot)
+        text, sure = _best(seen, spot)
         reads.append(Read(spot, text, sure, _goes(spot, text, sure, patterns, keep_markers=keep_markers)))
     return _together(reads, patterns)
 
@@ -84,12 +83,6 @@ def _beside(one: Spot, other: Spot) -> bool:
     return shared > height / 2 and gap < height
 
 
-def _is_long(spot: Spot) -> bool:
-    """Whether a line is longer than any marker: it need not be read."""
-    tall, wide = spot.bottom - spot.top, spot.right - spot.left
-    return spot.score >= _STRONG and max(tall, wide) > _LONGEST * min(tall, wide)
-
-
 def _best(seen: Views, spot: Spot) -> tuple[str, float]:
     """The surest reading of a line: as it is shown, in its own contrast, turned round."""
     turns = (0, 2) if spot.upright else (1, -1)
@@ -115,7 +108,7 @@ def _read(picture: Picture, spot: Spot, turns: Sequence[int]) -> list[tuple[str,
 
 def _goes(spot: Spot, text: str, sure: float, patterns: Patterns, *, keep_markers: bool) -> bool:
     folded = fold(text)
-    if _is_long(spot) or (patterns.all is not None and patterns.all.search(folded)):
+    if patterns.all is not None and patterns.all.search(folded):
         return True
     count = len(_ALNUM.findall(text))
     if sure >= _SURE and count and is_marker(folded):
@@ -133,7 +126,7 @@ def is_marker(folded: str) -> bool:
     words = _WORD.findall(folded)
     if not words or _digits(folded) > _MAX_DIGITS:
         return False
-    return all(word.strip(".-_") in markers() or _NUMBER.fullmatch(word) for word in words)
+    return all(re.sub(r"[.\-_]", "", word) in markers() or _NUMBER.fullmatch(word) for word in words)
 
 
 def _digits(text: str) -> int:

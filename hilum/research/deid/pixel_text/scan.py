@@ -31,6 +31,7 @@ _OUTLIER: Final = 2.5
 _SHORT: Final = 8
 _DENSE: Final = 0.5
 _MIN_SCORE: Final = 0.45
+_SAME_LINE: Final = 0.6
 
 Grey = NDArray[np.uint8]
 
@@ -102,7 +103,7 @@ def _is_frame(spot: Spot, rows: int, columns: int) -> bool:
 
 
 def merged(spots: Sequence[Spot]) -> list[Spot]:
-    """The spots without those that lie, all or nearly, within another."""
+    """The spots without those that lie, all or nearly, within another of about their height."""
     kept: list[Spot] = []
     for one in sorted(spots, key=lambda spot: -spot.area):
         if not any(_within(one, other) for other in kept):
@@ -113,7 +114,15 @@ def merged(spots: Sequence[Spot]) -> list[Spot]:
 def _within(one: Spot, other: Spot) -> bool:
     height = min(one.bottom, other.bottom) - max(one.top, other.top)
     width = min(one.right, other.right) - max(one.left, other.left)
-    return height > 0 and width > 0 and height * width > 0.8 * one.area
+    if height <= 0 or width <= 0 or height * width <= 0.8 * one.area:
+        return False
+    tall, wide = (
+        (one.bottom - one.top) / (other.bottom - other.top),
+        (one.right - one.left) / (other.right - other.left),
+    )
+    return (
+        max(tall, wide) > _SAME_LINE if other.upright != one.upright else (tall if one.upright else wide) > _SAME_LINE
+    )
 
 
 def _whole(shown: Picture) -> list[Spot]:
