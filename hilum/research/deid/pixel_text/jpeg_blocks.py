@@ -124,7 +124,7 @@ class _ScanEditor:
     def _segment(
         self, data: bytes, order: Sequence[int], touched: Sequence[bool], tables: Sequence[tuple[list[int], list[int]]],
     ) -> list[tuple[int, int, int]]:  # fmt: skip
-        """What a segment is made of now: (`_COPY`, first bit, last bit), (component, 0, step of mean), (…, 1, `_EOB`)."""
+        """What a segment is now made of: (`_COPY`, first bit, last bit), (component, 0, step of mean), (…, 1, 0)."""
         peeks, total = _peeks(data)
         position = 0
         old, new = [0] * len(tables), [0] * len(tables)

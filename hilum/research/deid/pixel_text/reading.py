@@ -2,7 +2,7 @@
 is no text after all does stay, everything else goes. A line that cannot be read goes when it surely is text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -87,8 +87,8 @@ def _best(seen: Views, spot: Spot) -> tuple[str, float]:
     """The surest reading of a line: as it is shown, in its own contrast, turned round."""
     turns = (0, 2) if spot.upright else (1, -1)
     best = "", 0.0
-    for picture, some in ((seen.shown, turns[:1]), (seen.local, turns[:1]), (seen.shown, turns[1:])):
-        best = max(best, *_read(picture, spot, some), key=_weight)
+    for cut, some in ((seen.shown, turns[:1]), (seen.local, turns[:1]), (seen.shown, turns[1:])):
+        best = max(best, *_read(cut, spot, some), key=_weight)
         if best[1] >= _SURE and _ALNUM.search(best[0]):
             break
     return best
@@ -99,10 +99,8 @@ def _weight(reading: tuple[str, float]) -> float:
     return sure * min(1.0, 0.4 + 0.2 * len(_ALNUM.findall(text)))
 
 
-def _read(picture: Picture, spot: Spot, turns: Sequence[int]) -> list[tuple[str, float]]:
-    piece = picture[
-        max(0, spot.top - _MARGIN) : spot.bottom + _MARGIN, max(0, spot.left - _MARGIN) : spot.right + _MARGIN
-    ]
+def _read(cut: Callable[[int, int, int, int], Picture], spot: Spot, turns: Sequence[int]) -> list[tuple[str, float]]:
+    piece = cut(spot.top - _MARGIN, spot.left - _MARGIN, spot.bottom + _MARGIN, spot.right + _MARGIN)
     return read_lines([np.ascontiguousarray(np.rot90(piece, turn)) for turn in turns])
 
 

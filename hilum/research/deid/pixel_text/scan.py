@@ -4,7 +4,7 @@ grey levels are found, too. Whether what is found may stay is for ``reading``.""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ _MIN_SCORE: Final = 0.45
 _SAME_LINE: Final = 0.6
 
 Grey = NDArray[np.uint8]
+_Whole = TypeVar("_Whole", np.uint8, np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +54,8 @@ class Spot:
         return max(0, self.bottom - self.top) * max(0, self.right - self.left)
 
 
-@dataclass(frozen=True, slots=True)
 class Views:
-    """A frame as pictures: as it is shown, and with each place's own contrast; shapes (rows, columns, 3)."""
-
-    shown: Picture
-    local: Picture
-    sharp: NDArray[np.bool_]
-
-
-def views(pixels: Pixels, image: ImageDescription) -> Views:
-    """The pictures of a frame in which text is looked for.
+    """A frame as pictures: as it is shown, and with each place's own contrast.
 
     Parameters
     ----------
@@ -72,10 +64,41 @@ def views(pixels: Pixels, image: ImageDescription) -> Views:
     image : ImageDescription
         Of the frame.
     """
-    shown = render(pixels, image)
-    layers = [pixels[..., one] for one in range(3)] if pixels.ndim == 3 else [pixels]
-    local, sharp = _local([_sixteen(layer) for layer in layers])
-    return Views(_coloured(shown), _coloured(local), sharp)
+
+    def __init__(self, pixels: Pixels, image: ImageDescription) -> None:
+        self._shown: Final = render(pixels, image)
+        layers = [pixels[..., one] for one in range(3)] if pixels.ndim == 3 else [pixels]
+        self._layers: Final = [_sixteen(layer) for layer in layers]
+        self.rows: Final = int(pixels.shape[0])
+        self.columns: Final = int(pixels.shape[1])
+        padded = [_padded(layer) for layer in self._layers]
+        self._lows: Final = [_cells(layer, np.minimum) for layer in padded]
+        self._highs: Final = [_cells(layer, np.maximum) for layer in padded]
+        self.sharp: Final = _sharp(_padded(_strokes(self._layers)), _contrast(self._lows, self._highs))
+
+    def whole(self, rows: int, columns: int) -> Picture:
+        """The frame as it is shown, in another size, of shape (rows, columns, 3)."""
+        import cv2
+
+        way = cv2.INTER_AREA if rows < self.rows else cv2.INTER_LINEAR
+        return _coloured(cv2.resize(self._shown, (columns, rows), interpolation=way).astype(np.uint8, copy=False))
+
+    def shown(self, top: int, left: int, bottom: int, right: int) -> Picture:
+        """A piece of the frame as it is shown."""
+        return _coloured(self._shown[max(0, top) : bottom, max(0, left) : right])
+
+    def local(self, top: int, left: int, bottom: int, right: int) -> Picture:
+        """A piece of the frame, each place stretched to the contrast of what is near."""
+        top, left = max(0, top), max(0, left)
+        begin, first = top // _CELL, left // _CELL
+        cells = slice(begin, -(-bottom // _CELL)), slice(first, -(-right // _CELL))
+        down, across = top - begin * _CELL, left - first * _CELL
+        piece = slice(top, bottom), slice(left, right)
+        shown = [
+            _stretched(layer[piece], *_limits(low, high, cells), down, across)
+            for layer, low, high in zip(self._layers, self._lows, self._highs, strict=True)
+        ]
+        return np.stack(shown, axis=2) if len(shown) == 3 else _coloured(shown[0])
 
 
 def find_text(seen: Views, only: NDArray[np.bool_] | None = None) -> list[Spot]:
@@ -88,8 +111,8 @@ def find_text(seen: Views, only: NDArray[np.bool_] | None = None) -> list[Spot]:
     only
         Cells to look at closely, in place of all that are sharp; the whole is then not looked at.
     """
-    found = _whole(seen.shown) if only is None else []
-    rows, columns = seen.shown.shape[:2]
+    found = _whole(seen) if only is None else []
+    rows, columns = seen.rows, seen.columns
     scale = 2.0 if max(rows, columns) <= _TINY else 1.5 if max(rows, columns) <= _SMALL else 1.0
     patches = _patches(seen.sharp if only is None else only, rows, columns, scale)
     for sheet in pack(seen.local, patches):
@@ -125,17 +148,13 @@ def _within(one: Spot, other: Spot) -> bool:
     )
 
 
-def _whole(shown: Picture) -> list[Spot]:
-    import cv2
-
-    rows, columns = shown.shape[:2]
-    scale = min(1.0, _WHOLE / max(rows, columns)) if max(rows, columns) >= _LEAST else _LEAST / max(rows, columns)
-    size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    small = cv2.resize(shown, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return [
-        _spot(line, rows / size[1], columns / size[0], rows, columns)
-        for line in find_lines(small.astype(np.uint8, copy=False))
-    ]
+def _whole(seen: Views) -> list[Spot]:
+    rows, columns = seen.rows, seen.columns
+    longer = max(rows, columns)
+    scale = min(1.0, _WHOLE / longer) if longer >= _LEAST else _LEAST / longer
+    tall, wide = max(1, round(rows * scale)), max(1, round(columns * scale))
+    lines = find_lines(seen.whole(tall, wide))
+    return [_spot(line, rows / tall, columns / wide, rows, columns) for line in lines]
 
 
 def _spot(line: Line, tall: float, wide: float, rows: int, columns: int) -> Spot:
@@ -165,43 +184,52 @@ def _sixteen(pixels: Pixels) -> NDArray[np.uint16]:
     return ((values - low) * (65535.0 / (high - low) if high > low else 0.0)).astype(np.uint16)
 
 
-def _local(layers: list[NDArray[np.uint16]]) -> tuple[Picture, NDArray[np.bool_]]:
-    """A frame with each place's own contrast, and in which cells of 8 x 8 pixels edges are sharper than around."""
+def _contrast(lows: list[NDArray[np.uint16]], highs: list[NDArray[np.uint16]]) -> NDArray[np.uint16]:
+    """How far values reach in and next to each cell, of the layer where that is most."""
     import cv2
 
     near = np.ones((3, 3), np.uint8)
-    cells = [_cells(_padded(layer)) for layer in layers]
-    lows, highs = [one.min(axis=(1, 3)) for one in cells], [one.max(axis=(1, 3)) for one in cells]
-    contrast = np.max(
-        [cv2.dilate(high, near) - cv2.erode(low, near) for low, high in zip(lows, highs, strict=True)], axis=0
-    )
-    sharp = _sharp(_cells(_padded(_strokes(layers))), contrast)
-    shown: list[Grey] = []
+    found = [cv2.dilate(high, near) - cv2.erode(low, near) for low, high in zip(lows, highs, strict=True)]
+    return np.max(found, axis=0)
+
+
+def _limits(
+    low: NDArray[np.uint16], high: NDArray[np.uint16], cells: tuple[slice, slice]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """For some cells the lowest value near each, and how far values reach from there."""
+    import cv2
+
     wider = np.ones((5, 5), np.uint8)
-    for layer, low, high in zip(layers, lows, highs, strict=True):
-        low, high = cv2.erode(low, wider).astype(np.float32), cv2.dilate(high, wider).astype(np.float32)
-        shown.append(_stretched(layer, low, np.maximum(high - low, 4.0)))
-    return (np.stack(shown, axis=2) if len(shown) == 3 else shown[0]), sharp
+    wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in cells)
+    inner = tuple(
+        slice(one.start - outer.start, one.stop - outer.start) for one, outer in zip(cells, wide, strict=True)
+    )
+    begin = cv2.erode(low[wide], wider)[inner].astype(np.float32)
+    end = cv2.dilate(high[wide], wider)[inner].astype(np.float32)
+    return begin, np.maximum(end - begin, 4.0)
 
 
 def _sharp(thin: NDArray[np.uint16], contrast: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Which cells may hold letters: thin strokes make up their contrast, on plain ground or far above all around."""
     import cv2
 
-    peak = cv2.dilate(thin.max(axis=(1, 3)), np.ones((3, 3), np.uint8)).astype(np.uint16, copy=False)
-    plain = thin <= (peak // _FLAT)[:, np.newaxis, :, np.newaxis]
-    flat = cv2.blur(np.asarray(plain.mean(axis=(1, 3), dtype=np.float32)), (3, 3)).astype(np.float32, copy=False)
+    peak = cv2.dilate(_cells(thin, np.maximum), np.ones((3, 3), np.uint8)).astype(np.uint16, copy=False)
+    least = np.repeat(np.repeat(peak // _FLAT, _CELL, axis=1), _CELL, axis=0)
+    plain = _cells((thin <= least).view(np.uint8), np.add)
+    flat = cv2.blur(plain.astype(np.float32), (3, 3)).astype(np.float32, copy=False) / np.float32(_CELL * _CELL)
     usual = cv2.medianBlur(cv2.medianBlur(peak, 5), 5).astype(np.float32)
     return (peak >= _LEAST_STEP) & (peak >= contrast * _OF_CONTRAST) & ((flat >= _MOSTLY) | (peak >= _OUTLIER * usual))
 
 
-def _stretched(layer: NDArray[np.uint16], low: NDArray[np.float32], wide: NDArray[np.float32]) -> Grey:
+def _stretched(
+    layer: NDArray[np.uint16], low: NDArray[np.float32], wide: NDArray[np.float32], down: int, across: int
+) -> Grey:
     import cv2
 
-    rows, columns = layer.shape
+    here = slice(down, down + layer.shape[0]), slice(across, across + layer.shape[1])
     size = low.shape[1] * _CELL, low.shape[0] * _CELL
-    begin = cv2.resize(low, size, interpolation=cv2.INTER_LINEAR)[:rows, :columns]
-    gain = cv2.resize(255.0 / wide, size, interpolation=cv2.INTER_LINEAR)[:rows, :columns]
+    begin = cv2.resize(low, size, interpolation=cv2.INTER_LINEAR)[here]
+    gain = cv2.resize(np.float32(255.0) / wide, size, interpolation=cv2.INTER_LINEAR)[here]
     return np.clip((layer - begin) * gain, 0, 255).astype(np.uint8)
 
 
@@ -222,9 +250,11 @@ def _padded(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.pad(values, ((0, -rows % _CELL), (0, -columns % _CELL)), mode="edge")
 
 
-def _cells(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def _cells(values: NDArray[_Whole], how: np.ufunc) -> NDArray[_Whole]:
+    """One value for each cell of 8 x 8: down first, which is the faster way."""
     rows, columns = values.shape
-    return values.reshape(rows // _CELL, _CELL, columns // _CELL, _CELL)
+    lines = how.reduce(values.reshape(rows // _CELL, _CELL, columns), axis=1, dtype=values.dtype)
+    return how.reduce(lines.reshape(rows // _CELL, columns // _CELL, _CELL), axis=2, dtype=values.dtype)
 
 
 def _patches(sharp: NDArray[np.bool_], rows: int, columns: int, scale: float) -> list[Patch]:

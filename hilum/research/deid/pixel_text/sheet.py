@@ -1,7 +1,7 @@
 """Small pieces of a picture laid out on sheets of one size, so that a network looks only at what matters, and the way
 back from places on a sheet to the picture. Pieces that stand upright are laid on their side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,8 +65,16 @@ class Sheet:
             )  # fmt: skip
 
 
-def pack(picture: Picture, patches: Sequence[Patch]) -> Iterator[Sheet]:
-    """Lay patches of a picture on sheets, the tallest first, in rows from the top."""
+def pack(piece: Callable[[int, int, int, int], Picture], patches: Sequence[Patch]) -> Iterator[Sheet]:
+    """Lay patches of a picture on sheets, the tallest first, in rows from the top.
+
+    Parameters
+    ----------
+    piece
+        The piece of the picture between top, left, bottom and right, of shape (rows, columns, 3).
+    patches
+        What to lay out.
+    """
     waiting = sorted((piece for patch in patches for piece in _pieces(patch)), key=lambda one: -_size(one)[0])
     while waiting:
         placed, waiting = _one_sheet(waiting)
@@ -74,7 +82,7 @@ def pack(picture: Picture, patches: Sequence[Patch]) -> Iterator[Sheet]:
         width = max(one.column + one.columns for one in placed)
         sheet = np.zeros((height, width, 3), np.uint8)
         for one in placed:
-            sheet[one.row : one.row + one.rows, one.column : one.column + one.columns] = _cut(picture, one)
+            sheet[one.row : one.row + one.rows, one.column : one.column + one.columns] = _cut(piece, one)
         yield Sheet(sheet, tuple(placed))
 
 
@@ -124,11 +132,11 @@ def _spans(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
         yield first, min(end, first + most)
 
 
-def _cut(picture: Picture, one: _Placed) -> Picture:
+def _cut(cut: Callable[[int, int, int, int], Picture], one: _Placed) -> Picture:
     import cv2
 
     patch = one.patch
-    piece = picture[patch.top : patch.bottom, patch.left : patch.right]
+    piece = cut(patch.top, patch.left, patch.bottom, patch.right)
     if patch.turned:
         piece = np.ascontiguousarray(np.rot90(piece, -1))
     if piece.shape[:2] == (one.rows, one.columns):

@@ -22,7 +22,7 @@ from hilum.research.deid.pixel_text.blackout import Blackened, Refused, blacken,
 from hilum.research.deid.pixel_text.detector import missing
 from hilum.research.deid.pixel_text.reading import judge
 from hilum.research.deid.pixel_text.regions import DeviceRules, device_rules, outside_regions
-from hilum.research.deid.pixel_text.scan import Spot, Views, find_text, views
+from hilum.research.deid.pixel_text.scan import Spot, Views, find_text
 from hilum.research.deid.pixels import Box, PixelStep, Verdict
 from hilum.research.deid.profile import Profile
 
@@ -172,13 +172,13 @@ class _Frames:
         )
         sharp: NDArray[np.bool_] | None = None
         for number in sorted(whole):
-            seen = views(self._covered(number, known), self.image)
+            seen = Views(self._covered(number, known), self.image)
             sharp = seen.sharp if sharp is None else sharp | seen.sharp
             yield seen, None
         for number in range(self.count):
             if number in whole or sharp is None:
                 continue
-            seen = views(self._covered(number, known), self.image)
+            seen = Views(self._covered(number, known), self.image)
             new = seen.sharp & ~sharp
             sharp = sharp | seen.sharp
             if new.sum() >= _NEW_CELLS:
