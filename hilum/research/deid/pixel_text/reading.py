@@ -85,12 +85,16 @@ def _beside(one: Spot, other: Spot) -> bool:
 
 def _best(seen: Views, spot: Spot) -> tuple[str, float]:
     """The surest reading of a line: as it is shown, in its own contrast, turned round."""
-    turns = (0, 2) if spot.upright else (1, -1)
+    tall, wide = spot.bottom - spot.top, spot.right - spot.left
+    way, other = ((0, 2), (1, -1)) if spot.upright else ((1, -1), (0, 2))
+    tries = [(seen.shown, way[:1]), (seen.local, way[:1]), (seen.shown, way[1:])]
+    if max(tall, wide) <= _SEVERAL * min(tall, wide):  # too short to say how it stands
+        tries += [(seen.shown, other), (seen.local, other)]
     best = "", 0.0
-    for cut, some in ((seen.shown, turns[:1]), (seen.local, turns[:1]), (seen.shown, turns[1:])):
+    for cut, some in tries:
         best = max(best, *_read(cut, spot, some), key=_weight)
-        if best[1] >= _SURE and _ALNUM.search(best[0]):
-            break
+        if best[1] >= _SURE and len(_ALNUM.findall(best[0])) > 1:
+            break  # a single letter may be what a turned word looks like
     return best
 
 
