@@ -21,7 +21,7 @@ from hilum.research.deid.engine import Change, Engine, Subject
 from hilum.research.deid.identifiers import Identifiers, Kind, Patterns
 from hilum.research.deid.person import Person, identifiers_in
 from hilum.research.deid.pixel_text.detector import missing
-from hilum.research.deid.pixels import PixelStep, may_show_face, refusal, scan_reason
+from hilum.research.deid.pixels import Decision, PixelStep, may_show_face, refusal, scan_reason
 from hilum.research.deid.profile import VOCABULARY_UIDS, Profile
 from hilum.research.deid.streams import OFFSET_TABLES, pixel_element
 from hilum.research.deid.table import BASIC, CLEAN_FACES, CLEAN_PIXELS, OPTIONS, tables
@@ -101,7 +101,15 @@ class Deidentifier:
         self._pixel_step: Final = pixel_step
         self._zone: Final = ZoneInfo(self._profile.time_zone) if self._profile.time_zone else None
 
-    def make(self, file: BinaryIO, person: Person, accession_number: str, *, explain: bool = False) -> Made:
+    def make(
+        self,
+        file: BinaryIO,
+        person: Person,
+        accession_number: str,
+        *,
+        decision: Decision | None = None,
+        explain: bool = False,
+    ) -> Made:
         """De-identify one file.
 
         Parameters
@@ -112,6 +120,8 @@ class Deidentifier:
             Whose it is.
         accession_number
             The new one.
+        decision
+            What a person decided on its pixels.
         explain
             Whether to name all attributes of the original, too.
 
@@ -135,7 +145,7 @@ class Deidentifier:
         patterns, cleaner = _cleaner(
             known, frozenset((person.person_id, accession_number)), self._engine, self._profile.words
         )
-        pixels = self._pixels(file, header, facts, patterns)
+        pixels = self._pixels(file, header, facts, patterns, decision)
         days = 0 if before and _moved_before(elements, facts) else person.days
         subject = Subject(
             person.person_id, accession_number,
@@ -163,15 +173,17 @@ class Deidentifier:
         if may_show_face(header) and self._profile.faces == "quarantine":
             raise Quarantined("face", "The volume may show a face, and faces are not taken off.")
 
-    def _pixels(self, file: BinaryIO, header: Header, facts: dict[str, str], patterns: Patterns) -> "_Pixels":
+    def _pixels(
+        self, file: BinaryIO, header: Header, facts: dict[str, str], patterns: Patterns, decision: Decision | None
+    ) -> _Pixels:
         """The file whose pixels may leave, and by which code they were cleaned."""
         why = scan_reason(header, facts.get("BurnedInAnnotation", ""))
-        if not why:
+        if not why and decision is None:
             return _Pixels(file)
         if self._pixel_step is None:
             sentence = f"Its pixels must be looked at for text before it may leave ({why})."
             raise Quarantined("pixels_unseen", f"{sentence} {missing()}".strip())
-        verdict = self._pixel_step(file, header, patterns)
+        verdict = self._pixel_step(file, header, patterns, decision)
         if verdict.state == "unsure":
             raise Quarantined("pixels_unsure", f"A person must look at its pixels ({verdict.reason or why}).")
         step = "faces" if verdict.face else "pixels"

@@ -39,6 +39,23 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person who looked at an image decided.
+
+    Attributes
+    ----------
+    how
+        ``look``: it is looked at as ever, and the boxes go black, too. ``accept``: the same, and what then leaves it
+        `unsure` does not hold it back. ``only``: the boxes go black and nothing else; without any it stays as it is.
+    boxes
+        That the person drew.
+    """
+
+    how: Literal["look", "accept", "only"]
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What looking at an instance's pixels came to.
 
@@ -66,9 +83,10 @@ class Verdict:
     changed: tuple[Element, ...] = ()
 
 
-PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns], Verdict]
-"""Looks at the pixels of an original file, given its header and what is known of its person; decoding is by
-`hilum.imaging.dicom.pixels`. It is asked only for instances of which `scan_reason` gives a reason."""
+PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns, Decision | None], Verdict]
+"""Looks at the pixels of an original file, given its header, what is known of its person, and what somebody who looked
+at it has decided, if anybody has. It is asked for instances of which `scan_reason` gives a reason, or on which somebody
+has decided."""
 
 
 def refusal(header: Header) -> str:

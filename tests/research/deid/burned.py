@@ -182,21 +182,21 @@ def burned() -> Iterator[Burned]:
         return Burned(name, packed(ds, frames, syntax), ink)  # pyright: ignore
 
     for size in (14, 32, 60):
-        yield grey(f"CR {size}", (900, 800), size)
+        yield grey(f"CR {size}", (600, 560), size)
     yield grey("CR small on large", (2000, 1600), 20)
-    yield grey("MG", (1500, 1200), 30, kind=(MG, "MG"))
-    yield grey("DX hershey", (1200, 1000), 28, font="hershey", kind=(DX, "DX"))
-    yield grey("MONOCHROME1", (800, 700), 22, photometric="MONOCHROME1")
-    yield grey("dark letters", (800, 700), 22, dark=True)
-    yield grey("turned left", (800, 700), 22, turn=1)
-    yield grey("turned right", (800, 700), 22, turn=3)
-    yield grey("upside down", (800, 700), 22, turn=2)
-    yield grey("few levels", (700, 700), 22, level=6)
-    yield grey("windowed away", (700, 700), 22, level=60, window=(2000, 1500))
-    yield grey("signed", (800, 800), 20, signed=True)
+    yield grey("MG", (900, 800), 30, kind=(MG, "MG"))
+    yield grey("DX hershey", (800, 700), 24, font="hershey", kind=(DX, "DX"))
+    yield grey("MONOCHROME1", (480, 440), 18, photometric="MONOCHROME1")
+    yield grey("dark letters", (480, 440), 18, dark=True)
+    yield grey("turned left", (480, 440), 18, turn=1)
+    yield grey("turned right", (480, 440), 18, turn=3)
+    yield grey("upside down", (480, 440), 18, turn=2)
+    yield grey("few levels", (512, 512), 20, level=6)
+    yield grey("windowed away", (512, 512), 20, level=60, window=(2000, 1500))
+    yield grey("signed", (480, 480), 18, signed=True)
     for syntax in (RLE, LS, J2K, LOSSLESS, SV1, HT):
-        yield grey(f"grey {syntax}", (512, 640), 18, syntax=syntax)
-    yield grey("extended 12 bit", (640, 640), 20, syntax=EXTENDED)
+        yield grey(f"grey {syntax}", (320, 400), 15, syntax=syntax)
+    yield grey("extended 12 bit", (400, 400), 18, syntax=EXTENDED)
     yield from _coloured(rng, number)
     yield from _others(rng, number)
 
@@ -222,7 +222,7 @@ def _scene(
 
 
 def _coloured(rng: np.random.Generator, number: Iterator[int]) -> Iterator[Burned]:
-    for font, size in (("pil", 12), ("pil", 16), ("hershey", 14)):
+    for font, size in (("pil", 12), ("hershey", 14)):
         picture, ink = _scene(rng, size=size, font=font)
         yield Burned(
             f"US RGB {font} {size}", stored(dataset(next(number), US, "US", picture[np.newaxis], "RGB"), picture), ink
@@ -274,8 +274,8 @@ def _others(rng: np.random.Generator, number: Iterator[int]) -> Iterator[Burned]
     page[ink] = 10
     yield Burned("SC screenshot", stored(dataset(next(number), SC, "OT", page[np.newaxis], "RGB"), page), ink)
     frames, inks = [], []
-    for _ in range(5):
-        frame, ink = _scene(rng, (360, 480), 12)
+    for _ in range(3):
+        frame, ink = _scene(rng, (300, 480), 12)
         frames.append(frame)
         inks.append(ink)
     cine = np.stack(frames)
@@ -287,9 +287,9 @@ def _others(rng: np.random.Generator, number: Iterator[int]) -> Iterator[Burned]
         inks[0],
         exact=False,
     )
-    run = np.stack([sector(rng, 240, 320) for _ in range(30)])
+    run = np.stack([sector(rng, 240, 320) for _ in range(20)])
     ink = written((240, 320), [(215, 10, "Featherstonehaugh")], 15)
-    run[17:20, ink] = 255
+    run[14:16, ink] = 255
     yield Burned("late in a cine", stored(dataset(next(number), US_MULTI, "US", run, "MONOCHROME2"), run), ink)
     picture, ink = _scene(rng)
     ds = dataset(next(number), US, "US", picture[np.newaxis], "RGB")
@@ -303,8 +303,8 @@ def _others(rng: np.random.Generator, number: Iterator[int]) -> Iterator[Burned]
         )
     ]
     yield Burned("US with regions", stored(ds, picture), ink)
-    picture = radiograph(rng, 1000, 800)
-    ink = written(picture.shape, [(420, 200, NAME)], 26)
+    picture = radiograph(rng, 700, 600)
+    ink = written(picture.shape, [(320, 120, NAME)], 22)
     picture[ink] = 4095
     ds = dataset(next(number), XA, "XA", picture[np.newaxis], "MONOCHROME2")
     yield Burned("across the body", stored(ds, picture[np.newaxis], 12), ink)
@@ -315,9 +315,9 @@ def clean() -> Iterator[Burned]:
     rng = np.random.default_rng(7)
     for place, (name, shape, marks, size) in enumerate(
         (
-            ("wrist", (1200, 900), [(60, 760, "L")], 70), ("chest", (1500, 1500), [(80, 1300, "R")], 60),
-            ("portable", (1500, 1200), [(40, 60, "PORTABLE"), (40, 1100, "L")], 40), ("plain", (1024, 1024), [], 0),
-            ("mammogram", (1600, 1500), [(100, 1250, "LMLO")], 50), ("plain small", (256, 256), [], 0),
+            ("wrist", (900, 700), [(60, 560, "L")], 60), ("chest", (1200, 1200), [(80, 1050, "R")], 50),
+            ("portable", (900, 800), [(40, 60, "PORTABLE"), (40, 700, "L")], 32), ("plain", (700, 700), [], 0),
+            ("mammogram", (1200, 1000), [(100, 800, "LMLO")], 40), ("plain small", (256, 256), [], 0),
             ("ticks", (800, 800), [(760, 40, "10 cm")], 18),
         )
     ):  # fmt: skip
@@ -328,7 +328,7 @@ def clean() -> Iterator[Burned]:
             picture[60:740:40, 20:32] = 4095
         ds = dataset(900 + place, CR, "CR", picture[np.newaxis], "MONOCHROME2")
         yield Burned(name, stored(ds, picture[np.newaxis], 12), np.zeros(shape, bool), mask)
-    for place, shape in enumerate(((480, 640), (600, 800))):
+    for place, shape in enumerate(((360, 480), (480, 640))):
         fan = sector(rng, *shape)
         yield Burned(
             f"sector {place}",

@@ -10,7 +10,9 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+from typer.testing import CliRunner
 
+from hilum.cli import app
 from hilum.core.errors import Invalid
 from hilum.imaging.dicom.dataset import read_data_set, read_tree
 from hilum.imaging.dicom.header import scan_file
@@ -48,6 +50,7 @@ NOBODY = collected([]).patterns()
 PERSON = collected([("name", "Featherstonehaugh^Alistair"), ("id", "MRN00481516")]).patterns()
 STEP = TextStep(device_rules())
 NEAR_INK = 120
+pytestmark = pytest.mark.timeout(900)  # the networks take seconds of CPU, of which a busy machine gives little
 
 
 def look(data: bytes, step: TextStep = STEP) -> Verdict:
@@ -320,3 +323,45 @@ def test_the_networks_run_on_one_thread() -> None:
     assert detector.missing() == ""
     options = detector._session(detector._DETECTOR).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_a_person_decides_and_the_next_run_does_it(tmp_path: Path) -> None:
+    """Listed, shown before and after, a box drawn, accepted; and again, with the decision changed."""
+    (tmp_path / "in").mkdir()
+    page = np.zeros((300, 380), np.uint8)
+    page[written(page.shape, [(25 * row, 2, "Featherstonehaugh Alistair") for row in range(12)], 25)] = 255
+    ds = dataset(1, SC, "OT", page[np.newaxis], "MONOCHROME2")
+    (tmp_path / "in" / "page.dcm").write_bytes(stored(ds, page))
+    paths = {name: tmp_path / name for name in ("key", "crosswalk", "review.json")}
+    asked = Request(
+        tmp_path / "in", tmp_path / "out", "research", paths["key"], crosswalk=paths["crosswalk"], workers=1,
+        review=paths["review.json"],
+    )  # fmt: skip
+
+    def out() -> np.ndarray:
+        deidentify_folder(asked, lambda _done, _total: None)
+        (made,) = (tmp_path / "out").rglob("*.dcm")
+        return pydicom.dcmread(made).pixel_array
+
+    def said(*more: str) -> str:
+        told = ["deid-review", str(tmp_path / "in"), "--review", str(paths["review.json"]), *more]
+        done = CliRunner().invoke(app, told)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    held = deidentify_folder(asked, lambda _done, _total: None).quarantined
+    assert [one["code"] for one in held] == ["pixels_unsure"]
+    run = ("--crosswalk", str(paths["crosswalk"]), "--key-file", str(paths["key"]))
+    assert "page.dcm: A person must look at its pixels (more than half of it seems to be text)" in said(*run)
+    said("--file", "page.dcm", "--accept", "--png", str(tmp_path / "png"), "--profile", "research")
+    assert not np.asarray(Image.open(tmp_path / "png" / "after.png"))[page > 96].any()
+    assert (np.asarray(Image.open(tmp_path / "png" / "before.png")) == (255, 64, 64)).all(axis=2).any()
+    assert not out()[page > 96].any()
+    said("--file", "page.dcm", "--only", "--box", "0,0,100,380")
+    assert np.array_equal(out()[100:], page[100:])
+    assert not out()[:100].any()
+    assert said(*run) == ""
+    assert CliRunner().invoke(app, ["deid-review", str(tmp_path / "in"), "--review", "x", "--file", "../key"]).exit_code
+    paths["review.json"].write_text('[{"file": "page.dcm", "how": "whatever"}]')
+    with pytest.raises(Invalid, match=r"review\.json"):
+        out()

@@ -23,7 +23,7 @@ from hilum.research.deid.pixel_text.detector import missing
 from hilum.research.deid.pixel_text.reading import judge
 from hilum.research.deid.pixel_text.regions import DeviceRules, device_rules, outside_regions
 from hilum.research.deid.pixel_text.scan import Spot, Views, find_text
-from hilum.research.deid.pixels import Box, PixelStep, Verdict
+from hilum.research.deid.pixels import Box, Decision, PixelStep, Verdict
 from hilum.research.deid.profile import Profile
 
 _ALL: Final = 6
@@ -53,42 +53,38 @@ class TextStep:
     keep_markers: bool = True
     regions_only: bool = True
 
-    def __call__(self, file: BinaryIO, header: Header, patterns: Patterns) -> Verdict:
+    def __call__(self, file: BinaryIO, header: Header, patterns: Patterns, decision: Decision | None = None) -> Verdict:
         """Look at an instance; see `hilum.research.deid.pixels.PixelStep`."""
         try:
-            return self._verdict(file, header, patterns, ())
+            return self._verdict(file, header, patterns, decision or Decision("look"))
         except Refused as problem:
             return Verdict("unsure", reason=f"it holds text, but {problem}")
         except (Unreadable, NotDicom) as problem:
             return Verdict("unsure", reason=f"its pixels cannot be decoded: {problem}")
 
-    def with_boxes(self, file: BinaryIO, header: Header, patterns: Patterns, boxes: Sequence[Box]) -> Verdict:
-        """The same, with boxes that a person drew made black as well.
-
-        Raises
-        ------
-        Refused, Unreadable
-            When that cannot be done.
-        """
-        return self._verdict(file, header, patterns, boxes)
-
-    def _verdict(self, file: BinaryIO, header: Header, patterns: Patterns, drawn: Sequence[Box]) -> Verdict:
+    def _verdict(self, file: BinaryIO, header: Header, patterns: Patterns, decision: Decision) -> Verdict:
         frames = _Frames(file, header)
         if frames.image.rows * frames.image.columns > _MAX_PIXELS:
             return Verdict("unsure", reason="it is too large to be looked at")
-        known = [within(box, frames.image) for box in (*drawn, *self._known(file, header, frames.image))]
+        drawn = [within(box, frames.image) for box in decision.boxes]
+        if decision.how == "only":
+            drawn = [box for box in drawn if box.rows and box.columns]
+            made = blacken(file, header, frames.image, drawn) if drawn else None
+            return _blackened(header, made, drawn, ()) if made else Verdict("clean")
+        known = [*drawn, *(within(box, frames.image) for box in self._known(file, header, frames.image))]
         known = [box for box in known if box.rows and box.columns]
         if not frames.show(known):
             known = []
         found = self._text(frames, known, patterns)
-        if _share(found, frames.image) > _MOST:
+        accepted = decision.how == "accept"
+        if _share(found, frames.image) > _MOST and not accepted:
             return Verdict("unsure", tuple(found), reason="more than half of it seems to be text")
         boxes = [*known, *found]
         if not boxes:
             return Verdict("clean")
         for _ in range(_ROUNDS):
             made = blacken(file, header, frames.image, boxes)
-            left = self._left(made, boxes, patterns)
+            left = [] if accepted else self._left(made, boxes, patterns)
             if not left:
                 return _blackened(header, made, boxes, found)
             boxes += left
