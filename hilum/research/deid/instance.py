@@ -178,6 +178,8 @@ class Deidentifier:
     ) -> _Pixels:
         """The file whose pixels may leave, and by which code they were cleaned."""
         why = scan_reason(header, facts.get("BurnedInAnnotation", ""))
+        if not why and self._profile.pixels == "all" and header.pixel_data is not None:
+            why = "all_images"
         if not why and decision is None:
             return _Pixels(file)
         if self._pixel_step is None:

@@ -59,7 +59,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     time_zone: str | None = None
     faces: Literal["flag", "quarantine"] | None = None
     xr: bool | None = None
-    pixels: Literal["clean", "quarantine"] | None = None
+    pixels: Literal["clean", "all", "quarantine"] | None = None
     markers: Literal["keep", "blacken"] | None = None
     ultrasound: Literal["regions", "text"] | None = None
     device_rules: str | None = None
@@ -91,7 +91,8 @@ class Profile:
     xr
         Whether folders say XR for CR and DX.
     pixels
-        Whether text in pixels is found and made black, or what may hold it is quarantined.
+        Whether text in pixels is found and made black: in what may hold it, or in all images; or what may hold it is
+        quarantined.
     markers
         Whether words of side and position and short numbers stay in pixels.
     ultrasound
@@ -113,7 +114,7 @@ class Profile:
     time_zone: str = ""
     faces: Literal["flag", "quarantine"] = "flag"
     xr: bool = False
-    pixels: Literal["clean", "quarantine"] = "clean"
+    pixels: Literal["clean", "all", "quarantine"] = "clean"
     markers: Literal["keep", "blacken"] = "keep"
     ultrasound: Literal["regions", "text"] = "regions"
     device_rules: str = ""

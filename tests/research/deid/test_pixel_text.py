@@ -44,7 +44,7 @@ from tests.research.deid.burned import (
     stored,
     written,
 )
-from tests.research.deid.planted import item
+from tests.research.deid.planted import CT, item
 
 NOBODY = collected([]).patterns()
 PERSON = collected([("name", "Featherstonehaugh^Alistair"), ("id", "MRN00481516")]).patterns()
@@ -293,6 +293,18 @@ def test_a_profile_can_hold_back_or_name_rules(tmp_path: Path) -> None:
     path = tmp_path / "ours.toml"
     path.write_text('name = "ours"\nbase = "basic"\npixels = "quarantine"\n')
     assert text_step(load_profile(str(path))) is None
+    path.write_text('name = "ours"\nbase = "basic"\npixels = "all"\n')
+    picture = radiograph(np.random.default_rng(3), 300, 400)
+    picture[written(picture.shape, [(20, 20, "Featherstonehaugh")], 20)] = 4095
+    ds = dataset(1, CT, "CT", picture[np.newaxis], "MONOCHROME2")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "ct.dcm").write_bytes(stored(ds, picture, 12))
+    asked = Request(
+        tmp_path / "in", tmp_path / "out", str(path), tmp_path / "key", crosswalk=tmp_path / "crosswalk", workers=1
+    )
+    assert deidentify_folder(asked, lambda _done, _total: None).counts["written"] == 1
+    (made,) = (tmp_path / "out").rglob("*.dcm")
+    assert not np.array_equal(pydicom.dcmread(made).pixel_array, picture)
     path.write_text(
         'name = "ours"\nbase = "basic"\nmarkers = "blacken"\nultrasound = "text"\ndevice_rules = "rules.toml"\n'
     )

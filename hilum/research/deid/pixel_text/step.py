@@ -30,7 +30,8 @@ _ALL: Final = 6
 _FULL: Final = 12
 _MARGIN: Final = 2
 _ROUNDS: Final = 3
-_MAX_PIXELS: Final = 1 << 26
+_MAX_PIXELS: Final = 1 << 25
+_MAX_LINES: Final = 400
 _MOST: Final = 0.5
 _NEW_CELLS: Final = 3
 
@@ -105,6 +106,8 @@ class TextStep:
         found: list[Box] = []
         for seen, new in frames.looks(known):
             spots = find_text(seen, new)
+            if len(spots) > _MAX_LINES:
+                raise Refused("it has more lines than are read")
             reads = judge(seen, spots, patterns, keep_markers=self.keep_markers)
             found += [_box(read.spot, frames.image) for read in reads if read.goes]
         return _distinct(found)
