@@ -159,7 +159,7 @@ def burned() -> Iterator[Burned]:
         picture[ink] = 0 if dark else top
         if level is not None:  # hidden in a few grey levels of a flat corner
             corner = np.zeros(shape, bool)
-            corner[: 6 * step, : shape[1] // 2] = True
+            corner[: 6 * step, : 3 * shape[1] // 4] = True
             picture[corner] = 20
             picture[ink] = 20 + level
         elif dark:

@@ -164,7 +164,7 @@ def test_what_must_be_looked_at_is_held_back(sop_class: str, change: dict[str, o
 def test_a_pixel_step_lets_pass_blackens_or_holds_back() -> None:
     asked: list[str] = []
 
-    def clean(file: BinaryIO, header: Header, patterns: Patterns) -> Verdict:
+    def clean(file: BinaryIO, header: Header, patterns: Patterns, decision: Decision | None) -> Verdict:
         assert patterns.strong is not None
         assert patterns.strong.search("müller hans")
         asked.append(header.first("SOPClassUID"))
