@@ -182,6 +182,7 @@ class Deidentifier:
             why = "all_images"
         if not why and decision is None:
             return _Pixels(file)
+        why = why or "somebody has decided on it"
         if self._pixel_step is None:
             sentence = f"Its pixels must be looked at for text before it may leave ({why})."
             raise Quarantined("pixels_unseen", f"{sentence} {missing()}".strip())
