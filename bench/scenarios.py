@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, dimse, linkage, rendered, retrieve, search
+from bench import corpus, deid, dimse, linkage, rendered, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -416,6 +416,15 @@ SCENARIOS = (
         _hilum(_rendered),
         _orthanc(_rendered),
         rendered.ROWS,
+    ),
+    Scenario(
+        "deid",
+        "hilum deid: headers, and images looked at for text",
+        Corpus("headers", studies=4, series=2, instances=100, edge=8),
+        Corpus("headers", studies=2, series=2, instances=50, edge=8),
+        deid.measure,
+        None,
+        deid.ROWS,
     ),
     Scenario(
         "demo",

@@ -64,7 +64,17 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for name, encoder, decoder, bits, exact in _CODECS:
         yield _tried(f"codec {name}", partial(_codec, encoder, decoder, bits, exact))
     yield _tried("codec RLE", _rle)
+    yield _tried("text in pixels", _text_in_pixels)
     yield _tried("web page", _page)
+
+
+def _text_in_pixels() -> str:
+    from hilum.research.deid.pixel_text.detector import find_lines, missing, versions
+
+    if lacking := missing():
+        return f"{lacking} Until then images that may show text are quarantined by hilum deid."
+    find_lines(np.zeros((64, 64, 3), np.uint8))
+    return versions()
 
 
 def _nats(settings: Settings) -> str:

@@ -32,6 +32,9 @@ def deid(
     report: Annotated[
         Path | None, typer.Option("--report", help="JSON file of what was done and set aside; it stays at the site.")
     ] = None,
+    review: Annotated[
+        Path | None, typer.Option("--review", help="Decisions of hilum deid-review; the file stays at the site.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes.  [default: one a core]", show_default=False)
     ] = None,
@@ -44,7 +47,7 @@ def deid(
     from hilum.research.deid.run import Request, deidentify_folder
 
     request = Request(
-        source, target, profile, key_file, maps, crosswalk, registry, report, workers or 0, dry_run
+        source, target, profile, key_file, maps, crosswalk, registry, report, workers or 0, dry_run, review=review
     )  # fmt: skip
     begin = time.monotonic()
     with progress_bar("De-identifying", hidden=as_json) as bar:
@@ -55,6 +58,54 @@ def deid(
         reasons: list[dict[str, object]] = [{**reason, "examples": list[str]()} for reason in done.reasons()]
         print_summary(done.counts, reasons, time.monotonic() - begin)
     raise typer.Exit(1 if done.quarantined else 0)
+
+
+@commands.command("deid-review")
+def review_pixels(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The input folder of the run.")],
+    review: Annotated[Path, typer.Option("--review", help="Where decisions are kept; stays at the site.")],
+    crosswalk: Annotated[Path | None, typer.Option("--crosswalk", help="The crosswalk of the run.")] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="The key file of the run.")] = None,
+    profile: Annotated[str, typer.Option("--profile", help="The profile of the run.")] = "chorus",
+    file: Annotated[str, typer.Option("--file", help="One file, by its path within IN.")] = "",
+    png: Annotated[Path | None, typer.Option("--png", help="Write before.png and after.png into this folder.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="What was found goes black; then it may leave.")] = False,
+    only: Annotated[bool, typer.Option("--only", help="Nothing goes black but the boxes of --box.")] = False,
+    box: Annotated[list[str] | None, typer.Option("--box", help="ROW,COLUMN,ROWS,COLUMNS; may be repeated.")] = None,
+) -> None:
+    """List images whose pixels a person must look at, show one before and after, and decide on it."""
+    from hilum.core.errors import Invalid
+    from hilum.imaging.dicom.picture import to_png
+    from hilum.research.deid.pixel_text.step import text_step
+    from hilum.research.deid.pixels import Decision
+    from hilum.research.deid.profile import load_profile
+    from hilum.research.deid.review import boxes_of, pictures, read_decisions, waiting, write_decision
+
+    if not file:
+        if crosswalk is None or key_file is None:
+            raise Invalid("Name the crosswalk and the key file of the run, or one file with --file.")
+        for one in waiting(crosswalk, key_file, read_decisions(review)):
+            said = f"  [{one.decision.how}, {len(one.decision.boxes)} boxes]" if one.decision else ""
+            out.print(f"{one.path}: {one.reason}{said}", markup=False, highlight=False, soft_wrap=True)
+        return
+    path = (source / file).resolve()
+    if not path.is_relative_to(source.resolve()) or not path.is_file():
+        raise Invalid("There is no such file in the input folder.")
+    decision = read_decisions(review).get(file)
+    if accept or only or box:
+        decision = Decision("only" if only else "accept" if accept else "look", boxes_of(box or ()))
+        write_decision(review, file, decision)
+        out.print("Noted; the next hilum deid with --review carries it out.")
+    if png is not None:
+        step = text_step(load_profile(profile))
+        if step is None:
+            raise Invalid("Pixels are not looked at under this profile, or hilum[pixels] is not installed.")
+        before, after, said = pictures(path, step, decision)
+        png.mkdir(parents=True, exist_ok=True)
+        (png / "before.png").write_bytes(to_png(before))
+        if after is not None:
+            (png / "after.png").write_bytes(to_png(after))
+        out.print(said, markup=False, highlight=False)
 
 
 @commands.command("crosswalk")

@@ -105,7 +105,7 @@ def test_each_study_is_tied_or_waits_as_the_story_says(
 
 
 def test_the_practice_is_accepted_at_once_and_its_map_does_the_same(
-    folder: Path, manifest: DemoManifest, manner: Manner, database: Database
+    folder: Path, manifest: DemoManifest, manner: Manner, archive: Archive, database: Database
 ) -> None:
     first, second = (next(s for s in manifest.studies if s.key == key) for key in ("s59", "s60"))
     entry = queue(database)[first.study_instance_uid, "person"]

@@ -20,7 +20,8 @@ from hilum.research.deid.dates import Shift, older_than_89
 from hilum.research.deid.engine import Change, Engine, Subject
 from hilum.research.deid.identifiers import Identifiers, Kind, Patterns
 from hilum.research.deid.person import Person, identifiers_in
-from hilum.research.deid.pixels import PixelStep, may_show_face, refusal, scan_reason
+from hilum.research.deid.pixel_text.detector import missing
+from hilum.research.deid.pixels import Decision, PixelStep, may_show_face, refusal, scan_reason
 from hilum.research.deid.profile import VOCABULARY_UIDS, Profile
 from hilum.research.deid.streams import OFFSET_TABLES, pixel_element
 from hilum.research.deid.table import BASIC, CLEAN_FACES, CLEAN_PIXELS, OPTIONS, tables
@@ -73,6 +74,16 @@ class Made:
     paths: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """The file whose pixels may leave, by which code they were cleaned, and what of them was changed."""
+
+    file: BinaryIO
+    step: str | None = None
+    changed: tuple[Element, ...] = ()
+    told: tuple[Change, ...] = ()
+
+
 class Deidentifier:
     """De-identifies files under one profile.
 
@@ -90,7 +101,15 @@ class Deidentifier:
         self._pixel_step: Final = pixel_step
         self._zone: Final = ZoneInfo(self._profile.time_zone) if self._profile.time_zone else None
 
-    def make(self, file: BinaryIO, person: Person, accession_number: str, *, explain: bool = False) -> Made:
+    def make(
+        self,
+        file: BinaryIO,
+        person: Person,
+        accession_number: str,
+        *,
+        decision: Decision | None = None,
+        explain: bool = False,
+    ) -> Made:
         """De-identify one file.
 
         Parameters
@@ -101,6 +120,8 @@ class Deidentifier:
             Whose it is.
         accession_number
             The new one.
+        decision
+            What a person decided on its pixels.
         explain
             Whether to name all attributes of the original, too.
 
@@ -124,7 +145,7 @@ class Deidentifier:
         patterns, cleaner = _cleaner(
             known, frozenset((person.person_id, accession_number)), self._engine, self._profile.words
         )
-        pixels, step = self._pixels(file, header, facts, patterns)
+        pixels = self._pixels(file, header, facts, patterns, decision)
         days = 0 if before and _moved_before(elements, facts) else person.days
         subject = Subject(
             person.person_id, accession_number,
@@ -133,11 +154,12 @@ class Deidentifier:
         )  # fmt: skip
         made, changes = self._engine.deidentify(elements, header.first("SOPClassUID"), subject)
         found = {element.tag: element for element in made}
-        found.update(self._marks(header, step))
+        found.update((element.tag, element) for element in pixels.changed)
+        found.update(self._marks(header, pixels.step))
         old_uids = frozenset[str]() if "retain_uids" in self._profile.options else _own_uids(elements)
         return Made(
-            self._file(file, header, found, pixels), changes, patterns, old_uids, before,
-            pixels_cleaned=step is not None, paths=tuple(_paths(elements, "")) if explain else (),
+            self._file(file, header, found, pixels.file), [*changes, *pixels.told], patterns, old_uids, before,
+            pixels_cleaned=pixels.step is not None, paths=tuple(_paths(elements, "")) if explain else (),
         )  # fmt: skip
 
     def _refuse(self, header: Header) -> None:
@@ -152,32 +174,41 @@ class Deidentifier:
             raise Quarantined("face", "The volume may show a face, and faces are not taken off.")
 
     def _pixels(
-        self, file: BinaryIO, header: Header, facts: dict[str, str], patterns: Patterns
-    ) -> tuple[BinaryIO, str | None]:
+        self, file: BinaryIO, header: Header, facts: dict[str, str], patterns: Patterns, decision: Decision | None
+    ) -> _Pixels:
         """The file whose pixels may leave, and by which code they were cleaned."""
         why = scan_reason(header, facts.get("BurnedInAnnotation", ""))
-        if not why:
-            return file, None
+        if not why and self._profile.pixels == "all" and header.pixel_data is not None:
+            why = "all_images"
+        if not why and decision is None:
+            return _Pixels(file)
+        why = why or "somebody has decided on it"
         if self._pixel_step is None:
-            raise Quarantined("pixels_unseen", f"Its pixels must be looked at for text before it may leave ({why}).")
-        verdict = self._pixel_step(file, header, patterns)
+            sentence = f"Its pixels must be looked at for text before it may leave ({why})."
+            raise Quarantined("pixels_unseen", f"{sentence} {missing()}".strip())
+        verdict = self._pixel_step(file, header, patterns, decision)
         if verdict.state == "unsure":
             raise Quarantined("pixels_unsure", f"A person must look at its pixels ({verdict.reason or why}).")
-        return BytesIO(verdict.data) if verdict.data is not None else file, "faces" if verdict.face else "pixels"
+        step = "faces" if verdict.face else "pixels"
+        if verdict.data is None:
+            return _Pixels(file, step)
+        boxes = " ".join(f"{box.row},{box.column},{box.rows},{box.columns}" for box in verdict.boxes)
+        told = Change("7FE00010", "OW", "", "blacken", verdict.reason or why, boxes)
+        return _Pixels(BytesIO(verdict.data), step, verdict.changed, (told,))
 
     def _file(self, file: BinaryIO, header: Header, found: dict[int, Element], pixels: BinaryIO) -> bytes:
         # The new file is told by what the engine made of the old one's identity.
         sop_class = header.first("SOPClassUID")
         sop_instance = found[0x00080018].value.decode("ascii").strip(" \0")
         body = b""
+        told = scan_file(pixels) if pixels is not file else header
         if header.pixel_data is not None:
-            told = scan_file(pixels) if pixels is not file else header
             pixel = pixel_element(pixels, told, clear_unused=True)
             body = pixel.data
-            if not pixel.same_fragments:
+            if not pixel.same_fragments or pixels is not file:
                 found = {tag: one for tag, one in found.items() if tag not in OFFSET_TABLES}
-        compressed = header.pixel_data is not None and header.pixel_data.encapsulated
-        syntax = header.transfer_syntax_uid if compressed else a.EXPLICIT_LITTLE
+        compressed = told.pixel_data is not None and told.pixel_data.encapsulated
+        syntax = told.transfer_syntax_uid if compressed else a.EXPLICIT_LITTLE
         head = b"".join(element_bytes(found[tag] for tag in sorted(found) if tag < 0x7FE00008))
         return b"".join((meta_information(sop_class, sop_instance, syntax), head, body))
 

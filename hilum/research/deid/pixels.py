@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, TypeAlias
 
+from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import Header
 from hilum.research.deid.identifiers import Patterns
 
@@ -38,6 +39,23 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person who looked at an image decided.
+
+    Attributes
+    ----------
+    how
+        ``look``: it is looked at as ever, and the boxes go black, too. ``accept``: the same, and what then leaves it
+        `unsure` does not hold it back. ``only``: the boxes go black and nothing else; without any it stays as it is.
+    boxes
+        That the person drew.
+    """
+
+    how: Literal["look", "accept", "only"]
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What looking at an instance's pixels came to.
 
@@ -51,6 +69,10 @@ class Verdict:
         The whole file with the boxes blacked out; the other pixels as they were.
     face
         Whether a face was taken off, for CID 7050 113102.
+    reason
+        Why a person must look, or what was made black.
+    changed
+        Elements that describe the samples of ``data`` otherwise than the original's do.
     """
 
     state: Literal["clean", "blackened", "unsure"]
@@ -58,11 +80,13 @@ class Verdict:
     data: bytes | None = None
     face: bool = False
     reason: str = ""
+    changed: tuple[Element, ...] = ()
 
 
-PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns], Verdict]
-"""Looks at the pixels of an original file, given its header and what is known of its person; decoding is by
-`hilum.imaging.dicom.pixels`. It is asked only for instances of which `scan_reason` gives a reason."""
+PixelStep: TypeAlias = Callable[[BinaryIO, Header, Patterns, Decision | None], Verdict]
+"""Looks at the pixels of an original file, given its header, what is known of its person, and what somebody who looked
+at it has decided, if anybody has. It is asked for instances of which `scan_reason` gives a reason, or on which somebody
+has decided."""
 
 
 def refusal(header: Header) -> str:

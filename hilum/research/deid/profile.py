@@ -59,6 +59,10 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     time_zone: str | None = None
     faces: Literal["flag", "quarantine"] | None = None
     xr: bool | None = None
+    pixels: Literal["clean", "all", "quarantine"] | None = None
+    markers: Literal["keep", "blacken"] | None = None
+    ultrasound: Literal["regions", "text"] | None = None
+    device_rules: str | None = None
     attributes: dict[str, Action] = msgspec.field(default_factory=dict[str, Action])
     words: list[str] = msgspec.field(default_factory=list[str])
     safe_private: list["_Private"] = msgspec.field(default_factory=list["_Private"])
@@ -86,6 +90,15 @@ class Profile:
         What becomes of head volumes whose face was not taken off: flagged as recognizable, or quarantined.
     xr
         Whether folders say XR for CR and DX.
+    pixels
+        Whether text in pixels is found and made black: in what may hold it, or in all images; or what may hold it is
+        quarantined.
+    markers
+        Whether words of side and position and short numbers stay in pixels.
+    ultrasound
+        Whether all outside of the regions that an ultrasound image declares goes black, or only text.
+    device_rules
+        The path of a site's file of where its devices write text; empty for none.
     attributes
         What a site decides otherwise, by tag.
     words
@@ -101,6 +114,10 @@ class Profile:
     time_zone: str = ""
     faces: Literal["flag", "quarantine"] = "flag"
     xr: bool = False
+    pixels: Literal["clean", "all", "quarantine"] = "clean"
+    markers: Literal["keep", "blacken"] = "keep"
+    ultrasound: Literal["regions", "text"] = "regions"
+    device_rules: str = ""
     attributes: Mapping[int, Action] = field(default_factory=dict[int, Action])
     words: frozenset[str] = frozenset()
     safe_private: Mapping[tuple[int, str, int], str] = field(default_factory=dict[tuple[int, str, int], str])
@@ -151,6 +168,10 @@ def _loaded(name: str, depth: int) -> Profile:
         time_zone=base.time_zone if given.time_zone is None else given.time_zone,
         faces=given.faces or base.faces,
         xr=base.xr if given.xr is None else given.xr,
+        pixels=given.pixels or base.pixels,
+        markers=given.markers or base.markers,
+        ultrasound=given.ultrasound or base.ultrasound,
+        device_rules=base.device_rules if given.device_rules is None else _beside(name, given.device_rules),
         attributes={**base.attributes, **own},
         words=base.words | {word.casefold() for word in given.words},
         safe_private={**base.safe_private, **private},
@@ -172,6 +193,11 @@ def _read(name: str) -> _File:
         return msgspec.convert(tomllib.loads(text), _File)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise Invalid(f"The profile {name} cannot be read: {error}.") from None
+
+
+def _beside(profile: str, path: str) -> str:
+    """A path that a profile names, told from the folder of the profile."""
+    return str(Path(profile).resolve().parent / path) if path and profile.endswith(".toml") else path
 
 
 def _check_zone(name: str | None) -> None:

@@ -28,10 +28,13 @@ from hilum.research.deid.keys import Keys, read_keys
 from hilum.research.deid.layout import Layout
 from hilum.research.deid.maps import ImageRow, Maps, read_maps
 from hilum.research.deid.person import Person
-from hilum.research.deid.pixels import PixelStep
+from hilum.research.deid.pixel_text.regions import device_rules
+from hilum.research.deid.pixel_text.step import text_step
+from hilum.research.deid.pixels import Decision, PixelStep
 from hilum.research.deid.profile import Profile, load_profile
 from hilum.research.deid.registry import write_registry
 from hilum.research.deid.report import Report
+from hilum.research.deid.review import read_decisions
 from hilum.research.deid.work import Order, Outcome, Seen, Setup
 
 TEMPORARY: Final = ".hilum-deid"
@@ -66,6 +69,7 @@ class Request:
     workers: int = 0
     dry: bool = False
     pixel_step: PixelStep | None = None
+    review: Path | None = None
 
 
 def deidentify_folder(request: Request, bar: Bar) -> Report:
@@ -105,7 +109,7 @@ def _check_paths(request: Request, profile: Profile) -> None:
         raise Invalid("The output folder must lie neither in the input folder nor around it.")
     if target.exists() and not target.is_dir():
         raise Invalid(f"{request.target} is no folder.")
-    for path in (request.crosswalk, request.report, request.key_file):
+    for path in (request.crosswalk, request.report, request.key_file, request.review):
         if path is not None and _within(path.resolve(), target):
             raise Invalid(f"{path.name} lies in the output folder, but must never leave the site: put it elsewhere.")
     for path in (request.crosswalk, request.report, request.key_file, request.registry):
@@ -119,7 +123,8 @@ def _within(path: Path, folder: Path) -> bool:
 
 def _fingerprint(profile: Profile, request: Request) -> str:
     said = repr((profile.name, sorted(profile.options), sorted(profile.attributes.items()), sorted(profile.words),
-                 sorted(profile.safe_private.items()), profile.time_zone, profile.faces, profile.xr))  # fmt: skip
+                 sorted(profile.safe_private.items()), profile.time_zone, profile.faces, profile.xr,
+                 profile.pixels, profile.markers, profile.ultrasound, device_rules(profile.device_rules)))  # fmt: skip
     return blake2b(f"{said}{'' if request.dry else request.target.resolve()}".encode()).hexdigest()
 
 
@@ -153,15 +158,17 @@ class _Run:
     known: dict[str, set[tuple[Kind, str]]] = field(default_factory=lambda: defaultdict(set))
     days: dict[str, int] = field(default_factory=dict[str, int])
     report: Report = field(init=False)
+    decisions: dict[str, Decision] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.decisions = read_decisions(self.request.review) if self.request.review else {}
         self.report = Report(self.profile.name, dry=self.request.dry)
 
     def carry_out(self, bar: Bar) -> Report:
         workers = self.request.workers or os.cpu_count() or 1
         setup = Setup(
             self.profile, self.keys.uids, str(self.request.source), str(self.request.target), str(self.temporary),
-            self.request.pixel_step, self.request.dry,
+            self.request.pixel_step or text_step(self.profile), self.request.dry,
         )  # fmt: skip
         try:
             with _processes(workers, setup) as pool:
@@ -203,7 +210,8 @@ class _Run:
         person = None if seen.code else self._person(seen.patient_id)
         image = None if person is None else self._image(seen)
         site = self._site(seen.patient_id, person)
-        said = repr((stamp_text, person and (person[0], person[1]), image, sorted(site)))
+        decision = self.decisions.get(seen.path)
+        said = repr((stamp_text, person and (person[0], person[1]), image, sorted(site), decision))
         stamp = self.crosswalk.blind("stamp", said)
         if person is not None:
             known = self.known[person[0]]
@@ -293,7 +301,10 @@ class _Run:
                 batch = []
             if row.person_id != person.person_id:
                 person = Person(row.person_id, self.days[row.person_id], frozenset(self.known[row.person_id]))
-            batch.append(Order(row.id, row.path, person, row.accession, row.target or "", row.series != checked))
+            decision = self.decisions.get(row.path)
+            batch.append(
+                Order(row.id, row.path, person, row.accession, row.target or "", row.series != checked, decision)
+            )
             checked = row.series
         if batch:
             yield batch

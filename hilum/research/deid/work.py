@@ -22,7 +22,7 @@ from hilum.research.deid.engine import Change, Engine
 from hilum.research.deid.identifiers import Kind
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.person import Person
-from hilum.research.deid.pixels import PixelStep
+from hilum.research.deid.pixels import Decision, PixelStep
 from hilum.research.deid.profile import Profile, Rules
 from hilum.research.deid.uids import UidMap
 from hilum.research.deid.verify import Leak, Search, dciodvfy, new_errors, verify
@@ -63,6 +63,7 @@ class Order:
     accession: str
     target: str
     check_validity: bool
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,9 @@ class Worker:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise Quarantined("too_large", f"Files of more than {MAX_FILE_BYTES >> 30} GiB are not de-identified.")
             file = BytesIO(path.read_bytes())
-            made = self._deidentifier.make(file, order.person, order.accession, explain=self._setup.dry)
+            made = self._deidentifier.make(
+                file, order.person, order.accession, decision=order.decision, explain=self._setup.dry
+            )
             return self._dry(order, made) if self._setup.dry else self._write(order, path, made)
         except (NotDicom, Unreadable, Quarantined) as problem:
             return Outcome(order.file_id, problem.code, str(problem))

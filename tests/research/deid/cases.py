@@ -443,8 +443,17 @@ def _radiotherapy(made: Set, planted: Any) -> None:
 
 
 def _withheld(made: Set, planted: Any, rng: np.random.Generator) -> None:
-    """What may not be in the output at all."""
+    """What may not be in the output at all, and what is looked at before it may."""
     patient = PATIENTS[0]
+
+    def looked_at(name: str, sop_class: str, modality: str, change: Any = None) -> None:
+        one = planted(name, patient)
+        ds = base(patient, one.number, sop_class, modality, 20)
+        one.pixels = image(ds, rng)
+        if change:
+            change(ds)
+        common(ds, one)
+        made.add(one, ds)
 
     def held(name: str, sop_class: str, modality: str, change: Any = None) -> None:
         one = planted(name, patient, out=False)
@@ -455,11 +464,11 @@ def _withheld(made: Set, planted: Any, rng: np.random.Generator) -> None:
         common(ds, one)
         made.add(one, ds)
 
-    held("capture.dcm", "1.2.840.10008.5.1.4.1.1.7", "OT")
-    held("ultrasound.dcm", "1.2.840.10008.5.1.4.1.1.6.1", "US")
-    held("radiograph.dcm", "1.2.840.10008.5.1.4.1.1.1", "CR")
-    held("burned.dcm", CT, "CT", lambda ds: setattr(ds, "BurnedInAnnotation", "YES"))
-    held("secondary.dcm", CT, "CT", lambda ds: setattr(ds, "ImageType", ["DERIVED", "SECONDARY", "SCREEN SAVE"]))
+    looked_at("capture.dcm", "1.2.840.10008.5.1.4.1.1.7", "OT")
+    looked_at("ultrasound.dcm", "1.2.840.10008.5.1.4.1.1.6.1", "US")
+    looked_at("radiograph.dcm", "1.2.840.10008.5.1.4.1.1.1", "CR")
+    looked_at("burned.dcm", CT, "CT", lambda ds: setattr(ds, "BurnedInAnnotation", "YES"))
+    looked_at("secondary.dcm", CT, "CT", lambda ds: setattr(ds, "ImageType", ["DERIVED", "SECONDARY", "SCREEN SAVE"]))
     held("stranger.dcm", CT, "CT", lambda ds: setattr(ds, "PatientID", "UNKNOWN1"))
     held("accession.dcm", CT, "CT", lambda ds: setattr(ds, "AccessionNumber", "NOWHERE1"))
 

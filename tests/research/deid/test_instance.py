@@ -14,7 +14,7 @@ from hilum.research.deid.engine import Engine
 from hilum.research.deid.identifiers import Patterns, collected
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.person import Person
-from hilum.research.deid.pixels import Verdict
+from hilum.research.deid.pixels import Decision, Verdict
 from hilum.research.deid.profile import Profile, Rules, load_profile
 from hilum.research.deid.table import OPTIONS
 from hilum.research.deid.uids import UidMap
@@ -164,7 +164,7 @@ def test_what_must_be_looked_at_is_held_back(sop_class: str, change: dict[str, o
 def test_a_pixel_step_lets_pass_blackens_or_holds_back() -> None:
     asked: list[str] = []
 
-    def clean(file: BinaryIO, header: Header, patterns: Patterns) -> Verdict:
+    def clean(file: BinaryIO, header: Header, patterns: Patterns, decision: Decision | None) -> Verdict:
         assert patterns.strong is not None
         assert patterns.strong.search("müller hans")
         asked.append(header.first("SOPClassUID"))
@@ -178,7 +178,7 @@ def test_a_pixel_step_lets_pass_blackens_or_holds_back() -> None:
     read(make(ct(), step=clean))
     assert len(asked) == 1  # a CT of a chest needs no look
 
-    def blacken(file: BinaryIO, header: Header, patterns: Patterns) -> Verdict:
+    def blacken(file: BinaryIO, header: Header, patterns: Patterns, decision: Decision | None) -> Verdict:
         file.seek(0)
         ds = pydicom.dcmread(file)
         ds.PixelData = bytes(len(ds.PixelData))

@@ -1,0 +1,142 @@
+"""What lines of text say, and what therefore becomes of them: markers of side and position and measures may stay, what
+is no text after all does stay, everything else goes. A line that cannot be read goes when it surely is text."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from hilum.imaging.dicom.picture import Picture
+from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.pixel_text.detector import read_lines
+from hilum.research.deid.pixel_text.scan import Spot, Views
+from hilum.research.deid.table import data_text
+
+_SURE: Final = 0.8
+_READ: Final = 0.6
+_STRONG: Final = 0.8
+_CERTAIN: Final = 0.85
+_SINGLE: Final = 0.9
+_SEVERAL: Final = 2.5
+_MARGIN: Final = 2
+_WORD: Final = re.compile(r"[^\s,;()\[\]<>=+*|~'\"]+")
+_NUMBER: Final = re.compile(r"[<>±~+\-]?\d{1,3}(?:[.,]\d{1,2})?(?:%|°|cm|mm|s|ms|hz|khz|mhz|db|bpm|fps|x)?")
+_MAX_DIGITS: Final = 4
+_ALNUM: Final = re.compile(r"[^\W_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A line of text with what it says, and whether it goes."""
+
+    spot: Spot
+    text: str
+    sure: float
+    goes: bool
+
+
+def judge(seen: Views, spots: Sequence[Spot], patterns: Patterns, *, keep_markers: bool) -> list[Read]:
+    """Read lines and decide on each.
+
+    Parameters
+    ----------
+    seen
+        The frame.
+    spots
+        Its lines, as `scan.find_text` gives them.
+    patterns
+        What is known of the person: a line that holds of it goes, whatever else it is.
+    keep_markers
+        Whether words of the marker list and short numbers may stay.
+    """
+    reads: list[Read] = []
+    for spot in spots:
+        text, sure = _best(seen, spot)
+        reads.append(Read(spot, text, sure, _goes(spot, text, sure, patterns, keep_markers=keep_markers)))
+    return _together(reads, patterns)
+
+
+def _together(reads: list[Read], patterns: Patterns) -> list[Read]:
+    """The same, but what stands beside something that goes, or makes a longer number with it, goes with it."""
+    changed = True
+    while changed:
+        changed = False
+        for place, one in enumerate(reads):
+            if one.goes or not _ALNUM.search(one.text) or one.sure < _READ:
+                continue
+            beside = [other for other in reads if other is not one and _beside(one.spot, other.spot)]
+            whole = " ".join(other.text for other in sorted([one, *beside], key=lambda read: read.spot.left))
+            found = patterns.all is not None and patterns.all.search(fold(whole)) is not None
+            if found or any(other.goes for other in beside) or _digits(whole) > _MAX_DIGITS:
+                reads[place], changed = replace(one, goes=True), True
+    return reads
+
+
+def _beside(one: Spot, other: Spot) -> bool:
+    """Whether two lines stand next to each other on the same height."""
+    height = min(one.bottom - one.top, other.bottom - other.top)
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    gap = max(one.left, other.left) - min(one.right, other.right)
+    return shared > height / 2 and gap < height
+
+
+def _best(seen: Views, spot: Spot) -> tuple[str, float]:
+    """The surest reading of a line: as it is shown, in its own contrast, turned round."""
+    tall, wide = spot.bottom - spot.top, spot.right - spot.left
+    way, other = ((0, 2), (1, -1)) if spot.upright else ((1, -1), (0, 2))
+    tries = [(seen.shown, way[:1]), (seen.local, way[:1]), (seen.shown, way[1:])]
+    if max(tall, wide) <= _SEVERAL * min(tall, wide):  # too short to say how it stands
+        tries += [(seen.shown, other), (seen.local, other)]
+    best = "", 0.0
+    for cut, some in tries:
+        best = max(best, *_read(cut, spot, some), key=_weight)
+        if best[1] >= _SURE and len(_ALNUM.findall(best[0])) > 1:
+            break  # a single letter may be what a turned word looks like
+    return best
+
+
+def _weight(reading: tuple[str, float]) -> float:
+    text, sure = reading
+    return sure * min(1.0, 0.4 + 0.2 * len(_ALNUM.findall(text)))
+
+
+def _read(cut: Callable[[int, int, int, int], Picture], spot: Spot, turns: Sequence[int]) -> list[tuple[str, float]]:
+    piece = cut(spot.top - _MARGIN, spot.left - _MARGIN, spot.bottom + _MARGIN, spot.right + _MARGIN)
+    return read_lines([np.ascontiguousarray(np.rot90(piece, turn)) for turn in turns])
+
+
+def _goes(spot: Spot, text: str, sure: float, patterns: Patterns, *, keep_markers: bool) -> bool:
+    folded = fold(text)
+    if patterns.all is not None and patterns.all.search(folded):
+        return True
+    count = len(_ALNUM.findall(text))
+    if sure >= _SURE and count and is_marker(folded):
+        return not keep_markers
+    if count >= 2 and (sure >= _READ or spot.score >= _CERTAIN):
+        return True
+    tall, wide = spot.bottom - spot.top, spot.right - spot.left
+    if spot.score >= _CERTAIN and max(tall, wide) > _SEVERAL * min(tall, wide):
+        return True  # several letters that cannot be read
+    return count == 1 and sure >= _SINGLE and spot.score >= _STRONG
+
+
+def is_marker(folded: str) -> bool:
+    """Whether every word of a folded line is a marker or a short number, and its digits make no date and no id."""
+    words = _WORD.findall(folded)
+    if not words or _digits(folded) > _MAX_DIGITS:
+        return False
+    return all(re.sub(r"[.\-_]", "", word) in markers() or _NUMBER.fullmatch(word) for word in words)
+
+
+def _digits(text: str) -> int:
+    return sum(one.isdigit() for one in text)
+
+
+@cache
+def markers() -> frozenset[str]:
+    """Words that may stay, folded."""
+    lines = (line.strip().lower() for line in data_text("words_markers.txt").splitlines())
+    return frozenset(line for line in lines if line and not line.startswith("#"))
