@@ -34,6 +34,7 @@ from hilum.imaging.intake import routes as intake_routes
 from hilum.imaging.routing import routes as routing_routes
 from hilum.imaging.worklist import routes as worklist_routes
 from hilum.imaging.worklist.courier import Courier
+from hilum.research.datasets import routes as dataset_routes
 from hilum.services import Services
 
 STATIC: Final = Path(str(files("hilum"))) / "static"
@@ -92,6 +93,7 @@ def _routed() -> FastAPI:
     app.include_router(publication_routes.router)
     app.include_router(index_routes.router)
     app.include_router(linkage_routes.router)
+    app.include_router(dataset_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

@@ -5,10 +5,9 @@ import csv
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from hilum.core.errors import Conflict
-from hilum.research.deid.crosswalk import FileRow
 from hilum.research.deid.keys import Keys
 
 COLUMNS: Final = (
@@ -19,7 +18,28 @@ LAST_PROCEDURE: Final = 2_000_999_999
 """The range from which CHoRUS has sites take ids of imaging procedures that are in no record."""
 
 
-def write_registry(path: Path, files: Iterable[FileRow], keys: Keys) -> int:
+class Registered(Protocol):
+    """What the registry says of a file."""
+
+    @property
+    def person_id(self) -> str: ...
+    @property
+    def study(self) -> str: ...
+    @property
+    def sop(self) -> str: ...
+    @property
+    def procedure_id(self) -> str: ...
+    @property
+    def visit_id(self) -> str: ...
+    @property
+    def datetime(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def target(self) -> str | None: ...
+
+
+def write_registry(path: Path, files: Iterable[Registered], keys: Keys) -> int:
     """Write the registry of files, given in the order of person, study, series and number; how many rows it has.
 
     Raises
