@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -116,6 +116,7 @@ def _make(archive: "Archive", number: int, as_json: bool):
         found = versions.find_dataset(connection, str(number))
     with archive.database.transaction() as sql:
         version = versions.add_version(sql, found, _WHO)
+    begin = time.monotonic()
     title = f"Making a version of data set {number}"
     with (
         progress_bar("De-identifying", hidden=as_json) as bar,
@@ -123,7 +124,8 @@ def _make(archive: "Archive", number: int, as_json: bool):
     ):
         build_version(archive, version, progress)
     if not as_json:
-        print_summary(progress.counts, progress.summary()["reasons"], 0)
+        reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
+        print_summary(progress.counts, reasons, time.monotonic() - begin)
     with archive.database.connect() as connection:
         return versions.version_by_id(connection, version)
 
@@ -136,7 +138,8 @@ def _print_preview(found: "Preview", as_json: bool) -> None:
         return
     for name, value in msgspec.to_builtins(found).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {count:,}" for key, count in value.items())
+            counts = cast("dict[str, int]", value)
+            value = ", ".join(f"{key} {count:,}" for key, count in counts.items())
         if name != "held_back" and value is not None:
             out.print(f"{name.replace('_', ' '):>20}  {value}", markup=False, highlight=False)
     for held in found.held_back:

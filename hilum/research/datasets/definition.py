@@ -17,6 +17,7 @@ from hilum.research.deid.profile import Profile, load_profile, profile_names
 LayoutName: TypeAlias = Literal["chorus", "dicom", "nifti"]
 LAYOUTS: Final[tuple[LayoutName, ...]] = ("chorus", "dicom", "nifti")
 MAX_LISTED: Final = 100_000
+_MAX_DAYS: Final = 40_000
 MAX_BYTES: Final = 32 << 20
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}", re.ASCII)
 _PROFILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -130,10 +131,9 @@ def read_definition(given: object) -> Definition:
         raise Invalid(f"A definition lists at most {MAX_LISTED} studies and persons: use a filter.")
     if len(found.licence) > 1 << 16 or len(found.description) > 1 << 16:
         raise Invalid("Licence and description have at most 65536 characters.")
-    if found.window is not None and not (
-        0 <= found.window.days_before < 40_000 and 0 <= found.window.days_after < 40_000
-    ):
-        raise Invalid("A window counts days from 0.")
+    window = found.window
+    if window is not None and not all(0 <= days < _MAX_DAYS for days in (window.days_before, window.days_after)):
+        raise Invalid(f"A window counts days from 0 to {_MAX_DAYS - 1}.")
     return msgspec.structs.replace(
         found,
         studies=sorted(set(found.studies)),
@@ -168,7 +168,5 @@ def profile_of(definition: Definition, settings: Settings) -> Profile:
     own = settings.data_path / "profiles" / f"{name}.toml"
     if name not in profile_names() and not own.is_file():
         there = ", ".join(profile_names())
-        raise Invalid(
-            f"There is no profile {name}: take one of {there}, or put {name}.toml into profiles/ of the data folder."
-        )
+        raise Invalid(f"There is no profile {name}: take one of {there}, or put {name}.toml into the data's profiles/.")
     return load_profile(name if name in profile_names() else str(own))

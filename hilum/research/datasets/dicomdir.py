@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pydicom.fileset import FileInstance, FileSet
+from pydicom.uid import UID
 
 from hilum.core.blobs import Blobs
 from hilum.imaging.dicom.pydicom_setup import pydicom
@@ -42,17 +43,18 @@ def write_dicomdir(
         The instances with their paths as ``target``, and those of kinds that no DICOMDIR lists.
     """
     media = FileSet()
-    media.UID = pydicom.uid.UID(uid)
+    media.UID = UID(uid)
     listed: list[tuple[SetInstance, FileInstance]] = []
     others: list[SetInstance] = []
     for one in instances:
         try:
-            listed.append((one, media.add(_header(blobs, one))))
-        except (ValueError, NotImplementedError, AttributeError):
+            listed.append((one, media.add(_header(blobs, one))))  # pyright: ignore[reportUnknownMemberType]
+        except (ValueError, NotImplementedError):
             others.append(one)
     found = [replace(one, target=Path(str(entry.FileID)).as_posix()) for one, entry in listed]
     written = folder / "media"
-    media.write(written)
+    written.mkdir()
+    media.write(written)  # pyright: ignore[reportUnknownMemberType]
     (written / NAME).replace(folder / NAME)
     return found, others
 
@@ -61,9 +63,9 @@ def _header(blobs: Blobs, one: SetInstance) -> pydicom.Dataset:
     """The header of an instance, with what a record needs."""
     head = BytesIO(blobs.read(one.blob_key, 0, min(one.size, _HEAD)))
     try:
-        ds = pydicom.dcmread(head, stop_before_pixels=True)
+        ds = _read(head)
     except (EOFError, ValueError):  # a header larger than most
-        ds = pydicom.dcmread(BytesIO(blobs.read(one.blob_key, 0, one.size)), stop_before_pixels=True)
+        ds = _read(BytesIO(blobs.read(one.blob_key, 0, one.size)))
     for keyword in _NEEDED:
         if keyword not in ds:
             setattr(ds, keyword, None)
@@ -73,8 +75,14 @@ def _header(blobs: Blobs, one: SetInstance) -> pydicom.Dataset:
         ds.SeriesNumber = 0
     if ds.get("InstanceNumber") is None:
         ds.InstanceNumber = one.number
+    if not ds.get("StudyID"):
+        ds.StudyID = one.accession
     if not ds.get("StudyDate"):
         ds.StudyDate = one.datetime[:10].replace("-", "") or "19000101"
     if not ds.get("StudyTime"):
         ds.StudyTime = "000000"
     return ds
+
+
+def _read(file: BytesIO) -> pydicom.Dataset:
+    return pydicom.dcmread(file, stop_before_pixels=True)  # pyright: ignore[reportUnknownMemberType]

@@ -1,4 +1,4 @@
-"""What is noted of each file that is made, read from its new bytes by pydicom, a reader that had no part in making them:
+"""What is noted of each file that is made, read from its new bytes by pydicom, a reader that had no part in making it:
 the attributes that CHoRUS lists, geometry and display. The metadata tables and the checks are made of it."""
 
 from collections.abc import Mapping, Sequence
@@ -116,7 +116,9 @@ def facts_of(data: bytes) -> dict[str, Value]:
     pydicom.errors.InvalidDicomError
         When pydicom does not read it.
     """
-    found = pydicom.dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=list(FIELDS))
+    found = pydicom.dcmread(  # pyright: ignore[reportUnknownMemberType]
+        BytesIO(data), stop_before_pixels=True, specific_tags=list(FIELDS)
+    )
     facts: dict[str, Value] = {}
     for keyword, (_, kind) in FIELDS.items():
         value = _value(found.get(keyword), kind)

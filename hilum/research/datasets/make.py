@@ -125,8 +125,7 @@ class Maker:
             group.commit()
         with self._archive.database.transaction() as sql:
             sql.rows(_DONE, (msgspec.json.encode(written).decode(),))
-            columns = [list(column) for column in zip(*held, strict=True)] if held else [[], [], []]
-            sql.rows(_HELD, columns)
+            sql.rows(_HELD, ([one[0] for one in held], [one[1] for one in held], [one[2] for one in held]))
 
     def _new(self, version_id: int, row: Row) -> NewFile:
         """Make one file; raises ``Quarantined`` whenever it may not leave, whatever the cause."""

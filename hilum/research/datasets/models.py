@@ -49,9 +49,9 @@ class Dataset(Table):
 
 
 class DatasetVersion(Table):
-    """A version of a data set: ``building``, ``draft``, ``published`` or ``rejected``. ``definition`` is the data set's when it
-    was asked for, ``held`` what does not leave and why, ``digest`` that of the manifest; ``review`` asks for a person's
-    decision before it is published."""
+    """A version of a data set: ``building``, ``draft``, ``published`` or ``rejected``. ``definition`` is that of
+    the data set when it was asked for, ``held`` what does not leave and why, ``digest`` that of the manifest;
+    ``review`` asks for a person's decision before it is published."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (sa.UniqueConstraint("dataset_id", "number"),)

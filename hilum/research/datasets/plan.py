@@ -2,7 +2,7 @@
 what is known of the people. From then on it does not matter what comes into the archive."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, cast
 
@@ -73,8 +73,7 @@ def hold_conflicts(selection: Selection, conflicts: frozenset[str], keys: Keys) 
         return
     for study in [one for one in selection.studies if name_of(one, keys) in conflicts]:
         selection.studies.remove(study)
-        values = {name: getattr(study, name) for name in SelectedStudy.__slots__}
-        selection.held.append(SelectedStudy(**values | {"code": "shift_conflict"}))
+        selection.held.append(replace(study, code="shift_conflict"))
 
 
 def new_uids(profile: Profile, keys: Keys) -> Engine:
@@ -103,11 +102,8 @@ def _people(plan: _Plan, days: dict[str, int]) -> None:
             year = (old[name] + timedelta(days[name])).year - 90 if name in old else None
             person = SetPerson(Person(name, days[name], known.get(name, frozenset()), name in old), number, year)
             into.write_row((plan.version_id, name, number, seal.seal(person.to_seal())))
-    sql.rows(
-        "insert into hilum.dataset_value (value, kind, new) select * from unnest(%s::bytea[], %s::text[], %s::text[]) "
-        "on conflict do nothing",
-        tuple(list(column) for column in zip(*looked_up, strict=True)) if looked_up else ([], [], []),
-    )
+    for one in sorted(looked_up):
+        sql.owe("insert into hilum.dataset_value (value, kind, new) values (%s, %s, %s) on conflict do nothing", one)
 
 
 def _instances(plan: _Plan) -> None:

@@ -16,7 +16,7 @@ Number = Annotated[int, Field(ge=0, lt=1 << 63)]
 class Filter(Model):
     """What the studies have in common, as in the study list."""
 
-    modality: list[Text] = []
+    modality: list[Text] = Field([])
     person_id: Number | None = None
     patient_id: Text | None = None
     body_part: Text | None = None
@@ -31,7 +31,7 @@ class SeriesRules(Model):
 
     description: list[Text] = Field([], description="The description holds one of these words.")
     without: list[Text] = Field([], description="The description holds none of these words.")
-    body_part: list[Text] = []
+    body_part: list[Text] = Field([])
     min_instances: Number | None = None
     max_instances: Number | None = None
     max_slice_thickness: float | None = Field(None, description="In mm.")
@@ -57,9 +57,9 @@ class Definition(Model):
     name: Annotated[str, Field(max_length=80)]
     source: Text = "default"
     description: Annotated[str, Field(max_length=1 << 16)] = ""
-    studies: Annotated[list[Text], Field(max_length=MAX_LISTED, description="Study Instance UIDs.")] = []
+    studies: Annotated[list[Text], Field(max_length=MAX_LISTED, description="Study Instance UIDs.")] = Field([])
     filter: Filter | None = None
-    persons: Annotated[list[PersonOf], Field(max_length=MAX_LISTED)] = []
+    persons: Annotated[list[PersonOf], Field(max_length=MAX_LISTED)] = Field([])
     modalities: list[Text] = Field([], description="Of series; XR is CR or DX; empty: all.")
     series: SeriesRules | None = None
     window: Window | None = None

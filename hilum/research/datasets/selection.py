@@ -3,7 +3,7 @@ back and why. Only reading; nothing is opened but the catalogue."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final, LiteralString, TypeAlias, cast
 
@@ -93,8 +93,7 @@ def select_studies(sql: Transaction, definition: Definition, profile: Profile) -
     for study in _within(definition, found):
         code = study.code or _code(study, profile, selection.occurrences)
         if code:
-            held = SelectedStudy(*(getattr(study, name) for name in _FIELDS), code)
-            selection.held.append(held)
+            selection.held.append(replace(study, code=code))
         else:
             selection.studies.append(study)
     return selection
@@ -109,7 +108,8 @@ def select_instances(
     ------
     SelectedStudy, list of row
         Rows with ``id``, ``sop_instance_uid``, ``series_instance_uid``, ``modality``, ``instance_number``, ``size``,
-        ``sop_class_uid``, ``pixel_offset``, ``derived``, ``series_derived``, ``digest``; studies of which nothing is taken are passed over.
+        ``sop_class_uid``, ``pixel_offset``, ``derived``, ``series_derived``, ``digest``; studies of
+        which nothing is taken are passed over.
     """
     for begin in range(0, len(studies), AT_ONCE):
         page = {study.id: study for study in studies[begin : begin + AT_ONCE]}
@@ -130,13 +130,7 @@ def select_instances(
             yield page[study_id], rows
 
 
-_FIELDS: Final = (
-    "id", "uid", "revision", "patient_id", "accession_number", "study_date", "modalities", "person_id",
-    "procedure_id", "visit_id",
-)  # fmt: skip
-
-
-def _studies(definition: Definition) -> sa.Select[Any]:
+def _studies(definition: Definition) -> sa.Select[*tuple[Any, ...]]:
     procedure, visit = sa.alias(StudyLink.__table__), sa.alias(StudyLink.__table__)
     conditions = _filter(definition)
     return (

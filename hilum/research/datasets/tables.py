@@ -8,16 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TextIO, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow
+import pyarrow.parquet
 
 from hilum.research.datasets.contents import SetInstance
 from hilum.research.datasets.facts import FIELDS, Level, Type, Value
 
 _AT_ONCE: Final = 5000
-_TYPES: Final[Mapping[Type, pa.DataType]] = {
-    "text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "texts": pa.list_(pa.string()),
-    "numbers": pa.list_(pa.float64()),
+_ARROW: Final = cast("Any", pyarrow)  # it has no types of its own
+_TYPES: Final[Mapping[Type, object]] = {
+    "text": _ARROW.string(), "integer": _ARROW.int64(), "number": _ARROW.float64(),
+    "texts": _ARROW.list_(_ARROW.string()), "numbers": _ARROW.list_(_ARROW.float64()),
 }  # fmt: skip
 _KEYS: Final[Mapping[Level, tuple[str, ...]]] = {
     "study": ("StudyInstanceUID",), "series": ("StudyInstanceUID", "SeriesInstanceUID"),
@@ -40,7 +41,7 @@ NAMES: Final[Mapping[Level, str]] = {"study": "studies", "series": "series", "in
 
 def columns(level: Level) -> dict[str, Type]:
     """The columns of a table, in their order, each with its type."""
-    keys = dict.fromkeys(_KEYS[level], cast("Type", "text"))
+    keys: dict[str, Type] = dict.fromkeys(_KEYS[level], "text")
     return dict(_OWN[level]) | keys | {name: kind for name, (of, kind) in FIELDS.items() if of == level}
 
 
@@ -118,9 +119,9 @@ class _Table:
         self._file: Final[TextIO] = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
         self._csv: Final = csv.writer(self._file, lineterminator="\n")
         self._csv.writerow(self._types)
-        self._schema: Final = pa.schema([pa.field(name, _TYPES[kind]) for name, kind in self._types.items()])
+        self._schema: Final = _ARROW.schema([_ARROW.field(name, _TYPES[kind]) for name, kind in self._types.items()])
         self._parquet: Final = stack.enter_context(
-            pq.ParquetWriter(path.with_suffix(".parquet"), self._schema, compression="zstd")
+            _ARROW.parquet.ParquetWriter(path.with_suffix(".parquet"), self._schema, compression="zstd")
         )
         self._rows: list[dict[str, Any]] = []
 
@@ -131,7 +132,7 @@ class _Table:
 
     def flush(self) -> None:
         self._csv.writerows([_cells(row.values()) for row in self._rows])
-        self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._parquet.write_table(_ARROW.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
 

@@ -209,8 +209,8 @@ class Worker:
             if validity:
                 raise Quarantined("invalid", "The file would have errors of validity that the original lacks.")
         return Outcome(
-            order.file_id, "", "", tuple(made.changes), (), datetime_of(header), f"blake3:{blake3(written).hexdigest()}",
-            len(written), made.before, validity,
+            order.file_id, "", "", tuple(made.changes), (), datetime_of(header),
+            f"blake3:{blake3(written).hexdigest()}", len(written), made.before, validity,
         )  # fmt: skip
 
 
