@@ -53,7 +53,8 @@ def _further_index(table: str) -> sa.Index:
 class Source(Table):
     """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in,
     if it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; a
-    CDM that is ``attached`` is another's."""
+    CDM that is ``attached`` is another's. With an ``intake_profile`` what comes in is de-identified before it is
+    stored."""
 
     __tablename__ = "source"
 
@@ -71,6 +72,7 @@ class Source(Table):
     cdm_attached: Mapped[bool] = tables.no()
     fhir_user: Mapped[str] = tables.text()
     fhir_secret: Mapped[str] = tables.text()
+    intake_profile: Mapped[str] = tables.text()
 
 
 class Patient(Table):

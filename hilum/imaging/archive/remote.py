@@ -8,8 +8,10 @@ from typing import Final, Literal, LiteralString, TypeAlias, cast
 
 from hilum.core.database import Row, Transaction
 from hilum.core.events import Event
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.describe import NO_PATIENT, Values, patient_key
 from hilum.imaging.archive.identity import Patient
+from hilum.imaging.archive.intake import refuse_as_it_is
 from hilum.imaging.archive.statements import document, insert_into
 from hilum.imaging.archive.study_json import keep_attributes
 
@@ -50,6 +52,8 @@ def keep_remote(sql: Transaction, source_id: int, source_key: str, found: Remote
     indexed_for
         The choice of further attributes; of a study without files there is nothing more to read.
     """
+    (source,) = sql.rows("select intake_profile from hilum.source where id = %s", (source_id,))
+    refuse_as_it_is(SourceRef(source_id, source_key, str(source["intake_profile"])), "it indexes no remote studies")
     uid = str(found.study["study_instance_uid"])
     named = {"source": source_id, "uid": uid}
     study: Values = dict(found.study) | _OF_REMOTE | {

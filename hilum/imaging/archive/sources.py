@@ -22,6 +22,7 @@ def add_source(
     fhir_url: str = "",
     fhir_user: str = "",
     fhir_secret: str = "",
+    intake_profile: str | None = None,
 ) -> None:
     """Add a source, or name an existing one anew.
 
@@ -36,6 +37,8 @@ def add_source(
     fhir_user, fhir_secret
         What its FHIR server asks for: a name and its password, or a bearer token without a name. Without a secret those
         that it has stay, unless the server becomes another one, which must not be told them.
+    intake_profile
+        De-identification of what comes in from now on, by the name of a profile; empty for none, None leaves it.
 
     Raises
     ------
@@ -48,6 +51,8 @@ def add_source(
         raise Invalid("A user of the FHIR server needs a password: give its secret, too.")
     urls = {"dicomweb_url": checked_url(dicomweb_url), "fhir_url": checked_url(fhir_url)}
     given = {"name": name} | {column: url for column, url in urls.items() if url}
+    if intake_profile is not None:
+        given["intake_profile"] = intake_profile
     login = {"fhir_user": fhir_user, "fhir_secret": fhir_secret}
     stays = Source.fhir_url == urls["fhir_url"] if urls["fhir_url"] else sa.true()
     kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}

@@ -1,3 +1,5 @@
+alter table hilum.source add column intake_profile text default '' not null;
+
 CREATE TABLE hilum.deid_key (
   id INTEGER DEFAULT '1' NOT NULL,
   mark BYTEA NOT NULL,

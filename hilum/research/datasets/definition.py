@@ -155,14 +155,18 @@ def read_definition_file(path: Path) -> Definition:
 
 
 def profile_of(definition: Definition, settings: Settings) -> Profile:
-    """The profile of a definition: one that ships, or a site's own in ``profiles/`` of the data folder.
+    """The profile of a definition; raises ``Invalid`` where there is none of its name."""
+    return profile_named(definition.profile, settings)
+
+
+def profile_named(name: str, settings: Settings) -> Profile:
+    """A profile by its name: one that ships, or a site's own in ``profiles/`` of the data folder.
 
     Raises
     ------
     Invalid
         There is none of this name.
     """
-    name = definition.profile
     if not _PROFILE.fullmatch(name):
         raise Invalid("A profile is named by letters, digits, - and _.")
     own = settings.data_path / "profiles" / f"{name}.toml"
