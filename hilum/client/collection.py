@@ -1,5 +1,5 @@
-"""A version of a data set as it lies in a folder or a zip: its manifest, its tables, its files by series, and a data set
-of volumes in the form that ``torch.utils.data.DataLoader`` takes."""
+"""A version of a data set as it lies in a folder or a zip: its manifest, its tables, its files by series, and a data
+set of volumes in the form that ``torch.utils.data.DataLoader`` takes."""
 
 import json
 import zipfile
@@ -112,6 +112,14 @@ class _Version(Collection):
 _OPENED: Final = ("manifest", "_paths", "_zip")
 
 
+class Opener(ABC):
+    """What opens a zip, also in another process."""
+
+    @abstractmethod
+    def open(self) -> BinaryIO:
+        """The zip as a file with seek."""
+
+
 class Folder(_Version):
     """A version of a data set that was written to a folder."""
 
@@ -130,7 +138,7 @@ class Folder(_Version):
 class Zip(_Version):
     """A version of a data set in a zip: a file, or what opens one (such as a server's, read in ranges)."""
 
-    def __init__(self, source: str | Path | "Opener") -> None:
+    def __init__(self, source: str | Path | Opener) -> None:
         self._source: Final = source
 
     @cached_property
@@ -146,14 +154,6 @@ class Zip(_Version):
     def read(self, path: str) -> bytes:
         """A file, whole."""
         return self._zip.read(path)
-
-
-class Opener(ABC):
-    """What opens a zip, also in another process."""
-
-    @abstractmethod
-    def open(self) -> BinaryIO:
-        """The zip as a file with seek."""
 
 
 def open_dataset(path: str | Path) -> Folder | Zip:

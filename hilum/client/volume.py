@@ -111,7 +111,7 @@ def _frames(data: bytes, ds: Any) -> list[_Frame]:
         return []
     if header.deflated:
         file = inflated_file(file, header.data_set_offset, _MAX_INFLATED)
-    offsets = frame_offsets(file, header)
+    offsets = frame_offsets(file, header) if header.pixel_data.encapsulated else ()
     number = int(ds.get("InstanceNumber") or 0)
     found: list[_Frame] = []
     for frame in range(number_of_frames(header)):

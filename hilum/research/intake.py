@@ -1,6 +1,6 @@
 """De-identification on the way in: what a source with an intake profile is sent is de-identified and verified in
-memory, and only that is stored. New ids come from the source's CDM or mapping table, else, where the profile allows it, from
-the site's key; dates move by the person's days, as in data sets."""
+memory, and only that is stored. New ids come from the source's CDM or mapping table, else, where the profile allows
+it, from the site's key; dates move by the person's days, as in data sets."""
 
 from collections.abc import Callable
 from functools import lru_cache
