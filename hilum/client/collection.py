@@ -6,6 +6,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
@@ -32,9 +33,7 @@ def frame_of(table: Any, kind: Kind) -> Any:
         return table.to_pylist()
     if kind == "pandas":
         return table.to_pandas()
-    import polars  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-
-    return polars.from_arrow(table)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    return cast("Any", import_module("polars")).from_arrow(table)
 
 
 class Collection(ABC):

@@ -15,6 +15,7 @@ API: Final = "/api/v1/imaging"
 _PAGE: Final = 500
 _BLOCK: Final = 1 << 20
 _SECONDS: Final = 120
+_PARTIAL: Final = 206
 
 
 class Client:
@@ -161,7 +162,7 @@ class _Remote(io.RawIOBase):
         last = min(self._at + len(buffer), self._size) - 1
         fields = {"Range": f"bytes={self._at}-{last}", "If-Match": self._etag}
         answer = _checked(self._http.get(self._path, headers=fields))
-        if answer.status_code != httpx.codes.PARTIAL_CONTENT or answer.headers["etag"] != self._etag:
+        if answer.status_code != _PARTIAL or answer.headers["etag"] != self._etag:
             raise OSError("The data set on the server is another one now")
         data = answer.content
         buffer[: len(data)] = data

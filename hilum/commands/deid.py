@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
@@ -18,7 +17,7 @@ _FOLDER = "folder"
 class _Deid(TyperGroup):
     """``hilum deid IN OUT`` is short for ``hilum deid folder IN OUT``."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Put in the word that was left out."""
         if args and args[0] not in self.commands and args != ["--help"]:
             args = [_FOLDER, *args]

@@ -42,7 +42,8 @@ class SetPerson:
     def opened(cls, name: str, person_id: int | None, said: object) -> "SetPerson":
         """From what was sealed."""
         found = cast("dict[str, object]", said)
-        known = frozenset((kind, value) for kind, value in cast("list[tuple[Kind, str]]", found["known"]))
+        told = cast("list[tuple[Kind, str]]", found["known"])
+        known: frozenset[tuple[Kind, str]] = frozenset((kind, value) for kind, value in told)
         year = cast("int | None", found["old"])
         return cls(Person(name, cast("int", found["days"]), known, year is not None), person_id, year)
 

@@ -69,11 +69,10 @@ def plan_version(sql: Transaction, version_id: int, definition: Definition, sett
 
 def hold_conflicts(selection: Selection, conflicts: frozenset[str], keys: Keys) -> None:
     """Hold back the studies of people whose dates the site now wants moved otherwise than they were."""
-    if not conflicts:
-        return
-    for study in [one for one in selection.studies if name_of(one, keys) in conflicts]:
-        selection.studies.remove(study)
-        selection.held.append(replace(study, code="shift_conflict"))
+    if conflicts:
+        held = [study for study in selection.studies if name_of(study, keys) in conflicts]
+        selection.studies = [study for study in selection.studies if name_of(study, keys) not in conflicts]
+        selection.held += [replace(study, code="shift_conflict") for study in held]
 
 
 def new_uids(profile: Profile, keys: Keys) -> Engine:

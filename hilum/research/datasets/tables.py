@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Any, Final, Self, TextIO, cast
 
 import pyarrow
-import pyarrow.parquet
+import pyarrow.parquet as parquet
 
 from hilum.research.datasets.contents import SetInstance
 from hilum.research.datasets.facts import FIELDS, Level, Type, Value
 
 _AT_ONCE: Final = 5000
 _ARROW: Final = cast("Any", pyarrow)  # it has no types of its own
+_PARQUET: Final = cast("Any", parquet)
 _TYPES: Final[Mapping[Type, object]] = {
     "text": _ARROW.string(), "integer": _ARROW.int64(), "number": _ARROW.float64(),
     "texts": _ARROW.list_(_ARROW.string()), "numbers": _ARROW.list_(_ARROW.float64()),
@@ -41,8 +42,10 @@ NAMES: Final[Mapping[Level, str]] = {"study": "studies", "series": "series", "in
 
 def columns(level: Level) -> dict[str, Type]:
     """The columns of a table, in their order, each with its type."""
-    keys: dict[str, Type] = dict.fromkeys(_KEYS[level], "text")
-    return dict(_OWN[level]) | keys | {name: kind for name, (of, kind) in FIELDS.items() if of == level}
+    found: dict[str, Type] = dict(_OWN[level])
+    found.update((name, "text") for name in _KEYS[level])
+    found.update((name, kind) for name, (of, kind) in FIELDS.items() if of == level)
+    return found
 
 
 class Tables:
@@ -75,12 +78,9 @@ class Tables:
 
     def add(self, one: SetInstance) -> None:
         """Take the next instance."""
-        if self._series and self._series[0].series != one.series:
+        if self._series and (self._series[0].study, self._series[0].series) != (one.study, one.series):
             self._end_series()
-        if self._study and self._study[0][0].study != one.study and not self._series:
-            self._end_study()
-        if self._series and self._series[0].study != one.study:
-            self._end_series()
+        if not self._series and self._study and self._study[0][0].study != one.study:
             self._end_study()
         self._series.append(one)
         own = {"path": one.target, "size": one.size, "digest": f"blake3:{one.digest}", "datetime": one.datetime}
@@ -121,7 +121,7 @@ class _Table:
         self._csv.writerow(self._types)
         self._schema: Final = _ARROW.schema([_ARROW.field(name, _TYPES[kind]) for name, kind in self._types.items()])
         self._parquet: Final = stack.enter_context(
-            _ARROW.parquet.ParquetWriter(path.with_suffix(".parquet"), self._schema, compression="zstd")
+            _PARQUET.ParquetWriter(path.with_suffix(".parquet"), self._schema, compression="zstd")
         )
         self._rows: list[dict[str, Any]] = []
 

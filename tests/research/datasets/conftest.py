@@ -37,8 +37,8 @@ def some_studies(manifest: DemoManifest) -> list[StudyEntry]:
     """Two persons with more than one study and some of each modality, small ones first."""
     ordered = sorted(manifest.studies, key=lambda study: study.instances)
     chosen: dict[str, StudyEntry] = {}
-    for modality in ("CT", "MR", "PT", "CR", "DX", "US", "NM"):
-        for study in [one for one in ordered if modality in one.modalities and not one.on_cd][:2]:
+    for modality, count in (("CT", 2), ("MR", 2), ("PT", 1), ("CR", 2), ("DX", 1), ("US", 1), ("NM", 1)):
+        for study in [one for one in ordered if modality in one.modalities and not one.on_cd][:count]:
             chosen[study.key] = study
     return list(chosen.values())
 
