@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,7 +17,7 @@ _FOLDER = "folder"
 class _Deid(TyperGroup):
     """``hilum deid IN OUT`` is short for ``hilum deid folder IN OUT``."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put in the word that was left out."""
         if args and args[0] not in self.commands and args != ["--help"]:
             args = [_FOLDER, *args]

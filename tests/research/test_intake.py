@@ -10,6 +10,7 @@ import pytest
 from hilum.core.errors import Conflict, Invalid
 from hilum.core.plugins import PLUGS, plugged
 from hilum.imaging.archive.patients import Chosen
+from hilum.imaging.archive.sidecar import read_records, record_changes
 from hilum.imaging.archive.sources import add_source
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.bundle import import_bundle
@@ -156,6 +157,12 @@ def test_a_process_without_the_plug_takes_nothing(quiet: Archive, monkeypatch: p
         assert kept(quiet) == []
     finally:
         plugged.cache_clear()
+
+
+def test_the_profile_is_recorded_beside_the_objects(quiet: Archive) -> None:
+    record_changes(quiet.database, quiet.blobs, quiet_seconds=0)
+    (record,) = [record for _, record in read_records(quiet.blobs, "quiet")]
+    assert record["intake_profile"] == "research"
 
 
 def test_profiles_are_known_when_a_source_is_added() -> None:

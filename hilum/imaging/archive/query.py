@@ -368,7 +368,8 @@ def sources(connection: sa.Connection) -> Sequence[Row]:
     """Every source with its number of studies."""
     belongs = Study.source_id == Source.id, Study.deleted_at.is_(None)
     count = sa.select(sa.func.count()).where(*belongs).scalar_subquery()
-    query = sa.select(Source.key, Source.name, count.label("studies")).order_by(Source.key)
+    columns = Source.key, Source.name, Source.intake_profile, count.label("studies")
+    query = sa.select(*columns).order_by(Source.key)
     return connection.execute(query).mappings().all()
 
 

@@ -202,7 +202,9 @@ def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
         known = sql.rows("select id, name from hilum.source where key = %s", (key,))
         if not known:
             name = str(records[-1]["name"]) if records else key
-            known = sql.rows("insert into hilum.source (key, name) values (%s, %s) returning id", (key, name))
+            profile = str(records[-1].get("intake_profile") or "") if records else ""
+            insert = "insert into hilum.source (key, name, intake_profile) values (%s, %s, %s) returning id"
+            known = sql.rows(insert, (key, name, profile))
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")

@@ -204,6 +204,7 @@ class SourceSummary(Model):
 
     key: str
     name: str
+    intake_profile: str = Field(description="De-identifies what comes in; empty: it is kept as it comes.")
     studies: int
 
 

@@ -144,10 +144,13 @@ def _record_set_aside(database: Database, blobs: Blobs) -> int:
 
 def _record_sources(database: Database, blobs: Blobs) -> int:
     with database.transaction() as sql:
-        due = sql.rows("select id, key, name, created_at, xmin::text as seen from hilum.source where not recorded")
+        due = sql.rows(
+            "select id, key, name, intake_profile, created_at, xmin::text as seen from hilum.source where not recorded"
+        )
         records: list[tuple[str, str, Record]] = []
         for row in due:
             record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
+            record["intake_profile"] = row["intake_profile"]
             record["created_at"] = row["created_at"]
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))
             record["facilities"] = sql.rows(_CHANGED_FACILITIES, (row["id"],))

@@ -58,7 +58,9 @@ def add_source(
     kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}
     statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:
-        transaction.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=given | kept))
+        transaction.connection.execute(
+            statement.on_conflict_do_update(index_elements=["key"], set_=given | kept | {"recorded": False})
+        )
 
 
 def checked_url(url: str) -> str:

@@ -92,6 +92,7 @@ FIELDS: Final[Mapping[str, tuple[Level, Type]]] = {
 }
 """Keyword, of which level, and as what."""
 
+_LARGEST: Final = float(1 << 53)
 BEFORE: Final = "DeidentifiedBefore"
 """The fact that an original was de-identified already, so that its dates may have stayed."""
 WANTED: Final = (
@@ -136,14 +137,19 @@ def _value(given: object, kind: Type) -> Value:
     )
     try:
         if kind == "text":
-            return "\\".join(str(one) for one in several)
+            return "\\".join(map(_plain, several))
         if kind == "texts":
-            return [str(one) for one in several]
+            return [_plain(one) for one in several]
         numbers = [float(str(one)) for one in several if one is not None and str(one) != ""]
     except ValueError:
         return None
-    if not numbers:
+    if not numbers or not all(abs(number) < _LARGEST for number in numbers):  # also where one is no number
         return None
     if kind == "numbers":
         return numbers
     return int(numbers[0]) if kind == "integer" else numbers[0]
+
+
+def _plain(value: object) -> str:
+    """A text that a database takes."""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()

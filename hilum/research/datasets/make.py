@@ -109,7 +109,7 @@ class Maker:
                     new = self._new(version_id, row)
                 except Quarantined as why:
                     held.append((row["id"], why.code, str(why)))
-                    progress.leave_out(why.code, str(why), "")
+                    progress.leave_out(why.code, str(why), str(row["sop"]))
                     continue
                 digest = blake3(new.data).hexdigest()
                 key = object_key(digest)
@@ -199,7 +199,7 @@ def people_of(archive: Archive, version_id: int, keys: Keys) -> Mapping[str, Set
 
 
 _PLANNED: Final[LiteralString] = """
-  select d.id, d.instance_id, d.person, d.accession, d.original, i.size
+  select d.id, d.instance_id, d.sop, d.person, d.accession, d.original, i.size
   from hilum.dataset_instance d left join hilum.instance i on i.id = d.instance_id
   where d.version_id = %s and d.state = 'planned'
   order by d.person, d.study, d.series, d.number, d.sop limit %s
