@@ -34,7 +34,7 @@ from hilum.imaging.studies.revisions import reach
 HEAD: Final = 1 << 16
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
-CONFLICT: Final = "conflict"
+_DECIDED: Final = "conflict"
 """The origin of what was set aside until a person decided whose it is."""
 _UNKNOWN_SIZE: Final = 1 << 62
 
@@ -166,7 +166,7 @@ class Batch:
         TooLarge
             It is larger than the setting for instances.
         """
-        if self.source.intake_profile and self.origin != CONFLICT:  # what waited for a decision was de-identified
+        if self.source.intake_profile and self.origin != _DECIDED:  # what waited for a decision was de-identified
             try:
                 chunks = [self._deidentified(chunks, inspect)]
             except Withheld as why:

@@ -11,7 +11,7 @@ from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.identity import Place
 from hilum.imaging.archive.models import SetAside
 from hilum.imaging.archive.patients import CONFLICT
-from hilum.imaging.archive.store import CONFLICT, Archive
+from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.header import NotDicom
 from hilum.imaging.intake.tally import Tally
 
@@ -37,7 +37,7 @@ def retake(archive: Archive, arguments: Mapping[str, object], progress: Progress
 
 def _retake(archive: Archive, source: SourceRef, rows: Sequence[sa.RowMapping], tally: Tally) -> None:
     taken: dict[str, int] = {}
-    with archive.batch(source, CONFLICT) as batch:
+    with archive.batch(source, "conflict") as batch:
         for row in rows:
             name = f"set aside as {row['id']}"
             place = Place(row["name"].rpartition("/")[0])
