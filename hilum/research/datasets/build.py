@@ -1,10 +1,10 @@
 """A version is made, from its definition to its publication, by a job or a command. It may be ended anywhere and begun
 again: what was planned stays, what is durable is not made twice, and the last transaction makes the whole visible."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString
 
 import msgspec
 
@@ -127,23 +127,7 @@ def _note(archive: Archive, version_id: int, why: str) -> None:
         sql.rows("update hilum.dataset_version set note = %s where id = %s", (why, version_id))
 
 
-def files_of(archive: Archive, version_id: int) -> Sequence[OutFile]:
-    """The files of a version, by path."""
-    with archive.database.transaction() as sql:
-        rows = sql.rows(_FILES, (version_id,))
-    return [
-        OutFile(
-            str(row["path"]), cast("int", row["size"]), cast("int", row["crc32"]), str(row["digest"]),
-            str(row["blob_key"]),
-        )
-        for row in rows
-    ]  # fmt: skip
-
-
 _DRAFT: Final[LiteralString] = """
   update hilum.dataset_version set state = 'draft', counts = %(counts)s, report = %(report)s, digest = %(digest)s,
     size = %(size)s, note = '' where id = %(id)s
-"""
-_FILES: Final[LiteralString] = """
-  select path, size, crc32, digest, blob_key from hilum.dataset_file where version_id = %s order by path collate "C"
 """

@@ -17,9 +17,9 @@ from hilum.core.blobs.remote import RemoteBlobs
 from hilum.core.errors import Conflict, Invalid, NotFound
 from hilum.imaging.archive.store import Archive
 from hilum.research.datasets.assemble import assemble
-from hilum.research.datasets.build import assembly, files_of, workplace
+from hilum.research.datasets.build import assembly, workplace
 from hilum.research.datasets.definition import LayoutName
-from hilum.research.datasets.outputs import CHUNK, OutFile
+from hilum.research.datasets.outputs import CHUNK, OutFile, files_of
 from hilum.research.datasets.site_key import site_keys
 
 _PART: Final = ".hilum-part"
@@ -70,7 +70,7 @@ def export_version(
     done = Exported()
     with ExitStack() as stack:
         if layout == own:
-            files: Sequence[OutFile] = files_of(archive, version_id)
+            files: Sequence[OutFile] = files_of(archive.database, version_id)
         else:
             folder = stack.enter_context(workplace(archive))
             work = assembly(archive, version_id, layout, site_keys(archive.database, archive.settings), folder)

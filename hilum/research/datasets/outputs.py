@@ -2,13 +2,15 @@
 ``assemble``."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, LiteralString, cast
 
 from blake3 import blake3
 
 from hilum.core.blobs import Blobs
+from hilum.core.database import Database
 from hilum.research.datasets.contents import SetInstance
 from hilum.research.datasets.make import object_key
 
@@ -68,3 +70,21 @@ class Outputs:
         """Keep every file of a folder, under the same names."""
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             self.put(f"{below}{file.relative_to(folder).as_posix()}", file)
+
+
+def files_of(database: Database, version_id: int) -> Sequence[OutFile]:
+    """The files of a version, by path."""
+    with database.transaction() as sql:
+        rows = sql.rows(_FILES, (version_id,))
+    return [
+        OutFile(
+            str(row["path"]), cast("int", row["size"]), cast("int", row["crc32"]), str(row["digest"]),
+            str(row["blob_key"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+_FILES: Final[LiteralString] = """
+  select path, size, crc32, digest, blob_key from hilum.dataset_file where version_id = %s order by path collate "C"
+"""

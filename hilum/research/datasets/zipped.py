@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from hilum.core.http import stored
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicomweb.zip_archive import Layout, Member
-from hilum.research.datasets.build import files_of
+from hilum.research.datasets.outputs import files_of
 
 MEDIA_TYPE: Final = "application/zip"
 _VERSION: Final = 1
@@ -20,7 +20,7 @@ _VERSION: Final = 1
 
 def zip_layout(archive: Archive, version_id: int) -> Layout:
     """The zip of a version, before any of it is read."""
-    files = files_of(archive, version_id)
+    files = files_of(archive.database, version_id)
 
     @lru_cache(maxsize=4)
     def reader(number: int) -> Callable[[int, int], bytes]:
