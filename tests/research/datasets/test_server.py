@@ -36,7 +36,9 @@ def server(
         database = Database(url, pool_size=4)
         blobs = LocalBlobs(data / "objects", 0)
         archive = Archive(database, blobs, Settings(data=data, min_free_bytes=0, database_url=url))
-        studies = [study for study in some_studies(manifest) if study.modalities in (("CT",), ("MR",), ("CR",))]
+        everything = some_studies(manifest)
+        of = {kind: [study for study in everything if study.modalities == (kind,)] for kind in ("CT", "MR", "CR")}
+        studies = [*of["CT"], *of["MR"][:1], *of["CR"][:1]]
         fill(archive, folder, studies)
         database.close()
         with serving(data, url) as running:
@@ -125,6 +127,7 @@ def test_another_layout_and_a_dry_run(server: Server, first: tuple[int, dict[str
     told = json.loads(server.hilum("export", "everything", str(tmp_path / "x"), "--dry-run", "--json").stdout)
     counts = first[1]["counts"]
     assert told["files"] - told["to_look_at"] == counts["instances"]  # pyright: ignore
+    assert told == post(server, "/datasets/preview", {"filter": {}}).json() | {"held_back": told["held_back"]}
     assert not (tmp_path / "x").exists()
     server.hilum("export", "everything", str(tmp_path / "media"), "--layout", "dicom")
     assert (tmp_path / "media" / "DICOMDIR").is_file()

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+import subprocess
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -311,6 +312,10 @@ def test_a_medium_has_a_dicomdir_that_names_its_files(linked: Linked, small: lis
     assert len(found) == made.row["counts"]["instances"]
     assert {ds.SOPInstanceUID for _, ds in made.dicom()} == {one.SOPInstanceUID for one in media}
     assert (made.out / "Metadata" / "instances.parquet").is_file()
+    dumped = subprocess.run(["dcmdump", made.out / "DICOMDIR"], capture_output=True, check=True)
+    assert dumped.stdout.count(b"ReferencedFileID") == len(found)
+    for path in sorted(found)[:3]:
+        assert subprocess.run(["dcmftest", path], capture_output=True, check=True).stdout.startswith(b"yes:")
 
 
 def test_volumes_have_the_voxels_of_their_series(
@@ -366,6 +371,27 @@ def test_rules_and_windows_narrow_a_selection(linked: Linked) -> None:
     person = linked.studies[0].person_id
     far = files(persons=[{"person_id": person, "index_date": "1950-01-01"}], window={"days_before": 9, "days_after": 9})
     assert far == 0 < files(persons=[{"person_id": person}])
+
+
+def test_who_is_over_89_has_no_date_of_birth(linked: Linked, small: list[str], tmp_path: Path) -> None:
+    database = linked.archive.database
+    with database.transaction() as sql:
+        (row,) = sql.rows("select person_id from hilum.study where study_instance_uid = %s", (small[0],))
+        (before,) = sql.rows("select year_of_birth from omop.person where person_id = %s", (row["person_id"],))
+        sql.rows("update omop.person set year_of_birth = 1925 where person_id = %s", (row["person_id"],))
+    try:
+        version = begin(linked, dataset(linked, name="old", studies=small[:1], filter=None))
+        build(linked, version)
+    finally:
+        values = (before["year_of_birth"], row["person_id"])
+        with database.transaction() as sql:
+            sql.rows("update omop.person set year_of_birth = %s where person_id = %s", values)
+    made = Version(linked, version, tmp_path)
+    (person,) = made.table("OMOP/person.csv")
+    (period,) = made.table("OMOP/observation_period.csv")
+    assert int(person["year_of_birth"]) == int(period["observation_period_end_date"][:4]) - 90
+    assert (person["month_of_birth"], person["day_of_birth"], person["birth_datetime"]) == ("", "", "")
+    assert {ds.PatientBirthDate for _, ds in made.dicom()} == {""}
 
 
 def test_a_person_decides_of_a_draft(linked: Linked, small: list[str]) -> None:
