@@ -10,6 +10,8 @@ import typer
 from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
     from hilum.imaging.archive.store import Archive
     from hilum.research.datasets.preview import Preview
 
@@ -94,7 +96,7 @@ def _dataset(archive: "Archive", reference: str) -> int:
     return same["id"]
 
 
-def _version(archive: "Archive", number: int, version: int | None):
+def _version(archive: "Archive", number: int, version: int | None) -> "RowMapping | None":
     from hilum.core.errors import NotFound
     from hilum.research.datasets import versions
 
@@ -107,7 +109,7 @@ def _version(archive: "Archive", number: int, version: int | None):
             return None
 
 
-def _make(archive: "Archive", number: int, as_json: bool):
+def _make(archive: "Archive", number: int, as_json: bool) -> "RowMapping":
     from hilum.core.progress import job_here
     from hilum.research.datasets import versions
     from hilum.research.datasets.build import build_version
