@@ -39,6 +39,7 @@ from hilum.imaging.remote.demand import TASK, Demand
 from hilum.imaging.routing import routes as routing_routes
 from hilum.imaging.worklist import routes as worklist_routes
 from hilum.imaging.worklist.courier import Courier
+from hilum.research.datasets import routes as dataset_routes
 from hilum.services import Services
 
 STATIC: Final = Path(str(files("hilum"))) / "static"
@@ -104,6 +105,7 @@ def _routed() -> FastAPI:
     app.include_router(metadata_routes.router)
     app.include_router(review_routes.router)
     app.include_router(map_routes.router)
+    app.include_router(dataset_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app

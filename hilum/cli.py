@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hilum
-from hilum.commands import administration, archive, cdm, deid, processes, remote, tags
+from hilum.commands import administration, archive, cdm, datasets, deid, processes, remote, tags
 from hilum.commands.terminal import err, out
 from hilum.core.errors import HilumError, Invalid
 from hilum.core.supervise import exit_on_signals
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for room in (processes, archive, remote, tags, cdm, deid, administration):
+for room in (processes, archive, remote, tags, cdm, deid, datasets, administration):
     app.add_typer(room.commands)
 
 

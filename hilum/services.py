@@ -30,6 +30,7 @@ from hilum.imaging.remote import tasks as remote_tasks
 from hilum.imaging.routing import matching as routing_matching
 from hilum.imaging.routing import tasks as routing_tasks
 from hilum.imaging.worklist import tasks as worklist_tasks
+from hilum.research.datasets import tasks as dataset_tasks
 
 log = structlog.get_logger()
 
@@ -87,6 +88,7 @@ def assemble(settings: Settings, database: Database, jobs: Jobs) -> Services:
     routing_tasks.register(jobs, archive)
     remote_tasks.register(jobs, archive)
     fhir_tasks.register(jobs, archive)
+    dataset_tasks.register(jobs, archive)
     handlers = Handlers()
     fhir_versions.register(handlers, archive)
     linkage_tasks.register(handlers, jobs, archive)

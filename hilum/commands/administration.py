@@ -46,6 +46,10 @@ def add_source(
         typer.FileText | None,
         typer.Option("--fhir-secret", help="File with the password, or with the token; - for standard input."),
     ] = None,
+    intake_profile: Annotated[
+        str | None,
+        typer.Option("--intake-profile", help="De-identify what comes in by this profile; the original is not kept."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Add a data source, or change it."""
@@ -53,7 +57,12 @@ def add_source(
     from hilum.imaging.archive.sources import add_source as add
 
     secret = fhir_secret.read(4096).strip() if fhir_secret else ""
-    with open_database(read_settings(data), pool_size=1) as database:
+    settings = read_settings(data)
+    if intake_profile:
+        from hilum.research.datasets.definition import profile_named
+
+        profile_named(intake_profile, settings)
+    with open_database(settings, pool_size=1) as database:
         add(
             database,
             key,
@@ -62,6 +71,7 @@ def add_source(
             fhir_url=fhir_url,
             fhir_user=fhir_user,
             fhir_secret=secret,
+            intake_profile=intake_profile,
         )
     out.print(f"Source {key} is there.", markup=False, highlight=False)
 

@@ -3,16 +3,37 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from hilum.commands.terminal import Json, out, print_summary, progress_bar
+from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
+from hilum.core.errors import Invalid
+
+_FOLDER = "folder"
+
+
+class _Deid(TyperGroup):
+    """``hilum deid IN OUT`` is short for ``hilum deid folder IN OUT``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the word that was left out."""
+        if args and args[0] not in self.commands and args != ["--help"]:
+            args = [_FOLDER, *args]
+        return super().parse_args(ctx, args)
+
 
 commands = typer.Typer()
+group = typer.Typer(
+    cls=_Deid,
+    no_args_is_help=True,
+    help="De-identify: hilum deid IN OUT is short for hilum deid folder IN OUT.",
+)
+commands.add_typer(group, name="deid")
 
 
-@commands.command()
+@group.command(_FOLDER)
 def deid(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The folder to de-identify; it is only read.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the shared files go, in the CHoRUS layout.")],
@@ -106,6 +127,43 @@ def review_pixels(
         if after is not None:
             (png / "after.png").write_bytes(to_png(after))
         out.print(said, markup=False, highlight=False)
+
+
+@group.command("maps")
+def maps(
+    target: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder to write both maps to.")] = None,
+    data: Data = None,
+    source: Annotated[str, typer.Option("--source", help="Key of the source.")] = "default",
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Folder of maps to compare with the links; writes nothing to it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write personal_map.csv and image_map.csv from the CDM's links, or compare given ones; they stay at the site."""
+    if target is None and check is None:
+        raise Invalid("Name a folder to write the maps to, or maps to --check.")
+    from hilum.core.database import open_database
+    from hilum.research.datasets.maps import check_maps, links_of, write_maps
+
+    settings = read_settings(data)
+    with open_database(settings, pool_size=1) as database:
+        found = links_of(database, settings, source)
+    compared = check_maps(found, check) if check is not None else {}
+    counts = write_maps(found, target) if target is not None else {}
+    checked = {name: {key: getattr(one, key) for key in ("same", "other", "unknown", "lacking")}
+        for name, one in compared.items()}  # fmt: skip
+    if as_json:
+        print(json.dumps({"written": counts, "checked": checked}))  # noqa: T201
+    else:
+        for name, count in counts.items():
+            out.print(f"{count:>10,}  {name.replace('_', ' ')}", markup=False, highlight=False)
+        for name, one in checked.items():
+            told = (
+                f"{name}: {one['same']:,} as the links say, {one['other']:,} otherwise, {one['unknown']:,} of which no "
+                f"link tells; {one['lacking']:,} are not in the map"
+            )
+            out.print(told, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if any(one["other"] for one in checked.values()) else 0)
 
 
 @commands.command("crosswalk")

@@ -256,6 +256,15 @@ class Settings(BaseSettings):
         description="Further attributes for the metadata tables of studies and series, named as in "
         "HILUM_QIDO_ATTRIBUTES and separated by commas.",
     )
+    deid_key_file: Path | None = Field(
+        None,
+        description="Key file of data sets and their crosswalk, the same for all processes; empty: deid.key in the "
+        "data folder, made when it is first needed. Keep a copy of it.",
+    )
+    export_options: Annotated[SecretStr, BeforeValidator(_as_json)] = Field(
+        SecretStr(""),
+        description="For buckets that data sets are exported to, options as in HILUM_BLOBS_OPTIONS.",
+    )
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload by the page or POST /uploads.")
     max_unpacked_bytes: int = Field(4 << 30, gt=0, description="Largest sum of the members of one zip.")
     max_instance_bytes: int = Field(16 << 30, gt=0, description="Largest single DICOM instance.")

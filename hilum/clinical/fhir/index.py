@@ -170,7 +170,7 @@ def _take(archive: Archive, source: SourceRef, resource: Element, progress: Prog
         return
     uid = str(found.study["study_instance_uid"])
     with archive.database.transaction() as sql:
-        became = keep_remote(sql, source.id, found, archive.choice.name)
+        became = keep_remote(sql, source, found, archive.choice.name)
         if became in ("new", "updated"):
             keep(archive, sql, source.id, uid)
     if became == "deleted":

@@ -14,10 +14,11 @@ State: TypeAlias = Literal["added", "replaced", "duplicate", "set_aside"]
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """A source as the writer needs it."""
+    """A source as the writer needs it; with an ``intake_profile`` it de-identifies what comes in."""
 
     id: int
     key: str
+    intake_profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ MEANING: Final[dict[Kind, str]] = {
     "changed": "A file that was indexed in place is gone or has changed.",
     "orphan": "An object that no row of the catalogue names.",
 }
-# First components of keys that hold no source: pictures made anew, uploads on their way, what was moved out of the way,
-# and what the doctor tries.
+# First components of keys that hold no source: pictures made anew, uploads on their way, files of data sets, what was
+# moved out of the way, and what the doctor tries.
 DAMAGED: Final = "_damaged"
-AREAS: Final = frozenset((THUMBNAILS, "uploads", "_doctor", DAMAGED))
+AREAS: Final = frozenset((THUMBNAILS, "uploads", "_datasets", "_doctor", DAMAGED))
 EXAMPLES: Final = 1000
 _PAGE: Final = 2000
 

@@ -33,8 +33,10 @@ def store_bundle_files(
     Returns
     -------
     int
-        How many files were given.
+        How many files were kept: none of a source that de-identifies what comes in.
     """
+    if source.intake_profile:  # nothing that cannot be de-identified is kept
+        return 0
     kept: list[tuple[Aside, str]] = []
     with archive.blobs.group() as group, ExitStack() as stack:
         for name, kind, chunks in files:
@@ -71,7 +73,9 @@ def store_bundle_files(
 def set_aside(
     archive: Archive, source: SourceRef, origin: str, name: str, chunks: Iterable[bytes], code: str, reason: str
 ) -> None:
-    """Keep a file that is no instance, with its reason, for a person to look at."""
+    """Keep a file that is no instance, with its reason, for a person to look at; not of a source that de-identifies."""
+    if source.intake_profile:
+        return
     with archive.blobs.group() as group:
         item, digest = group.create(), blake3()
         for chunk in chunks:

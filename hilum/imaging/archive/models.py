@@ -54,7 +54,7 @@ class Source(Table):
     """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in,
     if it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; a
     CDM that is ``attached`` is another's. What is fetched from its DICOMweb, and how long it is kept, is for
-    `hilum.imaging.remote`."""
+    `hilum.imaging.remote`. With an ``intake_profile`` what comes in is de-identified before it is stored."""
 
     __tablename__ = "source"
 
@@ -78,6 +78,7 @@ class Source(Table):
     remote_modalities: Mapped[list[str]] = mapped_column(ARRAY(TEXT), server_default="{}")
     remote_keep_days: Mapped[int | None]
     remote_keep_bytes: Mapped[int | None] = mapped_column(BIG)
+    intake_profile: Mapped[str] = tables.text()
 
 
 class Patient(Table):

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from hilum.core.database import Row, Table, Transaction
 from hilum.core.events import Event
+from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.delete import doom
 from hilum.imaging.archive.describe import NO_PATIENT, Values, patient_key
 from hilum.imaging.archive.identity import Patient
+from hilum.imaging.archive.intake import refuse_as_it_is
 from hilum.imaging.archive.models import Series, Study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.statements import document, insert_into
@@ -43,7 +45,7 @@ class RemoteStudy:
     series: Sequence[Mapping[str, object]]
 
 
-def keep_remote(sql: Transaction, source_id: int, found: RemoteStudy, indexed_for: str) -> Became:
+def keep_remote(sql: Transaction, source: SourceRef, found: RemoteStudy, indexed_for: str) -> Became:
     """Index a remote study, or add to what is known of it: what the remote archive says goes before what it said, and
     where it says nothing, what is known stays. No series is ever taken away.
 
@@ -51,13 +53,15 @@ def keep_remote(sql: Transaction, source_id: int, found: RemoteStudy, indexed_fo
     ----------
     sql
         Where to write.
-    source_id
+    source
         Whose remote archive it is.
     found
         What that tells.
     indexed_for
         The choice of further attributes; of a study without files there is nothing more to read.
     """
+    refuse_as_it_is(source, "it indexes no remote studies")
+    source_id = source.id
     uid = str(found.study["study_instance_uid"])
     named = {"source": source_id, "uid": uid}
     study: Values = dict(found.study) | _OF_REMOTE | {"source_id": source_id, "indexed_for": indexed_for}

@@ -203,8 +203,11 @@ def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
         known = sql.rows("select id, cdm_schema from hilum.source where key = %s", (key,))
         if not known:
             name = str(records[-1]["name"]) if records else key
-            insert: LiteralString = "insert into hilum.source (key, name) values (%s, %s) returning id, cdm_schema"
-            known = sql.rows(insert, (key, name))
+            profile = str(records[-1].get("intake_profile") or "") if records else ""
+            insert: LiteralString = (
+                "insert into hilum.source (key, name, intake_profile) values (%s, %s, %s) returning id, cdm_schema"
+            )
+            known = sql.rows(insert, (key, name, profile))
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")

@@ -31,7 +31,8 @@ _STUDY: Final[LiteralString] = (
 
 CDM: Final = ("cdm_schema", "vocabulary_schema", "imaging_schema", "results_schema", "cdm_attached")
 _SOURCE: Final[LiteralString] = (
-    "id, key, name, created_at, cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
+    "id, key, name, intake_profile, created_at, "
+    "cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 )
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -155,6 +156,7 @@ def _record_sources(database: Database, blobs: Blobs) -> int:
         records: list[tuple[str, str, Record]] = []
         for row in due:
             record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
+            record["intake_profile"] = row["intake_profile"]
             record["created_at"] = row["created_at"]
             record["cdm"] = {name: row[name] for name in CDM} if row["cdm_schema"] else None
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))

@@ -24,6 +24,7 @@ def add_source(
     fhir_url: str = "",
     fhir_user: str = "",
     fhir_secret: str = "",
+    intake_profile: str | None = None,
 ) -> None:
     """Add a source, or name an existing one anew.
 
@@ -38,6 +39,8 @@ def add_source(
     fhir_user, fhir_secret
         What its FHIR server asks for: a name and its password, or a bearer token without a name. Without a secret those
         that it has stay, unless the server becomes another one, which must not be told them.
+    intake_profile
+        De-identification of what comes in from now on, by the name of a profile; empty for none, None leaves it.
 
     Raises
     ------
@@ -50,6 +53,8 @@ def add_source(
         raise Invalid("A user of the FHIR server needs a password: give its secret, too.")
     urls = {"dicomweb_url": checked_url(dicomweb_url), "fhir_url": checked_url(fhir_url)}
     given = {"name": name} | {column: url for column, url in urls.items() if url}
+    if intake_profile is not None:
+        given["intake_profile"] = intake_profile
     login = {"fhir_user": fhir_user, "fhir_secret": fhir_secret}
     stays = Source.fhir_url == urls["fhir_url"] if urls["fhir_url"] else sa.true()
     same = Source.dicomweb_url.in_((urls["dicomweb_url"], f"{urls['dicomweb_url']}/dicom-web"))
@@ -62,7 +67,7 @@ def add_source(
     statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:
         transaction.connection.execute(
-            statement.on_conflict_do_update(index_elements=["key"], set_=given | kept | forgotten)
+            statement.on_conflict_do_update(index_elements=["key"], set_=given | kept | forgotten | {"recorded": False})
         )
 
 

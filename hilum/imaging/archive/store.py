@@ -23,6 +23,7 @@ from hilum.imaging.archive.delete import doom, hold_objects
 from hilum.imaging.archive.describe import object_key
 from hilum.imaging.archive.further import Choice, Excerpt, Level, chosen
 from hilum.imaging.archive.identity import Known, Place, identify, identify_in
+from hilum.imaging.archive.intake import Intake, Withheld, gathered, intake_of, refuse_as_it_is
 from hilum.imaging.archive.models import Instance, Source, Study
 from hilum.imaging.archive.passage import Buffer, Reader, Taken, examine
 from hilum.imaging.archive.patients import Chosen
@@ -33,6 +34,8 @@ from hilum.imaging.studies.revisions import reach
 HEAD: Final = 1 << 16
 CHUNK: Final = 1 << 20
 DICOMDIR: Final = "1.2.840.10008.1.3.10"
+_DECIDED: Final = "conflict"
+"""The origin of what was set aside until a person decided whose it is."""
 _UNKNOWN_SIZE: Final = 1 << 62
 
 
@@ -59,11 +62,12 @@ class Archive:
             There is no such source.
         """
         with self.database.connect() as connection:
-            row = connection.execute(sa.select(Source.id, Source.key).where(Source.key == key)).first()
+            columns = Source.id, Source.key, Source.intake_profile
+            row = connection.execute(sa.select(*columns).where(Source.key == key)).first()
             if row is None:
                 known = ", ".join(connection.scalars(sa.select(Source.key).order_by(Source.key)))
                 raise NotFound(f"There is no source '{key}'; there are: {known}.")
-        return SourceRef(row.id, row.key)
+        return SourceRef(row.id, row.key, row.intake_profile)
 
     @property
     def choice(self) -> Choice:
@@ -81,9 +85,13 @@ class Archive:
 
         Raises
         ------
+        Conflict
+            The source de-identifies what comes in, and somebody said whose it is.
         OutOfSpace
             The disk or the archive is full.
         """
+        if chosen is not None:
+            refuse_as_it_is(source, "whose it is, nobody can say in its place")
         room = self._room()
         with self.blobs.group() as group:
             yield Batch(self, source, origin, group, chosen, room, sender)
@@ -113,14 +121,16 @@ class Batch:
     _aside: list[Aside] = field(default_factory=list[Aside])
     _buffer: bytearray = field(default_factory=bytearray)
     _series: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _withheld: list[Outcome] = field(default_factory=list[Outcome])
+    _intake: Intake | None = None
 
     def __len__(self) -> int:
-        return len(self._arrivals) + len(self._aside)
+        return len(self._arrivals) + len(self._aside) + len(self._withheld)
 
     @property
     def names(self) -> list[str]:
         """What the things in it are called."""
-        return [one.name for one in (*self._arrivals, *self._aside)]
+        return [one.name for one in (*self._arrivals, *self._aside, *self._withheld)]
 
     def add(
         self,
@@ -156,12 +166,25 @@ class Batch:
         TooLarge
             It is larger than the setting for instances.
         """
+        if self.source.intake_profile and self.origin != _DECIDED:  # what waited for a decision was de-identified
+            try:
+                chunks = [self._deidentified(chunks, inspect)]
+            except Withheld as why:
+                self._withheld.append(Outcome(name, "set_aside", why.code, str(why)))
+                return
+            inspect = place = None
         item = self.group.create()
         try:
             self._add(name, item, chunks, inspect, place, fingerprint)
         except BaseException:
             item.discard()
             raise
+
+    def _deidentified(self, chunks: Iterable[Buffer], inspect: Callable[[Header], None] | None) -> bytes:
+        """What may be stored of an instance of a source that de-identifies."""
+        self._intake = self._intake or intake_of(self.archive)
+        limit = self.archive.settings.max_instance_bytes
+        return self._intake(self.source, gathered(chunks, limit), inspect)
 
     def add_file(self, name: str, path: str, *, place: Place | None = None, fingerprint: UUID | None = None) -> None:
         """Take a copy of a file as one instance; errors as for ``add``, and those of the operating system."""
@@ -243,7 +266,9 @@ class Batch:
         within: tuple[str, str] | None = None,
     ) -> None:
         """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``. ``within``
-        are the study and series that it was catalogued in before, whatever it says."""
+        are the study and series that it was catalogued in before, whatever it says. Raises ``Conflict`` where the
+        source de-identifies what comes in."""
+        refuse_as_it_is(self.source, "import a copy instead of indexing files where they lie")
         taken = Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -321,6 +346,7 @@ class Batch:
             hold_objects(transaction)
             self.group.commit()
             written = self._write(transaction, self._arrivals, self._aside)
+            written.outcomes.extend(self._withheld)
             if also:
                 also(transaction)
         return written
@@ -348,7 +374,8 @@ class Batch:
         """
         batches = [self, *others]
         arrivals = [arrival for batch in batches for arrival in batch._arrivals]
-        return self._write(transaction, arrivals, [file for batch in batches for file in batch._aside]).outcomes
+        written = self._write(transaction, arrivals, [file for batch in batches for file in batch._aside])
+        return [*written.outcomes, *(outcome for batch in batches for outcome in batch._withheld)]
 
     def _wind(self, transaction: Transaction, written: Written) -> None:
         """Wait for what may still come of the studies that changed; one that has all that was expected is complete."""

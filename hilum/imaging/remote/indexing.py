@@ -165,7 +165,7 @@ def keep_studies(
     uids: list[str] = []
     for study in sorted(studies, key=lambda one: str(one.study["study_instance_uid"])):
         uid = str(study.study["study_instance_uid"])
-        became = keep_remote(sql, server.source.id, study, archive.choice.name)
+        became = keep_remote(sql, server.source, study, archive.choice.name)
         _count(progress, became, uid, len(study.series))
         uids.append(uid)
     if server.fetch == "indexed" and (wanted := want_indexed(sql, server, uids)):

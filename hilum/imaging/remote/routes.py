@@ -145,7 +145,7 @@ def _summary(row: Row, held: Row) -> schemas.SourceSummary:
 
 _SOURCES: Final[LiteralString] = """
   select s.id, s.key, s.name, s.cdm_schema, s.vocabulary_schema, s.imaging_schema, s.results_schema, s.cdm_attached,
-    s.dicomweb_url, s.dicomweb_credentials, s.dicomweb_ca, s.remote_fetch as fetch,
+    s.intake_profile, s.dicomweb_url, s.dicomweb_credentials, s.dicomweb_ca, s.remote_fetch as fetch,
     s.remote_modalities as fetch_modalities, s.remote_keep_days as keep_days, s.remote_keep_bytes as keep_bytes,
     (select count(*) from hilum.study t where t.source_id = s.id and t.deleted_at is null) as studies
   from hilum.source s where s.key = coalesce(%(key)s::text, s.key) order by s.key

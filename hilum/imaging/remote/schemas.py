@@ -104,6 +104,7 @@ class SourceSummary(Model):
     imaging_schema: str
     results_schema: str
     cdm_attached: bool = Field(description="Whether the CDM is another's; only imaging and results are written.")
+    intake_profile: str = Field(description="De-identifies what comes in; empty: it is kept as it comes.")
     dicomweb_url: str
     dicomweb_credentials: Login = Field(description="What kind there are; they are never returned.")
     dicomweb_ca: str

@@ -2,22 +2,16 @@
 the site. Everything of the originals in it is sealed with the site's key, and what is looked up by is an HMAC; new
 ids stand open, for they are in the shared files anyway."""
 
-import hashlib
-import hmac
-import json
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-from nacl.exceptions import CryptoError
-from nacl.secret import SecretBox
-
 from hilum.core.errors import Conflict, Invalid, NotFound
 from hilum.research.deid.engine import Change
 from hilum.research.deid.keys import Keys
+from hilum.research.deid.seal import Seal
 
 _SCHEMA: Final = """
 create table if not exists meta (name text primary key, value text not null) without rowid;
@@ -113,8 +107,7 @@ class Crosswalk:
             raise NotFound(f"There is no crosswalk {path}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
-        self._box: Final = SecretBox(keys.seal)
-        self._index: Final = keys.index
+        self._seal: Final = Seal(keys)
         try:
             self._db: Final = sqlite3.connect(path, isolation_level=None)
             self._db.executescript("pragma journal_mode=wal; pragma synchronous=full;" + _SCHEMA)
@@ -139,18 +132,15 @@ class Crosswalk:
 
     def blind(self, kind: str, value: str) -> bytes:
         """What a value is looked up by."""
-        return hmac.digest(self._index, f"{kind}\0{value}".encode("utf-8", "surrogateescape"), hashlib.sha256)[:16]
+        return self._seal.blind(kind, value)
 
     def seal(self, value: object) -> bytes:
         """A value that only the key opens."""
-        return bytes(self._box.encrypt(zlib.compress(json.dumps(value, ensure_ascii=True).encode())))
+        return self._seal.seal(value)
 
     def open(self, sealed: bytes) -> object:
         """What `seal` has sealed."""
-        try:
-            return cast("object", json.loads(zlib.decompress(self._box.decrypt(sealed))))
-        except CryptoError:
-            raise Invalid("The crosswalk cannot be opened with this key file.") from None
+        return self._seal.open(sealed)
 
     def transaction(self) -> sqlite3.Connection:
         """Begin a transaction; the connection is its context."""

@@ -150,7 +150,9 @@ class Deidentifier:
         subject = Subject(
             person.person_id, accession_number,
             Shift(days, self._zone, facts.get("TimezoneOffsetFromUTC", "")), cleaner,
-            old=older_than_89(header.date("PatientBirthDate"), header.date("StudyDate")) or _said_old(header),
+            old=person.old
+            or older_than_89(header.date("PatientBirthDate"), header.date("StudyDate"))
+            or _said_old(header),
         )  # fmt: skip
         made, changes = self._engine.deidentify(elements, header.first("SOPClassUID"), subject)
         found = {element.tag: element for element in made}

@@ -5,12 +5,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Final
+from typing import Final, Protocol
 
 from hilum.clinical.chorus import RADIOGRAPHS, Folder
-from hilum.research.deid.crosswalk import FileRow
 
 _MODALITY: Final = re.compile(r"[A-Z0-9]{1,16}", re.ASCII)
+
+
+class Placed(Protocol):
+    """What a file's place is made of."""
+
+    @property
+    def person_id(self) -> str: ...
+    @property
+    def modality(self) -> str: ...
+    @property
+    def accession(self) -> str: ...
+    @property
+    def series(self) -> str: ...
+    @property
+    def number(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +33,7 @@ class Layout:
 
     xr: bool = False
 
-    def targets(self, row: FileRow) -> Iterator[str]:
+    def targets(self, row: Placed) -> Iterator[str]:
         """Paths for a file, the first of which that is free is its own; others are for numbers that are there twice."""
         modality = row.modality if _MODALITY.fullmatch(row.modality) else "OT"
         if self.xr and modality in RADIOGRAPHS:

@@ -39,11 +39,14 @@ class Person:
         By how many whole days all dates move.
     known
         Identifiers by kind, from the site's list and from all of the person's files.
+    old
+        Whether something of the set is from after the person's 90th birthday.
     """
 
     person_id: str
     days: int
     known: frozenset[tuple[Kind, str]] = field(default_factory=frozenset[tuple[Kind, str]])
+    old: bool = False
 
 
 def identifiers_in(elements: Sequence[Element], profile: Profile) -> Iterator[tuple[Kind, str]]:

@@ -3,11 +3,10 @@ given by a surrogate; its real path is in the crosswalk alone."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from hilum.clinical.chorus import write_csv
 from hilum.core.errors import Conflict
-from hilum.research.deid.crosswalk import FileRow
 from hilum.research.deid.keys import Keys
 
 FIRST_PROCEDURE: Final = 2_000_000_000
@@ -15,7 +14,28 @@ LAST_PROCEDURE: Final = 2_000_999_999
 """The range from which CHoRUS has sites take ids of imaging procedures that are in no record."""
 
 
-def write_registry(path: Path, files: Iterable[FileRow], keys: Keys) -> int:
+class Registered(Protocol):
+    """What the registry says of a file."""
+
+    @property
+    def person_id(self) -> str: ...
+    @property
+    def study(self) -> str: ...
+    @property
+    def sop(self) -> str: ...
+    @property
+    def procedure_id(self) -> str: ...
+    @property
+    def visit_id(self) -> str: ...
+    @property
+    def datetime(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def target(self) -> str | None: ...
+
+
+def write_registry(path: Path, files: Iterable[Registered], keys: Keys) -> int:
     """Write the registry of files, given in the order of person, study, series and number; how many rows it has.
 
     Raises
@@ -26,7 +46,7 @@ def write_registry(path: Path, files: Iterable[FileRow], keys: Keys) -> int:
     return write_csv(path, _rows(files, keys))
 
 
-def _rows(files: Iterable[FileRow], keys: Keys) -> Iterator[tuple[object, ...]]:
+def _rows(files: Iterable[Registered], keys: Keys) -> Iterator[tuple[object, ...]]:
     procedures: dict[str, int] = {}
     groups: dict[str, dict[str, int]] = {}
     for count, one in enumerate(files, 1):

@@ -214,8 +214,8 @@ class Worker:
             if validity:
                 raise Quarantined("invalid", "The file would have errors of validity that the original lacks.")
         return Outcome(
-            order.file_id, "", "", tuple(made.changes), (), _datetime(header), f"blake3:{blake3(written).hexdigest()}",
-            len(written), made.before, validity,
+            order.file_id, "", "", tuple(made.changes), (), datetime_of(header),
+            f"blake3:{blake3(written).hexdigest()}", len(written), made.before, validity,
         )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def _inside(target: Path, root: str) -> None:
         raise Quarantined("unwritable", "A link leads out of the output folder.")
 
 
-def _datetime(header: Header) -> str:
+def datetime_of(header: Header) -> str:
     """Local date and time of an image, as the registry has it; empty when the file has no date."""
     for date_key, time_key in _TIMES:
         date, time = header.date(date_key), header.time(time_key)

@@ -1,0 +1,205 @@
+"""Data sets by API and command alike, from a running server, whose workers may be killed."""
+
+import csv
+import io
+import json
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.postgres import EmbeddedPostgres
+from hilum.demo import DemoManifest
+from hilum.imaging.archive.store import Archive
+from tests.conftest import Server, fresh_database, serving, wait_until
+from tests.research.datasets.conftest import fill, some_studies
+from tests.s3 import S3
+
+API = "/api/v1/imaging"
+
+
+@pytest.fixture(scope="module")
+def server(
+    cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, folder: Path, manifest: DemoManifest
+) -> Iterator[Server]:
+    """A server over some of the demo's studies, linked."""
+    data = tmp_path_factory.mktemp("served") / "data"
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=4)
+        blobs = LocalBlobs(data / "objects", 0)
+        archive = Archive(database, blobs, Settings(data=data, min_free_bytes=0, database_url=url))
+        everything = some_studies(manifest)
+        of = {kind: [study for study in everything if study.modalities == (kind,)] for kind in ("CT", "MR", "CR")}
+        studies = [*of["CT"], *of["MR"][:1], *of["CR"][:1]]
+        fill(archive, folder, studies)
+        database.close()
+        with serving(data, url) as running:
+            yield running
+
+
+def post(server: Server, path: str, body: object = None) -> httpx.Response:
+    return httpx.post(server.url + API + path, json=body, timeout=60)
+
+
+def made(server: Server, name: str, **how: object) -> tuple[int, dict[str, object]]:
+    """A data set with a published version; its number, and the version as the API has it."""
+    answer = post(server, "/datasets", {"name": name, "filter": {}, **how})
+    assert answer.status_code == 201, answer.text
+    number = answer.json()["id"]
+    job = server.job(post(server, f"/datasets/{number}/versions"))
+    assert job["state"] == "succeeded", job
+    return number, server.get(f"{API}/datasets/{number}/versions/latest").json()
+
+
+@pytest.fixture(scope="module")
+def first(server: Server) -> tuple[int, dict[str, object]]:
+    """A data set of everything."""
+    return made(server, "everything")
+
+
+def test_the_api_shows_what_was_made(server: Server, first: tuple[int, dict[str, object]]) -> None:
+    number, version = first
+    assert version["state"] == "published"
+    assert {held["code"] for held in version["held_back"]} == {"pixels_unseen"}  # pyright: ignore
+    base = f"{API}/datasets/{number}/versions/1"
+    told = server.get(f"{base}/manifest")
+    assert told.headers["etag"] == f'"{version["digest"]}"'.replace("blake3:", "")
+    assert len(told.json()["files"]) + 1 == version["counts"]["files"]  # pyright: ignore
+    assert server.get(f"{base}/report").json()["passed"]
+    review = server.get(f"{base}/review", params={"code": "pixels_unseen"}).json()
+    assert review["total"] == version["held_back"][0]["instances"]  # pyright: ignore
+    listed = server.get(f"{API}/datasets").json()
+    assert [one["name"] for one in listed["items"]][-1] == "everything"
+    events = server.get(f"{API}/events", params={"type": "hilum.dataset.published.v1"}).json()["items"]
+    assert events[0]["data"]["digest"] == version["digest"].removeprefix("blake3:")  # pyright: ignore
+    assert events[0]["subject"] == f"datasets/{number}/versions/1"
+
+
+def test_a_zip_that_broke_off_goes_on(server: Server, first: tuple[int, dict[str, object]]) -> None:
+    path = f"{API}/datasets/{first[0]}/versions/1/zip"
+    whole = server.get(path)
+    assert whole.headers["content-type"] == "application/zip"
+    half = len(whole.content) // 2
+    rest = server.get(path, headers={"Range": f"bytes={half}-", "If-Range": whole.headers["etag"]})
+    assert rest.status_code == 206
+    assert rest.content == whole.content[half:]
+    with zipfile.ZipFile(io.BytesIO(whole.content)) as packed:
+        assert packed.testzip() is None
+        assert "manifest.json" in packed.namelist()
+        rows = list(csv.DictReader(io.StringIO(packed.read("image_registry.csv").decode())))
+        assert {row["trg_file"] for row in rows} < set(packed.namelist())
+    assert server.get(path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+
+
+def test_command_and_api_give_the_same_bytes(
+    server: Server, first: tuple[int, dict[str, object]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    told = json.loads(server.hilum("export", "everything", str(out), "--json").stdout)
+    with zipfile.ZipFile(io.BytesIO(server.get(f"{API}/datasets/{first[0]}/versions/1/zip").content)) as packed:
+        written = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert written == {name: packed.read(name) for name in packed.namelist()}
+    assert told["counts"]["files"] == len(written)
+    some = next(path for path in out.rglob("*.dcm"))
+    some.write_bytes(b"cut off")
+    again = json.loads(server.hilum("export", "everything", str(out), "--json").stdout)
+    assert again["counts"]["files"] == 1
+    assert some.read_bytes() == written[str(some.relative_to(out))]
+    definition = tmp_path / "by-command.toml"
+    definition.write_text('name = "by command"\n[filter]\n')
+    other = json.loads(server.hilum("export", str(definition), str(tmp_path / "other"), "--json").stdout)
+    made_by_command = {p.name for p in (tmp_path / "other").rglob("*.dcm")}
+    assert made_by_command == {path.name for path in out.rglob("*.dcm")}
+    assert other["dataset"] != first[0]
+    for path in out.rglob("*.dcm"):
+        assert (tmp_path / "other" / path.relative_to(out)).read_bytes() == path.read_bytes()
+
+
+def test_another_layout_and_a_dry_run(server: Server, first: tuple[int, dict[str, object]], tmp_path: Path) -> None:
+    told = json.loads(server.hilum("export", "everything", str(tmp_path / "x"), "--dry-run", "--json").stdout)
+    counts = first[1]["counts"]
+    assert told["files"] - told["to_look_at"] == counts["instances"]  # pyright: ignore
+    assert told == post(server, "/datasets/preview", {"filter": {}}).json() | {"held_back": told["held_back"]}
+    assert not (tmp_path / "x").exists()
+    server.hilum("export", "everything", str(tmp_path / "media"), "--layout", "dicom")
+    assert (tmp_path / "media" / "DICOMDIR").is_file()
+
+
+def test_a_bucket_takes_it(
+    server: Server, first: tuple[int, dict[str, object]], s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = s3.options()
+    environment = server.environment | {"HILUM_EXPORT_OPTIONS": options}
+    monkeypatch.setattr(server, "environment", environment)
+    target = s3.url()
+    told = json.loads(server.hilum("export", "everything", target, "--json").stdout)
+    assert told["counts"]["files"] == first[1]["counts"]["files"]  # pyright: ignore
+    again = json.loads(server.hilum("export", "everything", target, "--json").stdout)
+    assert again["counts"]["files"] == 1  # the manifest, which comes last
+
+
+def test_the_crosswalk_is_looked_up_both_ways_and_notes_who_looked(
+    server: Server, first: tuple[int, dict[str, object]], manifest: DemoManifest
+) -> None:
+    studies = {study.study_instance_uid: study for study in manifest.studies}
+    person = next(iter(csv.DictReader(io.StringIO(
+        zipfile.ZipFile(io.BytesIO(server.get(f"{API}/datasets/{first[0]}/versions/1/zip").content))
+        .read("OMOP/person.csv").decode()
+    ))))["person_id"]  # fmt: skip
+    of_new = server.get(f"{API}/crosswalk", params={"new": person, "limit": 500}).json()
+    assert of_new["total"] > 0
+    study = studies[of_new["items"][0]["original_study"]]
+    assert str(study.person_id) == person
+    of_old = server.get(f"{API}/crosswalk", params={"old": study.patient_id, "limit": 500}).json()
+    assert {one["sop"] for one in of_old["items"]} == {one["sop"] for one in of_new["items"]}
+    by_uid = server.get(f"{API}/crosswalk", params={"old": study.study_instance_uid}).json()
+    assert {one["study"] for one in by_uid["items"]} <= {one["study"] for one in of_new["items"]}
+    by_path = server.get(f"{API}/crosswalk", params={"new": of_new["items"][0]["path"]}).json()
+    assert by_path["items"][0]["sop"] == of_new["items"][0]["sop"]
+    changes = {one["path"]: one for one in of_new["items"][0]["changes"]}
+    assert (changes["00100020"]["original"], changes["00100020"]["new"]) == (study.patient_id, person)
+    assert server.get(f"{API}/crosswalk").status_code == 422
+    assert server.get(f"{API}/crosswalk", params={"old": "nobody at all"}).json()["total"] == 0
+
+
+def test_what_is_wrong_is_told(server: Server, first: tuple[int, dict[str, object]]) -> None:
+    assert post(server, "/datasets", {"name": "everything", "filter": {}}).status_code == 409
+    assert post(server, "/datasets", {"name": "n"}).status_code == 422
+    assert post(server, "/datasets", {"name": "n", "filter": {}, "profile": "../x"}).status_code == 422
+    assert post(server, "/datasets", {"name": "n", "filter": {}, "source": "none"}).status_code == 422
+    assert post(server, "/datasets", {"name": "n", "filter": {}, "colour": 1}).status_code == 422
+    assert server.get(f"{API}/datasets/none").status_code == 404
+    assert server.get(f"{API}/datasets/{first[0]}/versions/77").status_code == 404
+    assert post(server, f"/datasets/{first[0]}/versions/1/review", {"decision": "reject"}).status_code == 409
+
+
+def test_a_killed_worker_is_followed_by_another_that_goes_on(
+    server: Server, first: tuple[int, dict[str, object]]
+) -> None:
+    number = post(server, "/datasets", {"name": "killed", "filter": {}}).json()["id"]
+    answer = post(server, f"/datasets/{number}/versions")
+    job = f"{API}/jobs/{answer.json()['id']}"
+    wait_until(lambda: server.get(job).json()["done"] >= 32, 120, "a part of the work")
+    workers = [
+        child for child in psutil.Process(server.process.pid).children(recursive=True) if "worker" in child.cmdline()
+    ]
+    assert workers
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGKILL)
+    done = server.job(answer, 180)
+    assert done["state"] == "succeeded"
+    assert done["attempts"] > 1  # pyright: ignore
+    version = server.get(f"{API}/datasets/{number}/versions/1").json()
+    first_manifest = server.get(f"{API}/datasets/{first[0]}/versions/1/manifest").json()
+    manifest = server.get(f"{API}/datasets/{number}/versions/1/manifest").json()
+    assert version["state"] == "published"
+    assert manifest["files"] == first_manifest["files"]
+    assert manifest["definition"] == first_manifest["definition"]
