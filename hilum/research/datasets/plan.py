@@ -102,7 +102,7 @@ def _people(plan: _Plan, days: dict[str, int]) -> None:
             person = SetPerson(Person(name, days[name], known.get(name, frozenset()), name in old), number, year)
             into.write_row((plan.version_id, name, number, seal.seal(person.to_seal())))
     for one in sorted(looked_up):
-        sql.owe("insert into hilum.dataset_value (value, kind, new) values (%s, %s, %s) on conflict do nothing", one)
+        sql.rows("insert into hilum.dataset_value (value, kind, new) values (%s, %s, %s) on conflict do nothing", one)
 
 
 def _instances(plan: _Plan) -> None:

@@ -64,6 +64,223 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/crosswalk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Crosswalk
+         * @description What became of an original, or what a shared file was made of; each look is noted.
+         */
+        get: operations["get_crosswalk_api_v1_imaging_crosswalk_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Datasets
+         * @description Data sets, latest first.
+         */
+        get: operations["get_datasets_api_v1_imaging_datasets_get"];
+        put?: never;
+        /**
+         * Post Dataset
+         * @description Define a data set; nothing is made of it yet.
+         */
+        post: operations["post_dataset_api_v1_imaging_datasets_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Preview
+         * @description What a version of a definition would be made of now, and what would be held back.
+         */
+        post: operations["post_preview_api_v1_imaging_datasets_preview_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Dataset
+         * @description One data set, by number or name.
+         */
+        get: operations["get_dataset_api_v1_imaging_datasets__dataset__get"];
+        /**
+         * Put Dataset
+         * @description Give a data set another definition, for its next versions.
+         */
+        put: operations["put_dataset_api_v1_imaging_datasets__dataset__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Versions
+         * @description The versions of a data set, latest first.
+         */
+        get: operations["get_versions_api_v1_imaging_datasets__dataset__versions_get"];
+        put?: never;
+        /**
+         * Post Version
+         * @description Make a version: a job freezes what the definition selects now, de-identifies and checks it. It is published when
+         *     all checks passed, unless a person is to decide.
+         */
+        post: operations["post_version_api_v1_imaging_datasets__dataset__versions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version
+         * @description One version by its number; ``latest`` is the latest published one.
+         */
+        get: operations["get_version_api_v1_imaging_datasets__dataset__versions__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/manifest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Manifest
+         * @description The manifest: every file with its digest, revisions of studies, profile and software, counts, licence.
+         */
+        get: operations["get_manifest_api_v1_imaging_datasets__dataset__versions__version__manifest_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Report
+         * @description The upload check list of a version.
+         */
+        get: operations["get_report_api_v1_imaging_datasets__dataset__versions__version__report_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Review
+         * @description Instances that are held back, with the reason.
+         */
+        get: operations["get_review_api_v1_imaging_datasets__dataset__versions__version__review_get"];
+        put?: never;
+        /**
+         * Post Review
+         * @description Publish a draft, or reject it; what failed a binding check cannot be published.
+         */
+        post: operations["post_review_api_v1_imaging_datasets__dataset__versions__version__review_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/zip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Zip
+         * @description A published version as one zip, streamed; a download that broke off goes on with Range.
+         */
+        get: operations["get_zip_api_v1_imaging_datasets__dataset__versions__version__zip_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/deletions": {
         parameters: {
             query?: never;
@@ -358,6 +575,101 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Features
+         * @description Features of all studies, by id.
+         */
+        get: operations["get_features_api_v1_imaging_features_get"];
+        put?: never;
+        /**
+         * Post Feature
+         * @description Add a feature. If it has an algorithm, what other versions of that said of the same study, or series, is
+         *     superseded.
+         */
+        post: operations["post_feature_api_v1_imaging_features_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/features/extract": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Extract
+         * @description Read the files of all studies for features again, as after a setting or the vocabulary has changed.
+         */
+        post: operations["post_extract_api_v1_imaging_features_extract_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/features/unmapped": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Unmapped
+         * @description Codes, units and body sites of current features that have no concept in their source's CDM, most frequent
+         *     first, at most 1000.
+         */
+        get: operations["get_unmapped_api_v1_imaging_features_unmapped_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/features/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Feature
+         * @description One feature.
+         */
+        get: operations["get_feature_api_v1_imaging_features__feature__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Feature
+         * @description Take a feature away; one that is read from files comes back when they are read again.
+         */
+        delete: operations["delete_feature_api_v1_imaging_features__feature__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Patch Feature
+         * @description Change a feature; null takes a value away. What is read from files again leaves the change alone, until the files
+         *     or the extractor say something else.
+         */
+        patch: operations["patch_feature_api_v1_imaging_features__feature__patch"];
         trace?: never;
     };
     "/api/v1/imaging/fhir/publication": {
@@ -682,6 +994,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/imaging/metadata/{table}.{form}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Metadata
+         * @description What the files of a source say of its studies or series, as one table.
+         */
+        get: operations["get_metadata_api_v1_imaging_metadata__table___form__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imaging/physicians": {
         parameters: {
             query?: never;
@@ -780,6 +1112,26 @@ export interface paths {
          * @description Give a quarantined study its patient. What comes again, or later, without a patient follows.
          */
         post: operations["post_release_api_v1_imaging_quarantine__study__release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/registry.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Registry
+         * @description CHoRUS's image_registry of a source: a row for each file of a linked series.
+         */
+        get: operations["get_registry_api_v1_imaging_registry_csv_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1341,6 +1693,27 @@ export interface paths {
          * @description Undo a correction, unless the field has been corrected again since.
          */
         post: operations["undo_correction_api_v1_imaging_studies__study__corrections__correction__undo_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/studies/{study}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Features
+         * @description Say all that one version of an algorithm says of a study, or of one series of it. The same again changes nothing;
+         *     what it said before and does not say now goes; what other versions of it said is superseded.
+         */
+        put: operations["put_features_api_v1_imaging_studies__study__features_put"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3836,16 +4209,34 @@ export interface components {
             year_of_birth?: number | null;
         };
         /**
-         * Changes
-         * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
+         * CdmRow
+         * @description Which rows of the CDM a feature is.
          */
-        Changes: {
-            /** Added */
-            added: string[];
-            /** Removed */
-            removed: string[];
-            /** Replaced */
-            replaced: string[];
+        CdmRow: {
+            /** Image Feature Id */
+            image_feature_id: number;
+            /** Row Id */
+            row_id: number;
+            /** Table */
+            table: string;
+        };
+        /**
+         * Change
+         * @description What was done to one attribute.
+         */
+        Change: {
+            /** Action */
+            action: string;
+            /** New */
+            new: string;
+            /** Original */
+            original: string;
+            /** Path */
+            path: string;
+            /** Reason */
+            reason: string;
+            /** Vr */
+            vr: string;
         };
         /**
          * Check
@@ -3865,6 +4256,26 @@ export interface components {
             sql: string;
             /** Text */
             text: string;
+        };
+        /**
+         * CheckOut
+         * @description One of the things that are looked at before a version may be published.
+         */
+        CheckOut: {
+            /** Binding */
+            binding: boolean;
+            /** Examples */
+            examples: string[];
+            /** Name */
+            name: string;
+            /** Passed */
+            passed: boolean;
+            /** Text */
+            text: string;
+            /** Total */
+            total: number;
+            /** Wrong */
+            wrong: number;
         };
         /**
          * Conflict
@@ -4065,33 +4476,74 @@ export interface components {
             url: string;
         };
         /**
+         * CrosswalkEntry
+         * @description A file that was given out, the original that it was made of, and what was done to each attribute.
+         */
+        CrosswalkEntry: {
+            /** Accession */
+            accession: string;
+            /** Changes */
+            changes: components["schemas"]["Change"][];
+            /** Dataset Id */
+            dataset_id: number;
+            /** Original Series */
+            original_series: string;
+            /** Original Sop */
+            original_sop: string;
+            /** Original Study */
+            original_study: string;
+            /** Path */
+            path: string;
+            /** Person */
+            person: string;
+            /** Series */
+            series: string;
+            /** Sop */
+            sop: string;
+            /** Source */
+            source: string;
+            /** Study */
+            study: string;
+            /** Version */
+            version: number;
+        };
+        /**
+         * Dataset
+         * @description A data set.
+         */
+        Dataset: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            definition: components["schemas"]["Definition"];
+            /** Id */
+            id: number;
+            /** Made By */
+            made_by: string;
+            /** Name */
+            name: string;
+            /** Source */
+            source: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
          * Decided
          * @description What was decided of these studies before: sent back, it undoes the decisions.
          */
         Decided: {
             /** Decisions */
-            decisions: components["schemas"]["Decision"][];
+            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
             /**
              * Kind
              * @enum {string}
              */
             kind: "person" | "procedure" | "visit";
-        };
-        /**
-         * Decision
-         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
-         *     rules say.
-         */
-        Decision: {
-            /**
-             * Action
-             * @enum {string}
-             */
-            action: "link" | "refuse" | "automatic";
-            /** Study Id */
-            study_id: number;
-            /** Target Id */
-            target_id?: number | null;
         };
         /**
          * Decisions
@@ -4105,12 +4557,78 @@ export interface components {
              */
             alike: boolean;
             /** Decisions */
-            decisions: components["schemas"]["Decision"][];
+            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
             /**
              * Kind
              * @enum {string}
              */
             kind: "person" | "procedure" | "visit";
+        };
+        /**
+         * Definition
+         * @description What belongs to a data set, and how it is given out.
+         */
+        Definition: {
+            /**
+             * Clinical
+             * @description Whether the persons' rows of the CDM go with the images.
+             * @default true
+             */
+            clinical: boolean;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            filter?: components["schemas"]["Filter"] | null;
+            /**
+             * Layout
+             * @default chorus
+             * @enum {string}
+             */
+            layout: "chorus" | "dicom" | "nifti";
+            /**
+             * Licence
+             * @default
+             */
+            licence: string;
+            /**
+             * Modalities
+             * @description Of series; XR is CR or DX; empty: all.
+             * @default []
+             */
+            modalities: string[];
+            /** Name */
+            name: string;
+            /**
+             * Persons
+             * @default []
+             */
+            persons: components["schemas"]["PersonOf"][];
+            /**
+             * Profile
+             * @description One that ships, or NAME of profiles/NAME.toml in the data folder.
+             * @default chorus
+             */
+            profile: string;
+            series?: components["schemas"]["SeriesRules"] | null;
+            /**
+             * Source
+             * @default default
+             */
+            source: string;
+            /**
+             * Studies
+             * @description Study Instance UIDs.
+             * @default []
+             */
+            studies: string[];
+            window?: components["schemas"]["hilum__research__datasets__schemas__Window"] | null;
+            /**
+             * Xr
+             * @description Whether folders say XR for CR and DX; null: as the profile says.
+             */
+            xr?: boolean | null;
         };
         /**
          * Deletion
@@ -4452,6 +4970,291 @@ export interface components {
             study_instance_uid: string;
         };
         /**
+         * ExtractionIn
+         * @description All that one version of an algorithm says of a study, or of one series of it.
+         */
+        ExtractionIn: {
+            /**
+             * Algorithm
+             * @description URI, or a name.
+             */
+            algorithm: string;
+            /**
+             * Algorithm Time
+             * @description Without it, now.
+             */
+            algorithm_time?: string | null;
+            /**
+             * Algorithm Version
+             * @default
+             */
+            algorithm_version: string;
+            /**
+             * Feature Type
+             * @enum {string}
+             */
+            feature_type: "nlp_finding" | "ai_classification" | "radiomic" | "manual" | "structured_report" | "acquisition" | "dose";
+            /** Features */
+            features: components["schemas"]["KeyedContent"][];
+            /**
+             * Series Uid
+             * @description The only series that it speaks of; empty for the whole study.
+             * @default
+             */
+            series_uid: string;
+        };
+        /**
+         * Feature
+         * @description A feature of a study.
+         */
+        Feature: {
+            /** Algorithm */
+            algorithm: string;
+            /**
+             * Algorithm Time
+             * Format: date-time
+             */
+            algorithm_time: string;
+            /** Algorithm Version */
+            algorithm_version: string;
+            /** Assertion */
+            assertion: string;
+            /** Body Site */
+            body_site: string;
+            /** Body Site Code */
+            body_site_code: string;
+            /** Body Site Concept Id */
+            body_site_concept_id: number | null;
+            /** @description Null where it is not in the CDM. */
+            cdm: components["schemas"]["CdmRow"] | null;
+            /** Code */
+            code: string;
+            /** Concept Id */
+            concept_id: number | null;
+            /** Confidence */
+            confidence: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Feature Name */
+            feature_name: string;
+            /**
+             * Feature Type
+             * @enum {string}
+             */
+            feature_type: "nlp_finding" | "ai_classification" | "radiomic" | "manual" | "structured_report" | "acquisition" | "dose";
+            /** Finding */
+            finding: string | null;
+            /** Finding Code */
+            finding_code: string | null;
+            /** Finding Concept Id */
+            finding_concept_id: number | null;
+            /** Finding Name */
+            finding_name: string | null;
+            /** Id */
+            id: number;
+            /** Laterality */
+            laterality: string;
+            /** Person Id */
+            person_id: number | null;
+            /** Provenance */
+            provenance: {
+                [key: string]: unknown;
+            };
+            /** Series Uid */
+            series_uid: string;
+            /** Source */
+            source: string;
+            /** Study Id */
+            study_id: number;
+            /** Study Instance Uid */
+            study_instance_uid: string;
+            /** Superseded */
+            superseded: boolean;
+            /** Unit */
+            unit: string;
+            /** Unit Concept Id */
+            unit_concept_id: number | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Value Code */
+            value_code: string;
+            /** Value Concept Id */
+            value_concept_id: number | null;
+            /** Value Numeric */
+            value_numeric: number | null;
+            /** Value String */
+            value_string: string;
+        };
+        /**
+         * FeatureChange
+         * @description What is to be different; what is left out stays. An empty ``finding`` takes a feature out of its finding.
+         */
+        FeatureChange: {
+            /** Algorithm */
+            algorithm?: string | null;
+            /** Algorithm Time */
+            algorithm_time?: string | null;
+            /** Algorithm Version */
+            algorithm_version?: string | null;
+            /** Assertion */
+            assertion?: string | null;
+            /** Body Site */
+            body_site?: string | null;
+            /** Body Site Code */
+            body_site_code?: string | null;
+            /** Code */
+            code?: string | null;
+            /** Concept Id */
+            concept_id?: number | null;
+            /** Confidence */
+            confidence?: number | null;
+            /** Feature Name */
+            feature_name?: string | null;
+            /** Feature Type */
+            feature_type?: ("nlp_finding" | "ai_classification" | "radiomic" | "manual" | "structured_report" | "acquisition" | "dose") | null;
+            /** Finding */
+            finding?: string | null;
+            /** Finding Code */
+            finding_code?: string | null;
+            /** Finding Concept Id */
+            finding_concept_id?: number | null;
+            /** Finding Name */
+            finding_name?: string | null;
+            /** Laterality */
+            laterality?: string | null;
+            provenance?: components["schemas"]["Provenance"] | null;
+            /** Series Uid */
+            series_uid?: string | null;
+            /** Unit */
+            unit?: string | null;
+            /** Value Code */
+            value_code?: string | null;
+            /** Value Numeric */
+            value_numeric?: number | null;
+            /** Value String */
+            value_string?: string | null;
+        };
+        /**
+         * FeatureIn
+         * @description A new feature.
+         */
+        FeatureIn: {
+            /**
+             * Algorithm
+             * @description URI, or a name.
+             * @default
+             */
+            algorithm: string;
+            /**
+             * Algorithm Time
+             * @description Without it, now.
+             */
+            algorithm_time?: string | null;
+            /**
+             * Algorithm Version
+             * @default
+             */
+            algorithm_version: string;
+            /**
+             * Assertion
+             * @description present, absent, possible, or another word.
+             * @default
+             */
+            assertion: string;
+            /**
+             * Body Site
+             * @default
+             */
+            body_site: string;
+            /**
+             * Body Site Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            body_site_code: string;
+            /**
+             * Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            code: string;
+            /**
+             * Concept Id
+             * @description What it is; with a `code` it is looked up instead.
+             */
+            concept_id?: number | null;
+            /** Confidence */
+            confidence?: number | null;
+            /** Feature Name */
+            feature_name: string;
+            /**
+             * Feature Type
+             * @enum {string}
+             */
+            feature_type: "nlp_finding" | "ai_classification" | "radiomic" | "manual" | "structured_report" | "acquisition" | "dose";
+            /**
+             * Finding
+             * @description Features of one thing in a study, such as one nodule, have the same here.
+             * @default
+             */
+            finding: string;
+            /**
+             * Finding Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            finding_code: string;
+            /** Finding Concept Id */
+            finding_concept_id?: number | null;
+            /**
+             * Finding Name
+             * @default
+             */
+            finding_name: string;
+            /**
+             * Laterality
+             * @default
+             */
+            laterality: string;
+            /** @default {} */
+            provenance: components["schemas"]["Provenance"];
+            /**
+             * Series Uid
+             * @default
+             */
+            series_uid: string;
+            /**
+             * Study Id
+             * @description Hilum's id, or the UID.
+             */
+            study_id: number | string;
+            /**
+             * Unit
+             * @description UCUM.
+             * @default
+             */
+            unit: string;
+            /**
+             * Value Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            value_code: string;
+            /** Value Numeric */
+            value_numeric?: number | null;
+            /**
+             * Value String
+             * @default
+             */
+            value_string: string;
+        };
+        /**
          * FhirIndex
          * @description Which studies of which source's FHIR server to index; ``url`` must be the one that the source names.
          */
@@ -4510,10 +5313,83 @@ export interface components {
             /** Message */
             message: string;
         };
+        /**
+         * FieldMissing
+         * @description How often a field is missing.
+         */
+        FieldMissing: {
+            /** Missing */
+            missing: number;
+            /** Of */
+            of: number;
+        };
+        /**
+         * Filter
+         * @description What the studies have in common, as in the study list.
+         */
+        Filter: {
+            /** Accession Number */
+            accession_number?: string | null;
+            /** Body Part */
+            body_part?: string | null;
+            /** Date From */
+            date_from?: string | null;
+            /** Date To */
+            date_to?: string | null;
+            /**
+             * Modality
+             * @default []
+             */
+            modality: string[];
+            /** Patient Id */
+            patient_id?: string | null;
+            /** Person Id */
+            person_id?: number | null;
+            /** Q */
+            q?: string | null;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /**
+         * HeldBack
+         * @description What would not leave, or did not, and why.
+         */
+        HeldBack: {
+            /** Code */
+            code: string;
+            /** Instances */
+            instances?: number | null;
+            /** Reason */
+            reason: string;
+            /** Studies */
+            studies?: number | null;
+        };
+        /**
+         * HeldInstance
+         * @description An instance that does not leave, by its new ids.
+         */
+        HeldInstance: {
+            /** Accession */
+            accession: string;
+            /** Code */
+            code: string;
+            /** Id */
+            id: number;
+            /** Modality */
+            modality: string;
+            /** Person */
+            person: string;
+            /** Reason */
+            reason: string;
+            /** Series */
+            series: string;
+            /** Sop */
+            sop: string;
+            /** Study */
+            study: string;
         };
         /**
          * Instance
@@ -4604,6 +5480,96 @@ export interface components {
              * @description Null while it is not known.
              */
             total: number | null;
+        };
+        /**
+         * KeyedContent
+         * @description A feature of an extraction; ``key`` tells it from the others, and is the same the next time.
+         */
+        KeyedContent: {
+            /**
+             * Assertion
+             * @description present, absent, possible, or another word.
+             * @default
+             */
+            assertion: string;
+            /**
+             * Body Site
+             * @default
+             */
+            body_site: string;
+            /**
+             * Body Site Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            body_site_code: string;
+            /**
+             * Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            code: string;
+            /**
+             * Concept Id
+             * @description What it is; with a `code` it is looked up instead.
+             */
+            concept_id?: number | null;
+            /** Confidence */
+            confidence?: number | null;
+            /** Feature Name */
+            feature_name: string;
+            /**
+             * Finding
+             * @description Features of one thing in a study, such as one nodule, have the same here.
+             * @default
+             */
+            finding: string;
+            /**
+             * Finding Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            finding_code: string;
+            /** Finding Concept Id */
+            finding_concept_id?: number | null;
+            /**
+             * Finding Name
+             * @default
+             */
+            finding_name: string;
+            /** Key */
+            key: string;
+            /**
+             * Laterality
+             * @default
+             */
+            laterality: string;
+            /** @default {} */
+            provenance: components["schemas"]["Provenance"];
+            /**
+             * Series Uid
+             * @default
+             */
+            series_uid: string;
+            /**
+             * Unit
+             * @description UCUM.
+             * @default
+             */
+            unit: string;
+            /**
+             * Value Code
+             * @description scheme|value, such as SCT|427359005.
+             * @default
+             */
+            value_code: string;
+            /** Value Numeric */
+            value_numeric?: number | null;
+            /**
+             * Value String
+             * @default
+             */
+            value_string: string;
         };
         /**
          * Link
@@ -5001,6 +5967,28 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[CrosswalkEntry] */
+        Page_CrosswalkEntry_: {
+            /** Items */
+            items: components["schemas"]["CrosswalkEntry"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Dataset] */
+        Page_Dataset_: {
+            /** Items */
+            items: components["schemas"]["Dataset"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[Deletion] */
         Page_Deletion_: {
             /** Items */
@@ -5016,6 +6004,28 @@ export interface components {
         Page_Delivery_: {
             /** Items */
             items: components["schemas"]["Delivery"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Feature] */
+        Page_Feature_: {
+            /** Items */
+            items: components["schemas"]["Feature"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[HeldInstance] */
+        Page_HeldInstance_: {
+            /** Items */
+            items: components["schemas"]["HeldInstance"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -5133,6 +6143,17 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** Page[Version] */
+        Page_Version_: {
+            /** Items */
+            items: components["schemas"]["Version"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
         /** Page[WebhookState] */
         Page_WebhookState_: {
             /** Items */
@@ -5184,6 +6205,123 @@ export interface components {
             person_id: number;
         };
         /**
+         * PersonOf
+         * @description A person of the data set, with the day that the window is about.
+         */
+        PersonOf: {
+            /** Index Date */
+            index_date?: string | null;
+            /** Person Id */
+            person_id: number;
+        };
+        /**
+         * Preview
+         * @description What a version would be made of.
+         */
+        Preview: {
+            /**
+             * Bytes
+             * @description Of the originals.
+             */
+            bytes: number;
+            /** Date From */
+            date_from: string | null;
+            /** Date To */
+            date_to: string | null;
+            /** Files */
+            files: number;
+            /** Held Back */
+            held_back: components["schemas"]["HeldBack"][];
+            /** Persons */
+            persons: number;
+            /** Persons By Modality */
+            persons_by_modality: {
+                [key: string]: number;
+            };
+            /** Series */
+            series: number;
+            /** Studies */
+            studies: number;
+            /** Studies By Modality */
+            studies_by_modality: {
+                [key: string]: number;
+            };
+            /**
+             * To Look At
+             * @description Files whose pixels must be looked at for text.
+             */
+            to_look_at: number;
+        };
+        /**
+         * PreviewIn
+         * @description A definition to look at; it needs no name yet.
+         */
+        PreviewIn: {
+            /**
+             * Clinical
+             * @description Whether the persons' rows of the CDM go with the images.
+             * @default true
+             */
+            clinical: boolean;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            filter?: components["schemas"]["Filter"] | null;
+            /**
+             * Layout
+             * @default chorus
+             * @enum {string}
+             */
+            layout: "chorus" | "dicom" | "nifti";
+            /**
+             * Licence
+             * @default
+             */
+            licence: string;
+            /**
+             * Modalities
+             * @description Of series; XR is CR or DX; empty: all.
+             * @default []
+             */
+            modalities: string[];
+            /**
+             * Name
+             * @default preview
+             */
+            name: string;
+            /**
+             * Persons
+             * @default []
+             */
+            persons: components["schemas"]["PersonOf"][];
+            /**
+             * Profile
+             * @description One that ships, or NAME of profiles/NAME.toml in the data folder.
+             * @default chorus
+             */
+            profile: string;
+            series?: components["schemas"]["SeriesRules"] | null;
+            /**
+             * Source
+             * @default default
+             */
+            source: string;
+            /**
+             * Studies
+             * @description Study Instance UIDs.
+             * @default []
+             */
+            studies: string[];
+            window?: components["schemas"]["hilum__research__datasets__schemas__Window"] | null;
+            /**
+             * Xr
+             * @description Whether folders say XR for CR and DX; null: as the profile says.
+             */
+            xr?: boolean | null;
+        };
+        /**
          * Problem
          * @description RFC 9457: what went wrong, in words a person can act on.
          */
@@ -5209,6 +6347,36 @@ export interface components {
         ProcedureIn: {
             /** Procedure Occurrence Id */
             procedure_occurrence_id: number;
+        };
+        /**
+         * Provenance
+         * @description Where a feature comes from; no patient data.
+         */
+        Provenance: {
+            /** Author */
+            author?: string | null;
+            /**
+             * Frames
+             * @description Counted from 1.
+             */
+            frames?: number[] | null;
+            /** Model */
+            model?: string | null;
+            /** Model Version */
+            model_version?: string | null;
+            /** Note Id */
+            note_id?: number | null;
+            /** Section */
+            section?: string | null;
+            /** Sop Instance Uid */
+            sop_instance_uid?: string | null;
+            /**
+             * Span
+             * @description Of the note: first character and the one after the last, counted from 0.
+             */
+            span?: number[] | null;
+            /** Tag */
+            tag?: string | null;
         };
         /**
          * Quality
@@ -5468,6 +6636,22 @@ export interface components {
             replayed: number;
         };
         /**
+         * Report
+         * @description What was looked at, and how often fields are missing, by modality.
+         */
+        Report: {
+            /** Checks */
+            checks: components["schemas"]["CheckOut"][];
+            /** Missing */
+            missing: {
+                [key: string]: {
+                    [key: string]: components["schemas"]["FieldMissing"];
+                };
+            };
+            /** Passed */
+            passed: boolean;
+        };
+        /**
          * RevisionCounts
          * @description A revision of a study: what it consisted of when it was complete.
          */
@@ -5506,7 +6690,7 @@ export interface components {
          * @description A revision with its whole manifest.
          */
         RevisionDetail: {
-            changes: components["schemas"]["Changes"];
+            changes: components["schemas"]["hilum__imaging__archive__revision_routes__Changes"];
             /**
              * Made At
              * Format: date-time
@@ -5799,6 +6983,38 @@ export interface components {
             updated: number;
         };
         /**
+         * SeriesRules
+         * @description Which series of the studies belong.
+         */
+        SeriesRules: {
+            /**
+             * Body Part
+             * @default []
+             */
+            body_part: string[];
+            /**
+             * Description
+             * @description The description holds one of these words.
+             * @default []
+             */
+            description: string[];
+            /** Max Instances */
+            max_instances?: number | null;
+            /**
+             * Max Slice Thickness
+             * @description In mm.
+             */
+            max_slice_thickness?: number | null;
+            /** Min Instances */
+            min_instances?: number | null;
+            /**
+             * Without
+             * @description The description holds none of these words.
+             * @default []
+             */
+            without: string[];
+        };
+        /**
          * SetAside
          * @description A file that could not be catalogued.
          */
@@ -5949,6 +7165,11 @@ export interface components {
          * @description A source: how many studies it holds, where its CDM is, and its remote archive.
          */
         SourceSummary: {
+            /**
+             * Cdm Attached
+             * @description Whether the CDM is another's; only imaging and results are written.
+             */
+            cdm_attached: boolean;
             /** Cdm Schema */
             cdm_schema: string;
             copies: components["schemas"]["Copies"];
@@ -5971,6 +7192,11 @@ export interface components {
             fetch_modalities: string[];
             /** Imaging Schema */
             imaging_schema: string;
+            /**
+             * Intake Profile
+             * @description De-identifies what comes in; empty: it is kept as it comes.
+             */
+            intake_profile: string;
             /** Keep Bytes */
             keep_bytes: number | null;
             /** Keep Days */
@@ -6415,6 +7641,23 @@ export interface components {
              */
             verdict: "agrees" | "differs" | "unknown";
         };
+        /**
+         * Unmapped
+         * @description A code, unit or body site that the vocabulary of the CDM does not know.
+         */
+        Unmapped: {
+            /** Code */
+            code: string;
+            /** Features */
+            features: number;
+            /** Name */
+            name: string;
+            /**
+             * Part
+             * @description feature, value, unit, body_site or finding.
+             */
+            part: string;
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -6427,6 +7670,74 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * Version
+         * @description A version of a data set.
+         */
+        Version: {
+            /** Counts */
+            counts: {
+                [key: string]: number;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Dataset Id */
+            dataset_id: number;
+            /** Decided By */
+            decided_by: string;
+            /**
+             * Digest
+             * @description Of the manifest; empty while it is made.
+             */
+            digest: string;
+            /** Held Back */
+            held_back: components["schemas"]["HeldBack"][];
+            /** Job Id */
+            job_id: number | null;
+            /** Made By */
+            made_by: string;
+            /** Note */
+            note: string;
+            /** Published At */
+            published_at: string | null;
+            /**
+             * Review
+             * @description Whether a person decides before it is published.
+             */
+            review: boolean;
+            /**
+             * Same As
+             * @description An earlier version with the very same files.
+             */
+            same_as: number | null;
+            /**
+             * Size
+             * @description Of all files, in bytes.
+             */
+            size: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "building" | "draft" | "published" | "rejected";
+            /** Version */
+            version: number;
+        };
+        /**
+         * VersionIn
+         * @description A version that is asked for.
+         */
+        VersionIn: {
+            /**
+             * Review
+             * @description Wait for a person's decision before it is published.
+             * @default false
+             */
+            review: boolean;
         };
         /**
          * VisitIn
@@ -6528,16 +7839,6 @@ export interface components {
             url: string;
         };
         /**
-         * Window
-         * @description A window of values after rescale (PS3.3 C.11.2.1.2).
-         */
-        Window: {
-            /** Center */
-            center: number;
-            /** Width */
-            width: number;
-        };
-        /**
          * WorkitemCounts
          * @description How many workitems are in each state.
          */
@@ -6550,6 +7851,84 @@ export interface components {
             in_progress: number;
             /** Scheduled */
             scheduled: number;
+        };
+        /**
+         * Changes
+         * @description What became of an extraction.
+         */
+        hilum__clinical__features__schemas__Changes: {
+            /** Added */
+            added: number;
+            /** Changed */
+            changed: number;
+            /** Removed */
+            removed: number;
+            /** Superseded */
+            superseded: number;
+        };
+        /**
+         * Decision
+         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+         *     rules say.
+         */
+        hilum__clinical__linkage__schemas__Decision: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "refuse" | "automatic";
+            /** Study Id */
+            study_id: number;
+            /** Target Id */
+            target_id?: number | null;
+        };
+        /**
+         * Changes
+         * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
+         */
+        hilum__imaging__archive__revision_routes__Changes: {
+            /** Added */
+            added: string[];
+            /** Removed */
+            removed: string[];
+            /** Replaced */
+            replaced: string[];
+        };
+        /**
+         * Window
+         * @description A window of values after rescale (PS3.3 C.11.2.1.2).
+         */
+        hilum__imaging__archive__schemas__Window: {
+            /** Center */
+            center: number;
+            /** Width */
+            width: number;
+        };
+        /**
+         * Decision
+         * @description What a person decides of a draft.
+         */
+        hilum__research__datasets__schemas__Decision: {
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "publish" | "reject";
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /**
+         * Window
+         * @description Days around a person's index date; without one, around their first study of the selection.
+         */
+        hilum__research__datasets__schemas__Window: {
+            /** Days After */
+            days_after: number;
+            /** Days Before */
+            days_before: number;
         };
     };
     responses: never;
@@ -6665,6 +8044,610 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_crosswalk_api_v1_imaging_crosswalk_get: {
+        parameters: {
+            query?: {
+                /** @description PatientID, accession number or UID of an original. */
+                old?: string;
+                /** @description person_id, accession, UID or path of a shared file. */
+                new?: string;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CrosswalkEntry_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_datasets_api_v1_imaging_datasets_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Dataset_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_dataset_api_v1_imaging_datasets_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Definition"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_preview_api_v1_imaging_datasets_preview_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dataset_api_v1_imaging_datasets__dataset__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_dataset_api_v1_imaging_datasets__dataset__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Definition"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_versions_api_v1_imaging_datasets__dataset__versions_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Version_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_version_api_v1_imaging_datasets__dataset__versions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["VersionIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_version_api_v1_imaging_datasets__dataset__versions__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_manifest_api_v1_imaging_datasets__dataset__versions__version__manifest_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_report_api_v1_imaging_datasets__dataset__versions__version__report_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Report"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_review_api_v1_imaging_datasets__dataset__versions__version__review_get: {
+        parameters: {
+            query?: {
+                /** @description Only what is held back for this reason. */
+                code?: string | null;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_HeldInstance_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_review_api_v1_imaging_datasets__dataset__versions__version__review_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["hilum__research__datasets__schemas__Decision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_zip_api_v1_imaging_datasets__dataset__versions__version__zip_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": unknown;
+                };
             };
             /** @description There is no such thing. */
             404: {
@@ -7443,6 +9426,316 @@ export interface operations {
             };
         };
     };
+    get_features_api_v1_imaging_features_get: {
+        parameters: {
+            query?: {
+                /** @description Hilum's id, or the UID. */
+                study_id?: string | null;
+                source?: string | null;
+                person_id?: number | null;
+                series_uid?: string | null;
+                feature_type?: ("nlp_finding" | "ai_classification" | "radiomic" | "manual" | "structured_report" | "acquisition" | "dose") | null;
+                feature_name?: string | null;
+                concept_id?: number | null;
+                body_site?: string | null;
+                assertion?: string | null;
+                /** @description As it was given, or uri|version. */
+                algorithm?: string | null;
+                unit?: string | null;
+                finding?: string | null;
+                value_min?: number | null;
+                value_max?: number | null;
+                min_confidence?: number | null;
+                /** @description Those that a later version replaced, instead of current ones. */
+                superseded?: boolean;
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Feature_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_feature_api_v1_imaging_features_post: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeatureIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Feature"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_extract_api_v1_imaging_features_extract_post: {
+        parameters: {
+            query?: {
+                /** @description Only the studies of this source. */
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_unmapped_api_v1_imaging_features_unmapped_get: {
+        parameters: {
+            query?: {
+                source?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Unmapped"][];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_feature_api_v1_imaging_features__feature__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                feature: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Feature"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_feature_api_v1_imaging_features__feature__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                feature: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    patch_feature_api_v1_imaging_features__feature__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                feature: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeatureChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Feature"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_publication_api_v1_imaging_fhir_publication_get: {
         parameters: {
             query?: {
@@ -8125,6 +10418,48 @@ export interface operations {
             };
         };
     };
+    get_metadata_api_v1_imaging_metadata__table___form__get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source. */
+                source?: string;
+            };
+            header?: never;
+            path: {
+                table: "studies" | "series";
+                form: "parquet" | "csv";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_people_api_v1_imaging_physicians_get: {
         parameters: {
             query?: {
@@ -8365,6 +10700,45 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Study"];
                 };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_registry_api_v1_imaging_registry_csv_get: {
+        parameters: {
+            query?: {
+                /** @description Key of the source. */
+                source?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description There is no such thing. */
             404: {
@@ -9909,6 +12283,53 @@ export interface operations {
             };
         };
     };
+    put_features_api_v1_imaging_studies__study__features_put: {
+        parameters: {
+            query?: {
+                /** @description Key of the source, where a UID lies in several. */
+                source?: string | null;
+            };
+            header?: never;
+            path: {
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExtractionIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["hilum__clinical__features__schemas__Changes"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     post_series_api_v1_imaging_studies__study__index_series_post: {
         parameters: {
             query?: {
@@ -10836,7 +13257,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Window"] | null;
+                    "application/json": components["schemas"]["hilum__imaging__archive__schemas__Window"] | null;
                 };
             };
             /** @description There is no such thing. */
