@@ -147,7 +147,7 @@ def get_review(
 
 
 @router.post("/datasets/{dataset}/versions/{version}/review")
-def post_review(archive: TheArchive, dataset: Which, version: str, given: schemas.Decision) -> schemas.Version:
+def post_review(archive: TheArchive, dataset: Which, version: str, given: schemas.VersionDecision) -> schemas.Version:
     """Publish a draft, or reject it; what failed a binding check cannot be published."""
     row = _made(archive, dataset, version)
     with archive.database.transaction() as sql:

@@ -44,7 +44,7 @@ class PersonOf(Model):
     index_date: date | None = None
 
 
-class Window(Model):
+class IndexWindow(Model):
     """Days around a person's index date; without one, around their first study of the selection."""
 
     days_before: Days
@@ -62,7 +62,7 @@ class Definition(Model):
     persons: Annotated[list[PersonOf], Field(max_length=MAX_LISTED)] = Field([])
     modalities: list[Text] = Field([], description="Of series; XR is CR or DX; empty: all.")
     series: SeriesRules | None = None
-    window: Window | None = None
+    window: IndexWindow | None = None
     profile: Text = Field("chorus", description="One that ships, or NAME of profiles/NAME.toml in the data folder.")
     layout: Literal["chorus", "dicom", "nifti"] = "chorus"
     xr: bool | None = Field(None, description="Whether folders say XR for CR and DX; null: as the profile says.")
@@ -183,7 +183,7 @@ class HeldInstance(Model):
     sop: str
 
 
-class Decision(Model):
+class VersionDecision(Model):
     """What a person decides of a draft."""
 
     decision: Literal["publish", "reject"]

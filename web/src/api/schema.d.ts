@@ -4538,12 +4538,28 @@ export interface components {
          */
         Decided: {
             /** Decisions */
-            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
+            decisions: components["schemas"]["Decision"][];
             /**
              * Kind
              * @enum {string}
              */
             kind: "person" | "procedure" | "visit";
+        };
+        /**
+         * Decision
+         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+         *     rules say.
+         */
+        Decision: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "refuse" | "automatic";
+            /** Study Id */
+            study_id: number;
+            /** Target Id */
+            target_id?: number | null;
         };
         /**
          * Decisions
@@ -4557,7 +4573,7 @@ export interface components {
              */
             alike: boolean;
             /** Decisions */
-            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
+            decisions: components["schemas"]["Decision"][];
             /**
              * Kind
              * @enum {string}
@@ -4623,7 +4639,7 @@ export interface components {
              * @default []
              */
             studies: string[];
-            window?: components["schemas"]["hilum__research__datasets__schemas__Window"] | null;
+            window?: components["schemas"]["IndexWindow"] | null;
             /**
              * Xr
              * @description Whether folders say XR for CR and DX; null: as the profile says.
@@ -5390,6 +5406,16 @@ export interface components {
             sop: string;
             /** Study */
             study: string;
+        };
+        /**
+         * IndexWindow
+         * @description Days around a person's index date; without one, around their first study of the selection.
+         */
+        IndexWindow: {
+            /** Days After */
+            days_after: number;
+            /** Days Before */
+            days_before: number;
         };
         /**
          * Instance
@@ -6314,7 +6340,7 @@ export interface components {
              * @default []
              */
             studies: string[];
-            window?: components["schemas"]["hilum__research__datasets__schemas__Window"] | null;
+            window?: components["schemas"]["IndexWindow"] | null;
             /**
              * Xr
              * @description Whether folders say XR for CR and DX; null: as the profile says.
@@ -7728,6 +7754,22 @@ export interface components {
             version: number;
         };
         /**
+         * VersionDecision
+         * @description What a person decides of a draft.
+         */
+        VersionDecision: {
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "publish" | "reject";
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /**
          * VersionIn
          * @description A version that is asked for.
          */
@@ -7839,6 +7881,16 @@ export interface components {
             url: string;
         };
         /**
+         * Window
+         * @description A window of values after rescale (PS3.3 C.11.2.1.2).
+         */
+        Window: {
+            /** Center */
+            center: number;
+            /** Width */
+            width: number;
+        };
+        /**
          * WorkitemCounts
          * @description How many workitems are in each state.
          */
@@ -7867,22 +7919,6 @@ export interface components {
             superseded: number;
         };
         /**
-         * Decision
-         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
-         *     rules say.
-         */
-        hilum__clinical__linkage__schemas__Decision: {
-            /**
-             * Action
-             * @enum {string}
-             */
-            action: "link" | "refuse" | "automatic";
-            /** Study Id */
-            study_id: number;
-            /** Target Id */
-            target_id?: number | null;
-        };
-        /**
          * Changes
          * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
          */
@@ -7893,42 +7929,6 @@ export interface components {
             removed: string[];
             /** Replaced */
             replaced: string[];
-        };
-        /**
-         * Window
-         * @description A window of values after rescale (PS3.3 C.11.2.1.2).
-         */
-        hilum__imaging__archive__schemas__Window: {
-            /** Center */
-            center: number;
-            /** Width */
-            width: number;
-        };
-        /**
-         * Decision
-         * @description What a person decides of a draft.
-         */
-        hilum__research__datasets__schemas__Decision: {
-            /**
-             * Decision
-             * @enum {string}
-             */
-            decision: "publish" | "reject";
-            /**
-             * Note
-             * @default
-             */
-            note: string;
-        };
-        /**
-         * Window
-         * @description Days around a person's index date; without one, around their first study of the selection.
-         */
-        hilum__research__datasets__schemas__Window: {
-            /** Days After */
-            days_after: number;
-            /** Days Before */
-            days_before: number;
         };
     };
     responses: never;
@@ -8595,7 +8595,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["hilum__research__datasets__schemas__Decision"];
+                "application/json": components["schemas"]["VersionDecision"];
             };
         };
         responses: {
@@ -13257,7 +13257,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["hilum__imaging__archive__schemas__Window"] | null;
+                    "application/json": components["schemas"]["Window"] | null;
                 };
             };
             /** @description There is no such thing. */
