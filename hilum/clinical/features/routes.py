@@ -130,7 +130,7 @@ def delete_feature(archive: TheArchive, feature: FeatureId) -> None:
 
 
 @router.put("/studies/{study}/features")
-def put_features(archive: TheArchive, study: str, given: schemas.ExtractionIn, source: Of = None) -> schemas.Changes:
+def put_features(archive: TheArchive, study: str, given: schemas.ExtractionIn, source: Of = None) -> schemas.FeatureChanges:
     """Say all that one version of an algorithm says of a study, or of one series of it. The same again changes nothing;
     what it said before and does not say now goes; what other versions of it said is superseded."""
     features = tuple(_said(each, each.key, given.feature_type, given, given.series_uid) for each in given.features)
@@ -145,7 +145,7 @@ def put_features(archive: TheArchive, study: str, given: schemas.ExtractionIn, s
         locked = store.lock_study(sql, number)
         _check_series(sql, locked, features)
         changes = store.write_extraction(sql, locked, extraction)
-    return schemas.Changes.model_validate(changes)
+    return schemas.FeatureChanges.model_validate(changes)
 
 
 def _said(

@@ -136,7 +136,7 @@ class ExtractionIn(Model):
         return self
 
 
-class Changes(Model):
+class FeatureChanges(Model):
     """What became of an extraction."""
 
     added: int

@@ -4239,6 +4239,18 @@ export interface components {
             vr: string;
         };
         /**
+         * Changes
+         * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
+         */
+        Changes: {
+            /** Added */
+            added: string[];
+            /** Removed */
+            removed: string[];
+            /** Replaced */
+            replaced: string[];
+        };
+        /**
          * Check
          * @description A figure, and the SQL that counts it.
          */
@@ -5155,6 +5167,20 @@ export interface components {
             value_numeric?: number | null;
             /** Value String */
             value_string?: string | null;
+        };
+        /**
+         * FeatureChanges
+         * @description What became of an extraction.
+         */
+        FeatureChanges: {
+            /** Added */
+            added: number;
+            /** Changed */
+            changed: number;
+            /** Removed */
+            removed: number;
+            /** Superseded */
+            superseded: number;
         };
         /**
          * FeatureIn
@@ -6716,7 +6742,7 @@ export interface components {
          * @description A revision with its whole manifest.
          */
         RevisionDetail: {
-            changes: components["schemas"]["hilum__imaging__archive__revision_routes__Changes"];
+            changes: components["schemas"]["Changes"];
             /**
              * Made At
              * Format: date-time
@@ -7903,32 +7929,6 @@ export interface components {
             in_progress: number;
             /** Scheduled */
             scheduled: number;
-        };
-        /**
-         * Changes
-         * @description What became of an extraction.
-         */
-        hilum__clinical__features__schemas__Changes: {
-            /** Added */
-            added: number;
-            /** Changed */
-            changed: number;
-            /** Removed */
-            removed: number;
-            /** Superseded */
-            superseded: number;
-        };
-        /**
-         * Changes
-         * @description Instances that differ from the revision before, as ``<Series Instance UID>/<SOP Instance UID>``.
-         */
-        hilum__imaging__archive__revision_routes__Changes: {
-            /** Added */
-            added: string[];
-            /** Removed */
-            removed: string[];
-            /** Replaced */
-            replaced: string[];
         };
     };
     responses: never;
@@ -12307,7 +12307,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["hilum__clinical__features__schemas__Changes"];
+                    "application/json": components["schemas"]["FeatureChanges"];
                 };
             };
             /** @description There is no such thing. */
