@@ -31,8 +31,8 @@ def ask(sql: Transaction, query: str, parameters: Any = ()) -> list[dict[str, An
 MOMENT = datetime.datetime(2024, 2, 29, 23, 59, 59, 5, datetime.UTC)
 VALUES: dict[str, Any] = {
     "small": 7, "large": 2**40, "text": 'O\'Neill "é" 山田 %s $1', "none": None, "yes": True, "real": 0.1,
-    "day": MOMENT.date(), "moment": MOMENT, "uuid": uuid.UUID(int=5), "numbers": [1, 2**33], "texts": ["a", "", "ü"], "nothing": [],
-    "json": Jsonb({"a": [1, None]}), "bytes": b"\0\xff",
+    "day": MOMENT.date(), "moment": MOMENT, "uuid": uuid.UUID(int=5), "numbers": [1, 2**33], "texts": ["a", "", "ü"],
+    "nothing": [], "json": Jsonb({"a": [1, None]}), "bytes": b"\0\xff",
 }  # fmt: skip
 TYPED = """
   select %(small)s::int + 1 as small, %(large)s::bigint as large, %(text)s::text as text, %(none)s::text as none,
