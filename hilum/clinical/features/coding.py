@@ -9,7 +9,7 @@ from pydicom.sr import _snomed_dict  # pyright: ignore[reportPrivateUsage] - pyd
 
 from hilum.clinical.cdm.cdm import Cdm, has_table
 from hilum.clinical.cdm.concepts import seeds
-from hilum.clinical.occurrence.anatomy import site_of
+from hilum.clinical.occurrence.anatomy import UNCODED, site_of
 from hilum.core.database import Transaction
 
 _VOCABULARIES: Final = {
@@ -52,7 +52,7 @@ def keep_concepts(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> None:
     codes = [str(row["code"]) for row in sql.rows(_CODES, (list(studies),))]
     known = concepts_of(sql, cdm, codes)
     sites = {str(row["body_site"]) for row in sql.rows(_SITES, (list(studies),))}
-    words = {word: site_of((), word).concept_id for word in sites}
+    words = {word: site_of(UNCODED, "", word).concept_id for word in sites}
     values = {
         "studies": list(studies),
         "codes": list(known),

@@ -130,7 +130,9 @@ def delete_feature(archive: TheArchive, feature: FeatureId) -> None:
 
 
 @router.put("/studies/{study}/features")
-def put_features(archive: TheArchive, study: str, given: schemas.ExtractionIn, source: Of = None) -> schemas.FeatureChanges:
+def put_features(
+    archive: TheArchive, study: str, given: schemas.ExtractionIn, source: Of = None
+) -> schemas.FeatureChanges:
     """Say all that one version of an algorithm says of a study, or of one series of it. The same again changes nothing;
     what it said before and does not say now goes; what other versions of it said is superseded."""
     features = tuple(_said(each, each.key, given.feature_type, given, given.series_uid) for each in given.features)

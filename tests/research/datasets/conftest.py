@@ -52,7 +52,7 @@ def fill(archive: Archive, folder: Path, studies: list[StudyEntry]) -> None:
             batch.commit()
     load_demo_cdm(archive.database, "default", folder / "cdm", "2000000000-2000999999")
     with job_here(archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
-        link_all(archive.database, "default", Manner.of(archive.settings), progress)
+        link_all(archive, "default", Manner.of(archive.settings), progress)
     with archive.database.transaction() as sql:
         numbers = [row["id"] for row in sql.rows("select id from hilum.study order by id")]
         for number in numbers:

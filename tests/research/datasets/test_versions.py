@@ -18,6 +18,7 @@ import pydicom
 import pytest
 from pydicom.fileset import FileSet
 
+from hilum.clinical.chorus import COLUMNS
 from hilum.core.errors import Conflict, Invalid
 from hilum.core.progress import job_here
 from hilum.demo import DemoManifest
@@ -27,7 +28,6 @@ from hilum.research.datasets.definition import read_definition
 from hilum.research.datasets.export import export_version
 from hilum.research.datasets.preview import preview
 from hilum.research.datasets.zipped import zip_layout
-from hilum.research.deid.registry import COLUMNS
 from tests.research.datasets.conftest import Linked
 
 Make = Callable[..., "Version"]
