@@ -448,7 +448,7 @@ def _withheld(made: Set, planted: Any, rng: np.random.Generator) -> None:
 
     def looked_at(name: str, sop_class: str, modality: str, change: Any = None) -> None:
         one = planted(name, patient)
-        ds = base(patient, one.number, sop_class, modality, 20)
+        ds = base(patient, one.number, sop_class, modality, {"OT": 21, "US": 22, "CR": 23, "CT": 24}[modality])
         one.pixels = image(ds, rng)
         if change:
             change(ds)
