@@ -31,10 +31,8 @@ class Prepared:
     """The statements that the server keeps for one connection, by text and types of the values. psycopg has all of them
     dropped now and then, after it has rolled back; whoever is first to ask after that says `forget`."""
 
-    names: dict[tuple[bytes, tuple[int, ...]], bytes] = field(
-        default_factory=dict[tuple[bytes, tuple[int, ...]], bytes]
-    )
-    _asked: dict[tuple[bytes, tuple[int, ...]], int] = field(default_factory=dict[tuple[bytes, tuple[int, ...]], int])
+    names: dict[_Key, bytes] = field(default_factory=dict[_Key, bytes])
+    _asked: dict[_Key, int] = field(default_factory=dict[_Key, int])
     _number: int = 0
 
     def forget(self) -> None:
