@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
@@ -47,6 +47,19 @@ class Model(BaseModel):
     """Base of every JSON object at the door; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Credentials(Model):
+    """Base of what another server asks for. It only ever goes in, and is never returned."""
+
+    def plain(self) -> dict[str, str]:
+        """Those that were given, as texts."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in given.items()
+            if value is not None
+        }
 
 
 class Page(Model, Generic[T]):

@@ -250,7 +250,7 @@ def test_a_lease_that_runs_out_is_taken_up_by_another(forwarder: Forwarder, targ
     dead = queue.lease(forwarder.database)
     assert dead
     assert queue.lease(forwarder.database) is None
-    queue.keep(forwarder.database, [dead.id])
+    queue.keep(forwarder.database, [dead.lease])
     with forwarder.database.transaction() as sql:
         sql.rows("update hilum.routing_item set leased_until = now() - interval '1 second'")
     again = queue.lease(forwarder.database)

@@ -10,6 +10,7 @@ import structlog
 
 from hilum.core.database import Transaction
 from hilum.core.errors import Conflict, Gone, HilumError, Unavailable
+from hilum.core.leased import Crew, Trade
 from hilum.imaging.archive.store import Archive, Batch
 from hilum.imaging.dicom.header import Header, NotDicom, Unreadable
 from hilum.imaging.dicomweb.multipart import Part
@@ -20,6 +21,8 @@ from hilum.imaging.remote.reading import INCLUDE_SERIES, read_series, text
 from hilum.imaging.remote.servers import note_root
 
 ORIGIN: Final = "remote"
+THREADS: Final = 3
+_GRACE_SECONDS: Final = 3.0
 MAX_SERIES: Final = 5000
 MAX_INSTANCES: Final = 200_000
 """Of one study; a server that sends more is not believed."""
@@ -32,6 +35,16 @@ log = structlog.get_logger()
 
 class _Other(Exception):
     """The instance belongs to another study than was asked for."""
+
+
+def fetchers(archive: Archive) -> Crew[Wanted]:
+    """The threads of one process that fetch."""
+    database = archive.database
+    trade = Trade(
+        "remote.fetcher", lambda: copies.lease(database), lambda wanted: fetch(archive, wanted),
+        lambda leases: copies.keep(database, leases), copies.HEARTBEAT_SECONDS,
+    )  # fmt: skip
+    return Crew(trade, THREADS, _GRACE_SECONDS)
 
 
 def fetch(archive: Archive, wanted: Wanted) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, SecretStr
 
-from hilum.core.http import Model
+from hilum.core.http import Credentials, Model
 from hilum.imaging.remote.copies import State
 from hilum.imaging.remote.indexing import LIMIT, MAX_LIMIT
 from hilum.imaging.remote.servers import Fetch, Login
@@ -18,7 +18,7 @@ Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Modality: TypeAlias = Annotated[str, Field(pattern="^[A-Z0-9_]{1,16}$")]
 
 
-class RemoteCredentials(Model):
+class RemoteCredentials(Credentials):
     """What a remote archive asks for: a user name and password, or a token, or the client credentials by which an OIDC
     server gives one; empty for nothing. They are never returned."""
 
@@ -29,15 +29,6 @@ class RemoteCredentials(Model):
     client_id: Name | None = None
     client_secret: Secret | None = None
     scope: Annotated[str, Field(max_length=1000)] | None = None
-
-    def plain(self) -> dict[str, str]:
-        """Those that were given, as texts."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in given.items()
-            if value is not None
-        }
 
 
 class SourceChange(Model):

@@ -11,7 +11,8 @@ from hilum.imaging.remote.demand import TASK
 from hilum.imaging.remote.keeping import release_due
 
 if TYPE_CHECKING:
-    from hilum.imaging.remote.fetchers import Fetchers
+    from hilum.core.leased import Crew
+    from hilum.imaging.remote.copies import Wanted
 
 KIND = "index_from_dicomweb"
 """The job that indexes a source's remote archive."""
@@ -29,15 +30,15 @@ class _Fetching:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._fetchers: Fetchers | None = None
+        self._fetchers: Crew[Wanted] | None = None
 
     def __call__(self) -> None:
         from hilum.imaging.remote.copies import is_anything_due
 
         if self._fetchers is None and is_anything_due(self._archive.database):
-            from hilum.imaging.remote.fetchers import Fetchers
+            from hilum.imaging.remote.fetching import fetchers
 
-            self._fetchers = Fetchers(self._archive)
+            self._fetchers = fetchers(self._archive)
         if self._fetchers is not None:
             self._fetchers.begin()
 

@@ -78,7 +78,7 @@ class Item:
 class Lease:
     """What one sender has in hand, all for one destination."""
 
-    id: UUID
+    lease: UUID
     destination: Destination
     items: Sequence[Item]
 
@@ -232,7 +232,7 @@ def settle(database: Database, held: Lease, results: Sequence[Result]) -> None:
                 "where id = %(id)s and lease = %(lease)s",
                 {
                     "id": one.item.id,
-                    "lease": held.id,
+                    "lease": held.lease,
                     "state": "dead" if dead else "waiting",
                     "attempts": attempts,
                     "error": one.error,
@@ -278,7 +278,7 @@ def release(database: Database, held: Lease, items: Sequence[Item], *, uncertain
         sql.rows(
             "update hilum.routing_item set state = 'waiting', lease = null, uncertain = uncertain or %s "
             "where id = any(%s) and lease = %s",
-            (uncertain, [one.id for one in items], held.id),
+            (uncertain, [one.id for one in items], held.lease),
         )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import Field, SecretStr
 
-from hilum.core.http import Model
+from hilum.core.http import Credentials, Model
 from hilum.imaging.routing.conditions import MAX_CONDITIONS, MAX_PATTERN
 from hilum.imaging.routing.destinations import MAX_NAME, Kind, Login
 from hilum.imaging.routing.queue import State
@@ -19,7 +19,7 @@ Listed: TypeAlias = Annotated[list[Annotated[str, Field(min_length=1, max_length
 Secret: TypeAlias = Annotated[SecretStr, Field(min_length=1, max_length=_MAX_SECRET)]
 
 
-class DestinationCredentials(Model):
+class DestinationCredentials(Credentials):
     """What a destination asks for: a user name and password, or a token, or (over TLS) a certificate and its private
     key; empty for nothing. They are never returned."""
 
@@ -28,15 +28,6 @@ class DestinationCredentials(Model):
     token: Secret | None = None
     certificate: Annotated[str, Field(min_length=1, max_length=_MAX_SECRET)] | None = Field(None, description="PEM.")
     private_key: Secret | None = Field(None, description="PEM, not encrypted.")
-
-    def plain(self) -> dict[str, str]:
-        """Those that were given, as texts."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in given.items()
-            if value is not None
-        }
 
 
 class DestinationAddress(Model):

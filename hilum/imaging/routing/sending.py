@@ -1,17 +1,15 @@
 """The work itself: lease what is due, send it, note what became of it, until nothing is due. Any number of processes do
 it at once, each with a few threads, so that a destination that does not answer holds up no other, and no other job."""
 
-import atexit
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
-from uuid import UUID
 
 import structlog
 
-from hilum.core.errors import HilumError, Unavailable
+from hilum.core.errors import Unavailable
+from hilum.core.leased import Crew, Trade
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.routing import cstore, queue, stow
 from hilum.imaging.routing.destinations import Destination
@@ -25,73 +23,14 @@ _GRACE_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-class Senders:
-    """The threads of one process that send. They begin when there is something to do and end when there is not; when
-    the process is told to end, they are given a moment to finish what they have in hand."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
-        self._held: set[UUID] = set()
-        self._stopping = threading.Event()
-        atexit.register(self.stop)
-
-    def begin(self) -> None:
-        """See to it that what is due is being sent, and return at once."""
-        with self._lock:
-            free = THREADS - len(self._threads)
-        if free and (first := queue.lease(self._archive.database)):
-            self._start(first)
-            for _ in range(free - 1):
-                self._start(None)
-
-    def stop(self) -> None:
-        """Begin nothing new, and wait a moment for what has begun."""
-        self._stopping.set()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        for thread in list(self._threads):
-            thread.join(max(deadline - time.monotonic(), 0))
-
-    def _start(self, held: Lease | None) -> None:
-        thread = threading.Thread(target=self._send, args=(held,), name="routing.sender", daemon=True)
-        with self._lock:
-            if not self._threads:
-                threading.Thread(target=self._beat, name="routing.heartbeat", daemon=True).start()
-            self._threads.add(thread)
-            if held:
-                self._held.add(held.id)
-        thread.start()
-
-    def _send(self, held: Lease | None) -> None:
-        try:
-            while held := held or queue.lease(self._archive.database):
-                self._held.add(held.id)
-                try:
-                    deliver(self._archive, held)
-                finally:
-                    self._held.discard(held.id)
-                held = None
-                if self._stopping.is_set():
-                    return
-        except Exception:
-            log.exception("routing.sender.failed")  # its lease runs out, and what it held is due again
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
-
-    def _beat(self) -> None:
-        """Say that what is being sent is in good hands, as long as there is somebody who sends."""
-        while True:
-            time.sleep(queue.HEARTBEAT_SECONDS)
-            with self._lock:
-                if not self._threads:
-                    return
-                held = list(self._held)
-            try:
-                queue.keep(self._archive.database, held)
-            except HilumError:
-                log.warning("routing.heartbeat.failed")  # the next one may come through in time
+def senders(archive: Archive) -> Crew[Lease]:
+    """The threads of one process that send."""
+    database = archive.database
+    trade = Trade(
+        "routing.sender", lambda: queue.lease(database), lambda held: deliver(archive, held),
+        lambda leases: queue.keep(database, leases), queue.HEARTBEAT_SECONDS,
+    )  # fmt: skip
+    return Crew(trade, THREADS, _GRACE_SECONDS)
 
 
 def deliver(archive: Archive, held: Lease) -> None:

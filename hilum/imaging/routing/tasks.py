@@ -8,7 +8,8 @@ from hilum.core.jobs import Jobs
 from hilum.imaging.archive.store import Archive
 
 if TYPE_CHECKING:
-    from hilum.imaging.routing.sending import Senders
+    from hilum.core.leased import Crew
+    from hilum.imaging.routing.queue import Lease
 
 SEND: Final = "routing.send"
 
@@ -26,15 +27,15 @@ class _Sending:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._senders: Senders | None = None
+        self._senders: Crew[Lease] | None = None
 
     def __call__(self) -> None:
         from hilum.imaging.routing.queue import is_anything_due
 
         if self._senders is None and is_anything_due(self._archive.database):
-            from hilum.imaging.routing.sending import Senders
+            from hilum.imaging.routing.sending import senders
 
-            self._senders = Senders(self._archive)
+            self._senders = senders(self._archive)
         if self._senders is not None:
             self._senders.begin()
 
