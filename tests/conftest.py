@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import httpx
 import psycopg
@@ -110,6 +111,15 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url, pool_size=6)
     yield opened
     opened.close()
+
+
+_TESTS: Final = Path(__file__).parent
+_SLOWEST_FIRST: Final = frozenset(("packaging", "deploy", "journeys", "dimse"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose tests take longest, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: not _SLOWEST_FIRST.intersection(item.path.relative_to(_TESTS).parts))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
