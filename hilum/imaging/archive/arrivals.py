@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 from uuid import UUID
 
+from hilum.core.errors import Conflict
 from hilum.imaging.archive.further import NOTHING, Excerpt
 from hilum.imaging.archive.identity import Known
 from hilum.imaging.dicom.header import Header, Identity
@@ -19,6 +20,11 @@ class SourceRef:
     id: int
     key: str
     intake_profile: str = ""
+
+    def refuse_as_it_is(self, what: str) -> None:
+        """Raise ``Conflict`` where the source de-identifies, and would keep something as it came."""
+        if self.intake_profile:
+            raise Conflict(f"Source {self.key} de-identifies what comes in: {what}.")
 
 
 @dataclass(frozen=True, slots=True)

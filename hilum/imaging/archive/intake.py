@@ -4,7 +4,7 @@ instance to it and stores what it gives back. Who does it is plugged in from abo
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from hilum.core.errors import Conflict, TooLarge
+from hilum.core.errors import TooLarge
 from hilum.core.plugins import plugged
 from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.dicom.header import Header
@@ -65,9 +65,3 @@ def gathered(chunks: Iterable[bytes | bytearray | memoryview], limit: int) -> by
         if len(data) > most:
             raise TooLarge(f"A source that de-identifies takes instances of at most {most} bytes.")
     return bytes(data)
-
-
-def refuse_as_it_is(source: SourceRef, what: str) -> None:
-    """Raise ``Conflict`` where a source that de-identifies would keep something as it came."""
-    if source.intake_profile:
-        raise Conflict(f"Source {source.key} de-identifies what comes in: {what}.")

@@ -15,7 +15,6 @@ from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.delete import doom
 from hilum.imaging.archive.describe import NO_PATIENT, Values, patient_key
 from hilum.imaging.archive.identity import Patient
-from hilum.imaging.archive.intake import refuse_as_it_is
 from hilum.imaging.archive.models import Series, Study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.statements import document, insert_into
@@ -60,7 +59,7 @@ def keep_remote(sql: Transaction, source: SourceRef, found: RemoteStudy, indexed
     indexed_for
         The choice of further attributes; of a study without files there is nothing more to read.
     """
-    refuse_as_it_is(source, "it indexes no remote studies")
+    source.refuse_as_it_is("it indexes no remote studies")
     source_id = source.id
     uid = str(found.study["study_instance_uid"])
     named = {"source": source_id, "uid": uid}

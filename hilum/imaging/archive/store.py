@@ -23,7 +23,7 @@ from hilum.imaging.archive.delete import doom, hold_objects
 from hilum.imaging.archive.describe import object_key
 from hilum.imaging.archive.further import Choice, Excerpt, Level, chosen
 from hilum.imaging.archive.identity import Known, Place, identify, identify_in
-from hilum.imaging.archive.intake import Intake, Withheld, gathered, intake_of, refuse_as_it_is
+from hilum.imaging.archive.intake import Intake, Withheld, gathered, intake_of
 from hilum.imaging.archive.models import Instance, Source, Study
 from hilum.imaging.archive.passage import Buffer, Reader, Taken, examine
 from hilum.imaging.archive.patients import Chosen
@@ -91,7 +91,7 @@ class Archive:
             The disk or the archive is full.
         """
         if chosen is not None:
-            refuse_as_it_is(source, "whose it is, nobody can say in its place")
+            source.refuse_as_it_is("whose it is, nobody can say in its place")
         room = self._room()
         with self.blobs.group() as group:
             yield Batch(self, source, origin, group, chosen, room, sender)
@@ -268,7 +268,7 @@ class Batch:
         """Take one instance where it lies, by its absolute path and without a copy; errors as for ``add``. ``within``
         are the study and series that it was catalogued in before, whatever it says. Raises ``Conflict`` where the
         source de-identifies what comes in."""
-        refuse_as_it_is(self.source, "import a copy instead of indexing files where they lie")
+        self.source.refuse_as_it_is("import a copy instead of indexing files where they lie")
         taken = Taken(self.archive.settings.max_instance_bytes)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -4,7 +4,7 @@ import { api, fetchClient, queryClient } from '../api/client'
 import type { Destination } from '../api/types'
 import { Failed } from '../settings/Failed'
 import { Act, EditDelete, Mood, Tested } from '../settings/RowParts'
-import type { Undo } from './Forwarding'
+import type { Undo } from './undo'
 import { fares, whereabouts } from './text'
 import classes from '../settings/settings.module.css'
 

@@ -11,12 +11,8 @@ import { DestinationForm } from './DestinationForm'
 import { DestinationRow } from './DestinationRow'
 import { RuleForm } from './RuleForm'
 import { RuleRow } from './RuleRow'
+import type { Undo } from './undo'
 import classes from '../settings/settings.module.css'
-
-export interface Undo {
-  what: string
-  undo: () => Promise<unknown>
-}
 
 interface Props {
   search: SettingsSearch

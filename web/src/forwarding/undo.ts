@@ -1,0 +1,5 @@
+/** What was done last, and how it is taken back. */
+export interface Undo {
+  what: string
+  undo: () => Promise<unknown>
+}
