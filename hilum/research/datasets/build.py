@@ -21,12 +21,11 @@ from hilum.research.datasets.plan import plan_version
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import definition_of, publish, version_by_id
 from hilum.research.deid.keys import Keys
-from hilum.research.deid.pixels import PixelStep
 
 RULES: Final = "the rules"
 
 
-def build_version(archive: Archive, version_id: int, progress: Progress, pixel_step: PixelStep | None = None) -> None:
+def build_version(archive: Archive, version_id: int, progress: Progress) -> None:
     """Make a version; one that is made already stays as it is.
 
     Parameters
@@ -37,8 +36,6 @@ def build_version(archive: Archive, version_id: int, progress: Progress, pixel_s
         Hilum's id of it.
     progress
         Told of each batch; its counts are ``instances``, its reasons say what is held back.
-    pixel_step
-        What looks at pixels; without it, what must be looked at is held back.
 
     Raises
     ------
@@ -50,20 +47,20 @@ def build_version(archive: Archive, version_id: int, progress: Progress, pixel_s
     if version["state"] != "building":
         return
     try:
-        _build(archive, version_id, progress, pixel_step)
+        _build(archive, version_id, progress)
     except HilumError as error:
         if not isinstance(error, Unavailable):
             _note(archive, version_id, str(error))
         raise
 
 
-def _build(archive: Archive, version_id: int, progress: Progress, pixel_step: PixelStep | None) -> None:
+def _build(archive: Archive, version_id: int, progress: Progress) -> None:
     keys = site_keys(archive.database, archive.settings)
     with archive.database.transaction() as sql:
         definition = definition_of(version_by_id(sql.connection, version_id))
         plan_version(sql, version_id, definition, archive.settings, keys)
     profile = profile_of(definition, archive.settings)
-    Maker(archive, profile, keys, pixel_step).make_all(version_id, progress)
+    Maker(archive, profile, keys).make_all(version_id, progress)
     progress.say("All instances are made; the tables are written.")
     with workplace(archive) as folder:
         work = assembly(archive, version_id, definition.layout, keys, folder)

@@ -26,7 +26,7 @@ from hilum.research.datasets.people import SetPerson
 from hilum.research.datasets.plan import new_uids
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.keys import Keys
-from hilum.research.deid.pixels import PixelStep
+from hilum.research.deid.pixel_text.step import text_step
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
 from hilum.research.deid.verify import Leak, Search, verify
@@ -58,14 +58,12 @@ class Maker:
         Where the originals are, and where the new files go.
     profile, keys
         How they are made.
-    pixel_step
-        What looks at pixels; without it, what must be looked at is held back.
     """
 
-    def __init__(self, archive: Archive, profile: Profile, keys: Keys, pixel_step: PixelStep | None = None) -> None:
+    def __init__(self, archive: Archive, profile: Profile, keys: Keys) -> None:
         self._archive: Final = archive
         self._seal: Final = Seal(keys)
-        self._deidentifier: Final = Deidentifier(new_uids(profile, keys), pixel_step)
+        self._deidentifier: Final = Deidentifier(new_uids(profile, keys), text_step(profile))
         self._people: dict[str, SetPerson] = {}
 
     def make_all(self, version_id: int, progress: Progress) -> None:
