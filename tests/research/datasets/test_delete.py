@@ -1,5 +1,5 @@
 """Versions and data sets are deleted: their files go, what others share with them stays, who and when is kept, and what
-is being made or written is left alone. And what is compared of validity, which these small files show best."""
+is being made or written is left alone. And what small files show best of how versions are made."""
 
 import json
 import threading
@@ -219,3 +219,15 @@ def test_new_errors_of_validity_hold_back(small: Linked, tmp_path: Path) -> None
     held = torn.manifest()["held_back"]["instances"]  # pyright: ignore
     assert [(one["code"], one["instances"]) for one in held] == [("invalid", 3)]
     assert json.dumps(torn.manifest()["software"])
+
+
+def test_what_other_software_made_is_made_again(small: Linked, tmp_path: Path) -> None:
+    """A version that an older Hilum left unfinished is of one software in the end, which its manifest names."""
+    number = of(small, "older")
+    version, fresh = made(small, number), made(small, number)
+    with small.archive.database.transaction() as sql:
+        sql.rows("update hilum.dataset_version set state = 'building', software = '{}' where id = %s", (version,))
+        sql.rows("update hilum.dataset_instance set digest = 'older' where version_id = %s", (version,))
+    build(small, version)
+    files = Version(small, version, tmp_path / "again").files()
+    assert files == Version(small, fresh, tmp_path / "fresh").files()
