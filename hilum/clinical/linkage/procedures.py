@@ -16,6 +16,7 @@ from hilum.core.database import Transaction
 from hilum.core.errors import Conflict
 
 REASONS: Final = {
+    "accession_of_another": "The accession number is on a procedure of another person.",
     "no_procedure": "The CDM has no procedure for this study.",
     "several_procedures": "Several procedures of the CDM may be this study's.",
     "unknown_procedure": "The procedure that was named is not in the CDM.",
@@ -25,6 +26,8 @@ REASONS: Final = {
 }
 """Why a linked study waits for its procedure."""
 MINTED: Final = "minted"
+_FEW: Final = 5_000_000
+"""Procedures of a CDM that are looked through for an accession number; few CDMs have an index on source values."""
 
 
 def link_by_number(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> list[int]:
@@ -66,6 +69,7 @@ def link_by_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: boo
     concepts, uses, words = zip(*modality_words(), strict=True)
     values: dict[str, object] = {
         "studies": list(studies), "mint": mint, "concepts": list(concepts), "uses": list(uses), "words": list(words),
+        "look": not mint and _has_few(sql, cdm),
     }  # fmt: skip
     ancestors = has_table(sql, cdm.schemas.vocabulary, "concept_ancestor")
     statement = _BY_DAY if ancestors else _BY_DAY.replace("{vocabulary}.concept_ancestor", _NO_ANCESTORS)
@@ -81,6 +85,13 @@ def link_by_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: boo
 def _coded(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> dict[str, object]:
     codes = procedure_codes(sql, cdm, studies)
     return {"coded": list(codes), "codes": list(codes.values())}
+
+
+def _has_few(sql: Transaction, cdm: Cdm) -> bool:
+    """Whether the CDM has few enough procedures to look through all of them, as far as the database knows."""
+    counted = "select reltuples <= %s as few from pg_class where oid = %s::regclass"
+    (row,) = sql.rows(counted, (_FEW, cdm.sql("{cdm}.procedure_occurrence")))
+    return bool(row["few"])
 
 
 def keep_minted(sql: Transaction, cdm: Cdm, uids: Sequence[str]) -> None:
@@ -209,8 +220,13 @@ _BY_DAY: Final[LiteralString] = f"""
       (array_agg(distinct d.procedure_occurrence_id))[:10] as candidates
     from day d join modal m on m.procedure_concept_id = d.procedure_concept_id and m.word = any(d.modalities)
     group by d.id
-  ), lacking as (
+  ), lacking as materialized (
     select w.* from wanted w left join counted c on c.id = w.id where coalesce(c.procedures, 0) <> 1
+  ), strangers as materialized (
+    select distinct n.id from lacking n cross join generate_series(-1, 1) around
+    join {{cdm}}.procedure_occurrence o on o.procedure_date = n.study_date + around
+    where %(look)s and n.accession_number <> '' and o.person_id <> n.person_id
+      and n.accession_number = any(string_to_array(o.procedure_source_value, '|'))
   ), reserved as (
     insert into hilum.minted_procedure as k (source_id, study_instance_uid, procedure_occurrence_id)
     select source_id, study_instance_uid, nextval('{{imaging}}.hilum_procedure_id')
@@ -228,9 +244,10 @@ _BY_DAY: Final[LiteralString] = f"""
       case when c.procedures = 1 then 'same_day' when %(mint)s and w.study_date is not null then '{MINTED}'
         else '' end as method,
       case when c.procedures = 1 then '' when w.study_date is null then 'no_date' when %(mint)s then ''
+        when x.id is not null then 'accession_of_another'
         when c.procedures > 1 then 'several_procedures' else 'no_procedure' end as reason
-    from wanted w left join counted c on c.id = w.id left join minted m on m.source_id = w.source_id
-      and m.study_instance_uid = w.study_instance_uid
+    from wanted w left join counted c on c.id = w.id left join strangers x on x.id = w.id
+    left join minted m on m.source_id = w.source_id and m.study_instance_uid = w.study_instance_uid
     left join {_GIVEN_CODES} on g.id = w.id
   )
   insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
