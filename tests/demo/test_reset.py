@@ -1,9 +1,10 @@
-"""`hilum demo --reset` takes the demo's data and nothing that is somebody's: settings stay, and what is no demo is left."""
+"""`hilum demo --reset` takes the demo's data and nothing else: settings stay, and what is no demo is left alone."""
 
 from pathlib import Path
 
 import pytest
 
+from hilum.commands.terminal import read_settings
 from hilum.core.config import Settings
 from hilum.core.errors import Conflict
 from hilum.demo.run import reset_demo, write_settings
@@ -17,7 +18,7 @@ def data(tmp_path: Path) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "file").touch()
     assert write_settings(Settings(data=folder))
-    assert Settings(data=folder).omop_procedures == "require"
+    assert read_settings(folder).omop_procedures == "require"
     (folder / "hilum.toml").write_text('omop_procedures = "mint"\n')
     return folder
 
