@@ -98,7 +98,7 @@ def _fill(connection: psycopg.Connection, most: int) -> int:
             table.open("rb") as file,
         ):
             while chunk := file.read(1 << 20):
-                copy.write(chunk)
+                copy.write(chunk.replace(b"\0", b""))  # some descriptions are padded with them
     for statement in _CATALOGUE:
         connection.execute(statement)
     row = connection.execute("select count(*) from hilum.series").fetchone()

@@ -178,10 +178,10 @@ def test_the_dose_of_a_biplane_is_measurements_of_each_event_and_plane(site: Hos
             ("Dose area product", 1e-4, "Gy.m2", own, 4184181), ("Reference dose", 0.01, "Gy", own, 4184181),
             ("Dose area product", 2e-4, "Gy.m2", report, 4184181), ("Reference dose", 0.02, "Gy", report, 4184181),
             ("Dose area product", 3e-4, "Gy.m2", report, 4184181), ("Reference dose", 0.03, "Gy", report, 4184181),
-            ("Dose area product total", 4e-4, "Gy.m2", report, None),
-            ("Reference dose total", 0.04, "Gy", report, None),
-            ("Dose area product total", 2e-4, "Gy.m2", report, None),
-            ("Reference dose total", 0.02, "Gy", report, None),
+            ("Dose area product total", 4e-4, "Gy.m2", report, 4184181),
+            ("Reference dose total", 0.04, "Gy", report, 4184181),
+            ("Dose area product total", 2e-4, "Gy.m2", report, 4184181),
+            ("Reference dose total", 0.02, "Gy", report, 4184181),
         }  # fmt: skip
         assert site.counts() == (10, 0, 10)
         coded = "select measurement_concept_id, unit_concept_id, count(*) from omop.measurement group by 1, 2"
