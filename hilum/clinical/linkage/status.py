@@ -2,7 +2,7 @@
 counts it."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import LiteralString, cast
 
 from hilum.clinical.cdm.cdm import Cdm, has_table, require_cdm
 from hilum.clinical.cdm.concepts import Seed, missing_concepts
@@ -45,7 +45,7 @@ def status_of(database: Database, source: str) -> Status:
         for question in (*links.QUESTIONS, *features.QUESTIONS):
             if question.needs and not has_table(sql, cdm.schemas.cdm, question.needs):
                 continue
-            query = names.of(cdm.sql(question.sql.replace(":source", str(cdm.source_id))))
+            query = names.of(cdm.sql(question.sql.replace(":source", cast("LiteralString", str(cdm.source_id)))))
             (row,) = sql.rows(query)
             checks.append(Check(question.name, question.text, cast("int", row["count"]), query, question.good))
         return Status(cdm, tuple(checks), tuple(waiting(sql, source)), tuple(missing_concepts(sql, cdm)))
