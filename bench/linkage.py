@@ -1,6 +1,7 @@
 """Linking a large archive to its CDM: a million real series (the index of the Imaging Data Commons) as rows of the
 catalogue, their patients as persons, a third of the studies with a procedure of their accession number, half of them
-with a visit; then `hilum cdm link`. The rows come without files: what reading headers costs is not in the figures."""
+with a visit; then `hilum cdm link`, the same again, `hilum cdm status`, and one link undone. The rows come without
+files: what reading headers costs is not in the figures."""
 
 import json
 import os
@@ -8,12 +9,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, LiteralString
 
 import psycopg
 
+from bench.client import Client
 from bench.corpus import Corpus
 from bench.hilum_server import HILUM, Platform
 from bench.processes import Failed, run
@@ -26,6 +29,9 @@ ROWS: Final = (
     Row("link.cpu", "CPU of that", "ms/series", "lower"),
     Row("link.again", "the same again, nothing to do", "s", "lower"),
     Row("link.memory", "most memory of the command", "MB", "lower"),
+    Row("link.growth", "its growth over the second half", "MB", "lower"),
+    Row("link.undo", "undo the link of one study", "ms", "lower"),
+    Row("link.status", "hilum cdm status", "s", "lower"),
 )
 _COLUMNS: Final = """
     SeriesInstanceUID as series, min(StudyInstanceUID) as study, min(collection_id || '|' || PatientID) as patient,
@@ -44,18 +50,41 @@ def link(server: Platform, size: Corpus) -> Mapping[str, float]:
     with psycopg.connect(url, autocommit=True) as connection:
         series = _fill(connection, size.series)
     before = server.group.cpu_seconds()
-    wall, cpu, peak = _measured([*HILUM, "cdm", "link", "--json"], server.environment)
-    cpu += server.group.cpu_seconds() - before
-    again, _, _ = _measured([*HILUM, "cdm", "link", "--json"], server.environment)
+    first = _measured([*HILUM, "cdm", "link", "--json"], server.environment)
+    cpu = first.cpu + server.group.cpu_seconds() - before
+    again = _measured([*HILUM, "cdm", "link", "--json"], server.environment)
+    status = _measured([*HILUM, "cdm", "status", "--json"], server.environment)
     with psycopg.connect(url, autocommit=True) as connection:
-        wanted = connection.execute(_WANTED).fetchone()
-        held = connection.execute("select count(*) from omop_imaging.image_occurrence").fetchone()
+        _check(connection)
+        undone = _undo(server, connection)
+        _check(connection)
+    return {
+        "link.seconds": first.wall, "link.rate": series / first.wall, "link.cpu": cpu * 1000 / series,
+        "link.again": again.wall, "link.memory": max(first.memory),
+        "link.growth": first.memory[-1] - first.memory[len(first.memory) // 2],
+        "link.undo": undone * 1000, "link.status": status.wall,
+    }  # fmt: skip
+
+
+def _check(connection: psycopg.Connection) -> None:
+    wanted = connection.execute(_SERIES_OF_PERSONS).fetchone()
+    held = connection.execute("select count(*) from omop_imaging.image_occurrence").fetchone()
     if wanted != held:
         raise Failed(f"There are {held} rows of image_occurrence for {wanted} series.")
-    return {
-        "link.seconds": wall, "link.rate": series / wall, "link.cpu": cpu * 1000 / series, "link.again": again,
-        "link.memory": peak,
-    }  # fmt: skip
+
+
+def _undo(server: Platform, connection: psycopg.Connection) -> float:
+    """Undo the link of one study by REST; gives the seconds that took. No row of another study may have changed."""
+    row = connection.execute(_ONE_STUDY).fetchone()
+    assert row
+    before = connection.execute(_OTHERS, row).fetchone()
+    began = time.perf_counter()
+    with Client(server.port) as client:
+        client.request("DELETE", f"/api/v1/imaging/studies/{row[0]}/person")
+    seconds = time.perf_counter() - began
+    if connection.execute(_OTHERS, row).fetchone() != before:
+        raise Failed("Undoing the link of one study changed rows of others.")
+    return seconds
 
 
 def _fill(connection: psycopg.Connection, most: int) -> int:
@@ -69,7 +98,7 @@ def _fill(connection: psycopg.Connection, most: int) -> int:
             table.open("rb") as file,
         ):
             while chunk := file.read(1 << 20):
-                copy.write(chunk)
+                copy.write(chunk.replace(b"\0", b""))  # some descriptions are padded with them
     for statement in _CATALOGUE:
         connection.execute(statement)
     row = connection.execute("select count(*) from hilum.series").fetchone()
@@ -94,19 +123,28 @@ def _write_index(table: Path, most: int) -> None:
         )
 
 
-def _measured(command: list[str], environment: Mapping[str, str]) -> tuple[float, float, float]:
-    """Run a command: seconds of wall time and of CPU, and the most memory it held in MB."""
-    began, peak = time.perf_counter(), 0.0
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A command that ran: seconds of wall time and of CPU, and the memory it held (MB), ten times a second."""
+
+    wall: float
+    cpu: float
+    memory: tuple[float, ...]
+
+
+def _measured(command: list[str], environment: Mapping[str, str]) -> _Measured:
+    began = time.perf_counter()
+    memory: list[float] = [0.0]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/")
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        peak = max([peak, *(int(line.split()[1]) * 1024 / MEGABYTE for line in lines if line.startswith("VmHWM:"))])
+        memory += [int(line.split()[1]) * 1024 / MEGABYTE for line in lines if line.startswith("VmRSS:")]
         time.sleep(0.1)
     _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise Failed(f"{' '.join(command)} ended with {process.returncode}.")
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, peak
+    return _Measured(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, tuple(memory))
 
 
 _STAGE: Final[LiteralString] = """
@@ -158,7 +196,16 @@ _CATALOGUE: Final[tuple[LiteralString, ...]] = (
     """,
     "vacuum analyze",
 )
-_WANTED: Final[LiteralString] = """
+_SERIES_OF_PERSONS: Final[LiteralString] = """
   select count(*) from hilum.series e join hilum.study s on s.id = e.study_id
   where s.person_id is not null and coalesce(e.series_date, s.study_date) is not null
+"""
+_ONE_STUDY: Final[LiteralString] = """
+  select id, study_instance_uid from hilum.study where person_id is not null and num_series > 1 order by id limit 1
+"""
+_OTHERS: Final[LiteralString] = """
+  select (select md5(string_agg(xmin::text || ctid::text, '' order by ctid)) from hilum.study_link
+      where study_id <> %s),
+    (select md5(string_agg(xmin::text || ctid::text, '' order by ctid)) from omop_imaging.image_occurrence
+      where image_study_uid <> %s)
 """

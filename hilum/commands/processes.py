@@ -31,7 +31,7 @@ _CHANNEL: Final = "main"
 def demo(
     data: Annotated[Path, typer.Option("--data", help="Folder of the demo.")] = Path("hilum-demo"),
     port: Port = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Begin anew: delete what the demo folder holds.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin anew: delete its data, but not hilum.toml.")] = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Make demo data (about 40 people, 60 studies), import it and serve it."""

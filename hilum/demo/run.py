@@ -81,12 +81,12 @@ def _silent(done: int, total: int | None) -> None:
 
 
 def reset_demo(settings: Settings) -> None:
-    """Delete what a demo folder holds.
+    """Delete the data that a demo folder holds; its settings (``hilum.toml``) and keys stay.
 
     Raises
     ------
     Conflict
-        The folder is not a demo's: it may hold data that somebody needs.
+        The folder is not a demo's: it may hold data that somebody needs. Or the data are elsewhere.
     InUse
         It is being served.
     """
@@ -94,6 +94,8 @@ def reset_demo(settings: Settings) -> None:
         return
     if not demo_files(settings).is_dir():
         raise Conflict(f"{settings.data_path} was not made by hilum demo; nothing was deleted.")
+    if settings.database_url or settings.blobs_url:
+        raise Conflict("The demo's data are where HILUM_DATABASE_URL or HILUM_BLOBS_URL says: empty that yourself.")
     remove_database(settings.data_path)
     for name in _OWN:
         shutil.rmtree(settings.data_path / name, ignore_errors=True)

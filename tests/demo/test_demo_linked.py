@@ -3,6 +3,8 @@ in the queue with the reason that the story gives."""
 
 import csv
 import io
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,23 @@ from tests.demo.test_demo import files_of, folder, manifest
 __all__ = ["folder", "manifest"]
 
 SOURCE = "default"
+# What shows that a study waits for the right reason: of each, something that is so for it and not for the others.
+SHOWN: dict[str, Callable[[QueueEntry], bool]] = {
+    "no_person": lambda one: one.patient_id.startswith(("PR-", "HM-TEMP")) and "candidates" not in one.evidence,
+    "blank_id": lambda one: one.patient_id == "" and one.alike == 1,
+    "shared_id": lambda one: {"sex", "birth_date"} & {*one.evidence["differing"]} != set(),  # pyright: ignore
+    "sex_conflict": lambda one: (one.evidence["sex"], one.evidence["birth_year"]) == ("differs", "agrees"),
+    "birth_year_conflict": lambda one: (one.evidence["sex"], one.evidence["birth_year"]) == ("agrees", "differs"),
+    "several_persons": lambda one: len(one.evidence["candidates"]) == 2,  # pyright: ignore
+    "several_procedures": lambda one: len(one.evidence["candidates"]) == 2 and not one.strangers,  # pyright: ignore
+    "no_procedure": lambda one: not one.candidates and not one.strangers,
+    "accession_of_another": lambda one: {stranger.person_id for stranger in one.strangers}.isdisjoint({one.person_id}),
+    "no_visit": lambda one: one.candidates[0].end_date == one.study_date - timedelta(1),  # pyright: ignore
+    "several_visits": lambda one: all(
+        visit.start_date <= one.study_date <= visit.end_date
+        for visit in one.candidates  # pyright: ignore
+    ),
+}
 
 
 @pytest.fixture
@@ -69,6 +88,9 @@ def test_each_study_is_tied_or_waits_as_the_story_says(
     assert {study.key: study.misfit for study in manifest.studies if study.misfit} == {
         key: one.reason for key, one in told.misfits.items()
     }
+    assert len(waiting) == 13
+    assert {entry.reason for entry in waiting.values()} == SHOWN.keys()
+    assert [(entry.reason, entry.evidence) for entry in waiting.values() if not SHOWN[entry.reason](entry)] == []
     # Of every one the person whose it is comes into question; of most, first.
     for key, one in told.misfits.items():
         entry = waiting[uids[key], one.kind]

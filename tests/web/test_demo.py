@@ -56,7 +56,7 @@ def test_the_demo_holds_what_it_promises(demo: str) -> None:
     assert len({study["patient_id"] for study in default["items"]}) == 39
     waiting = httpx.get(f"{demo}/api/v1/imaging/links/queue?source=default").json()
     assert waiting["total"] == 13
-    assert (stats["linked_studies"], len({one["reason"] for one in waiting["items"]})) == (52, 10)
+    assert (stats["linked_studies"], len({one["reason"] for one in waiting["items"]})) == (52, 11)
     on_cd = httpx.get(f"{demo}/api/v1/imaging/studies?accession_number=NF2400007").json()["items"][0]
     files = httpx.get(f"{demo}/api/v1/imaging/studies/{on_cd['id']}").json()["bundle_files"]
     assert {"pdf", "image"} <= {file["kind"] for file in files}

@@ -3,6 +3,7 @@ names of the seed and, beside them, the newer published ones, the view image_fea
 the sequences that ids are drawn from. Their rows are the business of other rooms."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import Cdm, has_table
@@ -32,7 +33,7 @@ def create_image_tables(sql: Transaction, cdm: Cdm, have: frozenset[str] = froze
     if REGISTRY not in have:
         sql.rows(cdm.sql(_REGISTRY))
     if not has_table(sql, schemas.imaging, "image_feature_value"):
-        sql.rows(cdm.sql(_values(sql, cdm)))
+        sql.rows(cdm.sql(feature_names(sql, cdm).of(_VALUES)))
 
 
 def create_sequences(
@@ -114,16 +115,27 @@ def writable_columns(sql: Transaction, table: LiteralString) -> dict[str, str]:
     return {str(row["attname"]): str(row["type"]) for row in rows}
 
 
-def _values(sql: Transaction, cdm: Cdm) -> LiteralString:
-    """The view, in the names that image_feature has."""
+@dataclass(frozen=True, slots=True)
+class FeatureNames:
+    """What image_feature calls the table and the key of a feature's value: as the seed does, or by the newer names."""
+
+    newer: bool
+
+    def of(self, statement: LiteralString) -> LiteralString:
+        """A statement that names the seed's columns, in the names that are there."""
+        if not self.newer:
+            return statement
+        newer = statement.replace("table_concept_id", "image_feature_event_field_concept_id")
+        return newer.replace("table_row_id", "image_feature_event_id")
+
+
+def feature_names(sql: Transaction, cdm: Cdm) -> FeatureNames:
+    """The names that the image_feature of a CDM has."""
     rows = sql.rows(
         "select attname from pg_attribute where attrelid = %s::regclass and attname = 'table_concept_id'",
         (cdm.sql("{imaging}.image_feature"),),
     )
-    if rows:
-        return _VALUES
-    newer = _VALUES.replace("table_concept_id", "image_feature_event_field_concept_id")
-    return newer.replace("table_row_id", "image_feature_event_id")
+    return FeatureNames(newer=not rows)
 
 
 def _typed(statement: LiteralString, types: Mapping[str, str]) -> LiteralString:

@@ -1,12 +1,12 @@
-"""Radiation dose: from radiation dose structured reports (PS3.16 TID 10001 and 10011), else, for a study without one,
-what its images say themselves."""
+"""Radiation dose: from radiation dose structured reports of projection X-ray and CT (PS3.16 TID 10001 and 10011), else,
+for a study without one, what its images say themselves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from hilum.clinical.features.acquisition import attribute
-from hilum.clinical.features.content import Attributes, Item, number, text, values
+from hilum.clinical.features.content import Attributes, Code, Item, number, text, values
 from hilum.clinical.features.reports import Report
 from hilum.clinical.features.said import Said
 
@@ -15,7 +15,7 @@ ALGORITHM: Final = "hilum:dose"
 REPORT: Final = "DCM|113701"
 _EVENT: Final = ("DCM|113819", "DCM|113706")
 _LONGEST_UID: Final = 64
-_EVENT_UID, _REGION = "DCM|113769", "DCM|123014"
+_EVENT_UID, _REGION, _PLANE = "DCM|113769", "DCM|123014", "DCM|113764"
 _QUANTITIES: Final[Mapping[str, str]] = {
     "DCM|113830": "CTDIvol",
     "DCM|113838": "DLP",
@@ -35,6 +35,14 @@ class ImageDose:
 
     event: str
     features: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a number stands in: an irradiation event, and what is said of one plane of a biplane."""
+
+    event: Item | None = None
+    plane: Item | None = None
 
 
 def image_dose(series_uid: str, header: Attributes) -> ImageDose:
@@ -66,12 +74,13 @@ def read_dose(reports: Sequence[Report], images: Mapping[str, ImageDose]) -> tup
     found: dict[str, Said] = {}
     for report in reports:
         if report.root.name.code == REPORT:
-            found |= {said.key: said for said in _events(report, report.root, None, series)}
+            found |= {said.key: said for said in _events(report, report.root, _Around(), series)}
     return tuple(found.values()) or tuple(said for image in images.values() for said in image.features)
 
 
-def _events(report: Report, item: Item, event: Item | None, series: Mapping[str, str]) -> Iterator[Said]:
-    within = item if item.name.code in _EVENT else event
+def _events(report: Report, item: Item, around: _Around, series: Mapping[str, str]) -> Iterator[Said]:
+    plane, event = item.child(_PLANE) or around.plane, item if item.name.code in _EVENT else around.event
+    within = _Around(event, plane)
     name = _QUANTITIES.get(item.name.code)
     if name and item.kind == "NUM" and item.number is not None:
         yield _said(report, item, name, within, series)
@@ -79,11 +88,15 @@ def _events(report: Report, item: Item, event: Item | None, series: Mapping[str,
         yield from _events(report, child, within, series)
 
 
-def _said(report: Report, item: Item, name: str, event: Item | None, series: Mapping[str, str]) -> Said:
+def _said(report: Report, item: Item, name: str, around: _Around, series: Mapping[str, str]) -> Said:
+    event, plane = around.event, around.plane.value if around.plane else Code()
     uid = (event.text_of(_EVENT_UID)[:_LONGEST_UID] or f"{report.uid}/{event.path}") if event else ""
     region = event.child(_REGION) if event else None
-    # The totals of a biplane or of several scanners stand in containers of their own.
-    place = uid or f"total/{item.path}"
+    # Each plane has totals of its own, in every report the same; several scanners have containers of their own.
+    place = uid or f"total/{plane.code or item.path}"
+    provenance: dict[str, object] = {"sop_instance_uid": report.uid}
+    if plane.meaning:
+        provenance["plane"] = plane.meaning
     return Said(
         key=f"{place}/{item.name.code}",
         feature_type="dose",
@@ -96,5 +109,5 @@ def _said(report: Report, item: Item, name: str, event: Item | None, series: Map
         body_site=region.value.meaning if region else "",
         body_site_code=region.value.code if region else "",
         series_uid=series.get(uid, report.series_uid),
-        provenance={"sop_instance_uid": report.uid},
+        provenance=provenance,
     )

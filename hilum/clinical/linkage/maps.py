@@ -96,6 +96,8 @@ def load_map(sql: Transaction, source_id: int, file: BinaryIO) -> Loaded:
     loaded = _stage(sql, file)
     _take(sql, source_id, loaded)
     sql.rows("drop table map_given")
+    if loaded.new or loaded.changed:
+        sql.rows("update hilum.source set recorded = false where id = %s", (source_id,))
     return loaded
 
 

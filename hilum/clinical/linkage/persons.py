@@ -92,13 +92,13 @@ _LINK: Final[LiteralString] = f"""
     from wanted w join hilum.person_map m on m.source_id = w.source_id and m.patient_id = w.patient_id
       and m.issuer_of_patient_id in (w.issuer, '')
     where not w.blank order by w.id, m.issuer_of_patient_id desc
-  ), found as (
+  ), found as materialized (
     select id, person_id, by_issuer, 'person_map' as method from mapped
     union all
     select w.id, c.person_id, false, 'person_source_value'
     from wanted w join {{cdm}}.person c on c.person_source_value = w.patient_id
     where not w.blank and not exists (select from mapped m where m.id = w.id)
-  ), counted as (
+  ), counted as materialized (
     select id, min(method) as method, min(person_id) as person_id, count(*) as persons, bool_or(by_issuer) as by_issuer,
       (array_agg(person_id order by person_id))[:10] as candidates
     from found group by id
@@ -110,8 +110,8 @@ _LINK: Final[LiteralString] = f"""
     from wanted w left join counted c on c.id = w.id
     left join shared a on a.whole and a.patient_id = w.patient_id
     left join shared i on not i.whole and i.patient_id = w.patient_id and i.issuer = w.issuer
-    left join hilum.link_decision d on d.source_id = w.source_id and d.study_instance_uid = w.study_instance_uid
-      and d.kind = 'person'
+    left join lateral (select d.* from hilum.link_decision d where d.source_id = w.source_id
+      and d.study_instance_uid = w.study_instance_uid and d.kind = 'person' limit 1) d on true
   ), compared as (
     select k.*, e.person_id is not null as known,
       case when k.sex is null or e.gender_concept_id not in (%(male)s, %(female)s) or e.person_id is null

@@ -16,6 +16,7 @@ from hilum.core.database import Transaction
 from hilum.core.errors import Conflict
 
 REASONS: Final = {
+    "accession_of_another": "The accession number is on a procedure of another person.",
     "no_procedure": "The CDM has no procedure for this study.",
     "several_procedures": "Several procedures of the CDM may be this study's.",
     "unknown_procedure": "The procedure that was named is not in the CDM.",
@@ -25,6 +26,8 @@ REASONS: Final = {
 }
 """Why a linked study waits for its procedure."""
 MINTED: Final = "minted"
+_FEW: Final = 5_000_000
+"""Procedures of a CDM that are looked through for an accession number; few CDMs have an index on source values."""
 
 
 def link_by_number(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> list[int]:
@@ -66,6 +69,7 @@ def link_by_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: boo
     concepts, uses, words = zip(*modality_words(), strict=True)
     values: dict[str, object] = {
         "studies": list(studies), "mint": mint, "concepts": list(concepts), "uses": list(uses), "words": list(words),
+        "look": not mint and _has_few(sql, cdm),
     }  # fmt: skip
     ancestors = has_table(sql, cdm.schemas.vocabulary, "concept_ancestor")
     statement = _BY_DAY if ancestors else _BY_DAY.replace("{vocabulary}.concept_ancestor", _NO_ANCESTORS)
@@ -81,6 +85,13 @@ def link_by_day(sql: Transaction, cdm: Cdm, studies: Sequence[int], *, mint: boo
 def _coded(sql: Transaction, cdm: Cdm, studies: Sequence[int]) -> dict[str, object]:
     codes = procedure_codes(sql, cdm, studies)
     return {"coded": list(codes), "codes": list(codes.values())}
+
+
+def _has_few(sql: Transaction, cdm: Cdm) -> bool:
+    """Whether the CDM has few enough procedures to look through all of them, as far as the database knows."""
+    counted = "select reltuples <= %s as few from pg_class where oid = %s::regclass"
+    (row,) = sql.rows(counted, (_FEW, cdm.sql("{cdm}.procedure_occurrence")))
+    return bool(row["few"])
 
 
 def keep_minted(sql: Transaction, cdm: Cdm, uids: Sequence[str]) -> None:
@@ -113,17 +124,19 @@ _WANTED: Final[LiteralString] = """
 # Numbers other than the accession are read from the files; of a remote series, its archive may have told some in
 # Request Attributes Sequence (0040,0275), kept as DICOM JSON.
 _TOLD: Final[LiteralString] = """
-  select w.id, w.person_id, coalesce(o.numbers, '[]') as numbers, e.further->'00400275'->'Value' as requests
+  select w.id, w.person_id, w.patient_id, coalesce(o.numbers, '[]') as numbers,
+    e.further->'00400275'->'Value' as requests
   from wanted w join hilum.series e on e.study_id = w.id left join hilum.series_order o on o.series_id = e.id
   where o.numbers <> '[]' or e.further is not null
 """
 _NUMBERS: Final[LiteralString] = """
-  select id, person_id, 'accession_number' as kind, accession_number as number from wanted where accession_number <> ''
+  select id, person_id, patient_id, 'accession_number' as kind, accession_number as number
+  from wanted where accession_number <> ''
   union
-  select t.id, t.person_id, n.kind, n.number
+  select t.id, t.person_id, t.patient_id, n.kind, n.number
   from told t cross join lateral jsonb_to_recordset(t.numbers) n (kind text, number text)
   union
-  select t.id, t.person_id, n.kind, item->n.tag->'Value'->>0
+  select t.id, t.person_id, t.patient_id, n.kind, item->n.tag->'Value'->>0
   from told t cross join lateral jsonb_array_elements(
     case when jsonb_typeof(t.requests) = 'array' then t.requests end) item
   cross join (values ('requested_procedure_id', '00401001'), ('scheduled_procedure_step_id', '00400009')) n (kind, tag)
@@ -139,20 +152,19 @@ _BY_NUMBER: Final[LiteralString] = f"""
     cross join lateral unnest(string_to_array(o.procedure_source_value, '|')) b (number)
     where btrim(b.number) <> '' and not exists (select from hilum.minted_procedure k where k.source_id = %(source)s
       and k.procedure_occurrence_id = o.procedure_occurrence_id)
-  ), found as (
+  ), found as materialized (
     select n.id, m.procedure_occurrence_id, 'procedure_map' as method, n.kind
-    from numbers n join wanted w on w.id = n.id
-    join hilum.procedure_map m on m.source_id = w.source_id and m.number = n.number
-      and m.patient_id in (w.patient_id, '')
+    from numbers n join hilum.procedure_map m on m.source_id = %(source)s and m.number = n.number
+      and m.patient_id in (n.patient_id, '')
     union all
     select n.id, b.procedure_occurrence_id, 'procedure_source_value', n.kind
     from numbers n join borne b on b.person_id = n.person_id and b.number = n.number
-  ), single as (
+  ), single as materialized (
     select distinct on (id) id, method, target from (
       select id, method, kind, min(procedure_occurrence_id) as target from found group by id, method, kind
       having count(distinct procedure_occurrence_id) = 1) s
     order by id, method, array_position(%(kinds)s::text[], kind)
-  ), counted as (
+  ), counted as materialized (
     select f.id, s.method, s.target, (array_agg(distinct f.procedure_occurrence_id))[:10] as candidates,
       array_agg(distinct f.kind) filter (where f.procedure_occurrence_id = s.target and f.method = s.method) as kinds
     from found f join single s on s.id = f.id group by f.id, s.method, s.target
@@ -160,8 +172,8 @@ _BY_NUMBER: Final[LiteralString] = f"""
     select w.id, w.person_id, d.study_instance_uid is not null as decided, d.made_by, c.method, c.kinds, c.candidates,
       case when d.study_instance_uid is null then c.target else d.target_id end as candidate
     from wanted w left join counted c on c.id = w.id
-    left join hilum.link_decision d on d.source_id = w.source_id and d.study_instance_uid = w.study_instance_uid
-      and d.kind = 'procedure'
+    left join lateral (select d.* from hilum.link_decision d where d.source_id = w.source_id
+      and d.study_instance_uid = w.study_instance_uid and d.kind = 'procedure' limit 1) d on true
     where d.study_instance_uid is not null or c.id is not null
   ), judged as (
     select k.*, g.code, case
@@ -204,33 +216,38 @@ _BY_DAY: Final[LiteralString] = f"""
     select d.procedure_concept_id, k.word
     from day d join {{vocabulary}}.concept_ancestor a on a.descendant_concept_id = d.procedure_concept_id
     join known k on k.concept_id = a.ancestor_concept_id and k.used = 'modality'
-  ), counted as (
+  ), counted as materialized (
     select d.id, min(d.procedure_occurrence_id) as target, count(distinct d.procedure_occurrence_id) as procedures,
       (array_agg(distinct d.procedure_occurrence_id))[:10] as candidates
     from day d join modal m on m.procedure_concept_id = d.procedure_concept_id and m.word = any(d.modalities)
     group by d.id
-  ), lacking as (
-    select w.* from wanted w left join counted c on c.id = w.id where coalesce(c.procedures, 0) <> 1
+  ), lacking as materialized (
+    select w.id, w.source_id, w.study_instance_uid, w.person_id, w.accession_number, w.study_date,
+      k.procedure_occurrence_id as had, case when k.procedure_occurrence_id is null and %(mint)s
+        and w.study_date is not null then nextval('{{imaging}}.hilum_procedure_id') end as drawn
+    from wanted w left join counted c on c.id = w.id
+    left join lateral (select k.procedure_occurrence_id from hilum.minted_procedure k where k.source_id = w.source_id
+      and k.study_instance_uid = w.study_instance_uid limit 1) k on true
+    where coalesce(c.procedures, 0) <> 1
+  ), strangers as materialized (
+    select distinct n.id from lacking n cross join generate_series(-1, 1) around
+    join {{cdm}}.procedure_occurrence o on o.procedure_date = n.study_date + around
+    where %(look)s and n.accession_number <> '' and o.person_id <> n.person_id
+      and n.accession_number = any(string_to_array(o.procedure_source_value, '|'))
   ), reserved as (
-    insert into hilum.minted_procedure as k (source_id, study_instance_uid, procedure_occurrence_id)
-    select source_id, study_instance_uid, nextval('{{imaging}}.hilum_procedure_id')
-    from lacking n where %(mint)s and study_date is not null and not exists (
-      select from hilum.minted_procedure k where k.source_id = n.source_id
-        and k.study_instance_uid = n.study_instance_uid)
-    returning source_id, study_instance_uid, procedure_occurrence_id
-  ), minted as (
-    select * from reserved union all select * from hilum.minted_procedure
-    where (source_id, study_instance_uid) in (select source_id, study_instance_uid from lacking)
+    insert into hilum.minted_procedure (source_id, study_instance_uid, procedure_occurrence_id)
+    select source_id, study_instance_uid, drawn from lacking where drawn is not null
   ), judged as (
     select w.id, c.candidates, c.procedures, g.code,
       case when c.procedures = 1 then c.target
-        when %(mint)s and w.study_date is not null then m.procedure_occurrence_id end as target,
+        when %(mint)s and w.study_date is not null then coalesce(n.had, n.drawn) end as target,
       case when c.procedures = 1 then 'same_day' when %(mint)s and w.study_date is not null then '{MINTED}'
         else '' end as method,
       case when c.procedures = 1 then '' when w.study_date is null then 'no_date' when %(mint)s then ''
+        when x.id is not null then 'accession_of_another'
         when c.procedures > 1 then 'several_procedures' else 'no_procedure' end as reason
-    from wanted w left join counted c on c.id = w.id left join minted m on m.source_id = w.source_id
-      and m.study_instance_uid = w.study_instance_uid
+    from wanted w left join counted c on c.id = w.id left join strangers x on x.id = w.id
+    left join lacking n on n.id = w.id
     left join {_GIVEN_CODES} on g.id = w.id
   )
   insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)

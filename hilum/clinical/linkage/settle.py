@@ -22,6 +22,8 @@ from hilum.imaging.archive.sidecar import mark_studies
 LINKED: Final = "hilum.study.linked.v1"
 UNLINKED: Final = "hilum.study.unlinked.v1"
 KINDS: Final = ("person", "procedure", "visit")
+_FEW: Final = 50
+"""For more studies than these statements are planned otherwise (``_FOR_MANY``)."""
 
 Targets: TypeAlias = Mapping[str, int | None]
 
@@ -68,6 +70,8 @@ def settle(sql: Transaction, cdm: Cdm, studies: Sequence[int], manner: Manner) -
         How many of them, or of their like, are tied to something else than before.
     """
     lock_source(sql, cdm.source_id)
+    if len(studies) > _FEW:
+        sql.rows(_FOR_MANY)
     own = [cast("int", row["id"]) for row in sql.rows(_NAMESAKES, (list(studies), cdm.source_id))]
     before = _state(sql, own)
     others = _add(sql, before, link_persons(sql, cdm, own))
@@ -152,6 +156,12 @@ def _tell(sql: Transaction, cdm: Cdm, before: Mapping[int, _Study], after: Mappi
     return len(changed)
 
 
+# Each statement anew, since a plan for any number of studies takes it for ten; and by index: the planner would rather
+# read all series for some thousand studies, with several processes.
+_FOR_MANY: Final[LiteralString] = """
+  select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('random_page_cost', '1.1', true),
+    set_config('max_parallel_workers_per_gather', '0', true)
+"""
 # A study that was deleted and stored again has several rows: the rows of image_occurrence go by UID.
 _NAMESAKES: Final[LiteralString] = """
   select s.id from hilum.study s where s.study_instance_uid in

@@ -45,7 +45,7 @@ _LINK: Final[LiteralString] = """
     from wanted w join {cdm}.visit_occurrence v on v.person_id = w.person_id
       and w.day between v.visit_start_date and coalesce(v.visit_end_date, v.visit_start_date)
     where w.of_procedure is null
-  ), counted as (
+  ), counted as materialized (
     select id, count(*) as visits, count(*) filter (where contains) as around,
       min(visit_occurrence_id) as any_one, min(visit_occurrence_id) filter (where contains) as within_one,
       (array_agg(visit_occurrence_id order by contains desc, visit_occurrence_id))[:10] as candidates
@@ -59,8 +59,8 @@ _LINK: Final[LiteralString] = """
         when c.around = 1 then c.within_one when coalesce(c.around, 0) = 0 and c.visits = 1 then c.any_one end
         as candidate
     from wanted w left join counted c on c.id = w.id
-    left join hilum.link_decision d on d.source_id = w.source_id and d.study_instance_uid = w.study_instance_uid
-      and d.kind = 'visit'
+    left join lateral (select d.* from hilum.link_decision d where d.source_id = w.source_id
+      and d.study_instance_uid = w.study_instance_uid and d.kind = 'visit' limit 1) d on true
   ), judged as (
     select k.*, case
       when decided and chosen is null then 'unlinked'

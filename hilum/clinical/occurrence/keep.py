@@ -141,7 +141,8 @@ _VALUES: Final = {
 _FROM: Final[LiteralString] = """
   from unnest(%(series)s::bigint[], %(modality_words)s::text[], %(modality)s::bigint[], %(site)s::bigint[],
     %(said_by)s::text[], %(word)s::text[]) g (id, word_of_modality, modality, site, said_by, word)
-  join hilum.series e on e.id = g.id join hilum.study s on s.id = e.study_id join hilum.source k on k.id = s.source_id
+  join hilum.series e on e.id = g.id join hilum.study s on s.id = e.study_id and s.id = any(%(studies)s)
+  join hilum.source k on k.id = s.source_id
   join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
   join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure' and r.target_id is not null
   left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'

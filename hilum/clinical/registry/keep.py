@@ -33,6 +33,7 @@ def keep_registry(
         "objects": places.objects, "targets": targets,
     }  # fmt: skip
     sql.rows(cdm.sql(_NUMBER), values)
+    sql.rows(cdm.sql(_FREE), values)
     sql.rows(cdm.sql(_GROUP), values)
     sql.rows(cdm.sql(_DELETE), values)
     sql.rows(cdm.sql(_WRITE), values)
@@ -77,6 +78,19 @@ _NUMBER: Final[LiteralString] = f"""
   ) w
   on conflict (source_id, sop_instance_uid) do update set study_instance_uid = excluded.study_instance_uid,
     image_registry_id = excluded.image_registry_id
+"""
+# A person who has another study to be numbered does not keep the number of one that proved to be somebody else's.
+_FREE: Final[LiteralString] = f"""
+  {_FILES}, numbered as (
+    select distinct f.source_id, f.person_id from files f where not exists (select from hilum.registry_group g
+      where g.source_id = f.source_id and g.person_id = f.person_id and g.study_instance_uid = f.study_instance_uid)
+  )
+  delete from hilum.registry_group g using numbered n, hilum.study s
+  where g.source_id = n.source_id and g.person_id = n.person_id and s.source_id = g.source_id
+    and s.study_instance_uid = g.study_instance_uid and s.deleted_at is null
+    and s.person_id is distinct from g.person_id and not exists (
+      select from hilum.registry_file k join {{imaging}}.image_registry r on r.image_registry_id = k.image_registry_id
+      where k.source_id = g.source_id and k.study_instance_uid = g.study_instance_uid and r.person_id = g.person_id)
 """
 _GROUP: Final[LiteralString] = f"""
   {_FILES}, wanted as (

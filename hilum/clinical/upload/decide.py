@@ -33,7 +33,8 @@ def decide_studies(sql: Transaction, cdm: Cdm, *, mint: bool) -> list[int]:
     sql.rows("analyze upload_study; analyze upload_wanted")
     if mint:
         sql.rows(cdm.sql(_ADOPT), values)
-    sql.rows(_PERSONS, values)
+    if sql.rows(_PERSONS, values):
+        sql.rows("update hilum.source set recorded = false where id = %(source)s", values)
     sql.rows(_FORGET, values)
     sql.rows(_DECIDE, values)
     sql.rows(_REGISTER, values)
@@ -85,7 +86,7 @@ _ADOPT: Final[LiteralString] = """
 _PERSONS: Final[LiteralString] = """
   insert into hilum.person_map (source_id, patient_id, person_id)
   select distinct %(source)s::bigint, person_id::text, person_id from upload_study where agrees
-  on conflict (source_id, patient_id, issuer_of_patient_id) do nothing
+  on conflict (source_id, patient_id, issuer_of_patient_id) do nothing returning 1
 """
 _FORGET: Final[LiteralString] = """
   delete from hilum.link_decision d using upload_study u

@@ -18,7 +18,7 @@ from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
 from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
-from hilum.imaging.archive.sources import bring_back_cdm
+from hilum.imaging.archive.sources import bring_back_cdm, bring_back_maps
 from hilum.imaging.archive.store import Archive, Batch, Damaged
 from hilum.imaging.dicom.header import NotDicom, Unreadable
 from hilum.imaging.studies.clock import go_on_from
@@ -221,6 +221,8 @@ def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
         source = SourceRef(cast("int", known[0]["id"]), key)
         for record in records:
             _bring_back_names(sql, source, record, done)
+            for table, lines in bring_back_maps(sql, source.id, record).items():
+                done.count(f"{table}_lines", lines)
     return source
 
 

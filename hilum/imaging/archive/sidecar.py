@@ -4,7 +4,7 @@ the way an instance came in, corrections, deletions, the names of bundle files, 
 a worker or at the end of the command, under a name made of its content, and then the older one goes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, LiteralString, TypeAlias
+from typing import Final, LiteralString, TypeAlias, cast
 
 import msgspec
 from blake3 import blake3
@@ -29,6 +29,12 @@ _STUDY: Final[LiteralString] = (
     "case when not exists (select from hilum.study_link l where l.study_id = t.id) then t.person_id end as person_id"
 )
 
+MAPS: Final[dict[str, LiteralString]] = {
+    "person_map": "patient_id, issuer_of_patient_id, person_id, days_shifted, loaded_at",
+    "procedure_map": "number, patient_id, procedure_occurrence_id, loaded_at",
+}
+"""A site's mapping tables, which no file tells; larger ones than a record should hold have to be loaded again."""
+_MOST_LINES: Final = 500_000
 CDM: Final = ("cdm_schema", "vocabulary_schema", "imaging_schema", "results_schema", "cdm_attached")
 _SOURCE: Final[LiteralString] = (
     "id, key, name, intake_profile, created_at, "
@@ -159,6 +165,7 @@ def _record_sources(database: Database, blobs: Blobs) -> int:
             record["intake_profile"] = row["intake_profile"]
             record["created_at"] = row["created_at"]
             record["cdm"] = {name: row[name] for name in CDM} if row["cdm_schema"] else None
+            record["maps"] = {table: _map_lines(sql, table, columns, row["id"]) for table, columns in MAPS.items()}
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))
             record["facilities"] = sql.rows(_CHANGED_FACILITIES, (row["id"],))
             record["changes"] = sql.rows(_CHANGES, (row["id"],))
@@ -169,6 +176,17 @@ def _record_sources(database: Database, blobs: Blobs) -> int:
             values = (row["id"], row["seen"])
             sql.rows("update hilum.source set recorded = true where id = %s and xmin::text = %s", values)
     return len(records)
+
+
+def _map_lines(sql: Transaction, table: str, columns: LiteralString, source: object) -> msgspec.Raw:
+    """The lines of a mapping table as JSON; none where there are too many."""
+    query = cast(
+        "LiteralString",
+        f"select coalesce(case when count(*) <= {_MOST_LINES} then json_agg(m) end, '[]')::text as lines from "
+        f"(select {columns} from hilum.{table} where source_id = %s order by id limit {_MOST_LINES + 1}) m",
+    )
+    (row,) = sql.rows(query, (source,))
+    return msgspec.Raw(str(row["lines"]).encode())
 
 
 def _write(blobs: Blobs, records: Sequence[tuple[str, str, Mapping[str, object]]], *, keep: bool = False) -> None:

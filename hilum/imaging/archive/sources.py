@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final, LiteralString
+from typing import Final, LiteralString, cast
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Invalid
 from hilum.imaging.archive.models import Source
+from hilum.imaging.archive.sidecar import MAPS
 
 _URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,260}(?:/[!-~]{0,1000})?")
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -77,6 +79,21 @@ def bring_back_cdm(sql: Transaction, key: str, cdm: Mapping[str, object]) -> boo
         return False
     sql.rows(_KEEP_CDM, {**cdm, "key": key})
     return True
+
+
+def bring_back_maps(sql: Transaction, source_id: int, record: Mapping[str, object]) -> dict[str, int]:
+    """Add the lines of mapping tables that a source's record has and the catalogue lacks; gives how many of each."""
+    maps = cast("Mapping[str, list[object]]", record.get("maps") or {})
+    added: dict[str, int] = {}
+    for table, columns in MAPS.items():
+        if maps.get(table):
+            statement = cast(
+                "LiteralString",
+                f"insert into hilum.{table} (source_id, {columns}) select %s, {columns} "
+                f"from json_populate_recordset(null::hilum.{table}, %s) on conflict do nothing returning 1",
+            )
+            added[table] = len(sql.rows(statement, (source_id, msgspec.json.encode(maps[table]).decode())))
+    return added
 
 
 def checked_url(url: str) -> str:

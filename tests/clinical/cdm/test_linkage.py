@@ -402,3 +402,67 @@ def test_linking_at_once_gives_what_events_gave(site: Site) -> None:
     )
     assert found == expected
     assert len(found) == 40
+
+
+def test_an_accession_number_of_another_person_is_the_reason(site: Site) -> None:
+    """Of that day or the one beside it; a number of ten years ago, or one that is not there, is none."""
+    site.mint = False
+    site.person(1)
+    site.person(2)
+    site.procedure(70, 2, "CTCHW|A1", day="2024-02-01")
+    site.procedure(71, 2, "CTCHW|A2", day="2014-02-01")
+    site.store(ct(1, 1, 1), ct(2, 1, 1, PatientID="P1"), ct(3, 1, 1, PatientID="P1", AccessionNumber=""))
+    reasons = [site.links(n)["procedure"] for n in (1, 2, 3)]
+    assert reasons == [(None, "accession_of_another"), (None, "no_procedure"), (None, "no_procedure")]
+    with site.archive.database.transaction() as sql:
+        (entry,), total = list_queue(sql, QueueFilter("default", "procedure", "accession_of_another"))
+    assert total == 1
+    assert entry["text"] == "The accession number is on a procedure of another person."
+    assert entry["strangers"] == [{"procedure_occurrence_id": 70, "person_id": 2}]
+    before = everything(site, but=())
+    site.link_all()
+    assert everything(site, but=()) == before
+    decisions.decide(site.archive.database, site.study(), "person", 2, "ann", site.manner)
+    assert site.links()["procedure"] == (70, "procedure_source_value")
+
+
+def test_the_only_procedure_of_the_day_is_taken_although_the_number_is_anothers(site: Site) -> None:
+    site.mint = False
+    site.person(1)
+    site.person(2)
+    site.procedure(70, 2, "A1")
+    site.procedure(71, 1, "A5")
+    site.store(ct(1, 1, 1))
+    assert site.links()["procedure"] == (71, "same_day")
+
+
+def test_undoing_a_link_touches_no_row_of_anybody_else(site: Site) -> None:
+    """Each row of others, in every table that linking writes, is the very version that it was."""
+    for number in range(1, 6):
+        site.person(number)
+    site.store(*(ct(n, e, 1) for n in range(1, 6) for e in (1, 2)))
+    tables = {
+        "hilum.study": "id", "hilum.study_link": "study_id", "hilum.series_occurrence": "study_instance_uid",
+        "omop_imaging.image_occurrence": "person_id", "omop_imaging.image_registry": "person_id",
+        "omop.procedure_occurrence": "person_id",
+    }  # fmt: skip
+
+    def versions() -> dict[str, dict[str, object]]:
+        return {
+            table: {
+                str(row["place"]): (row["version"], row["of"])
+                for row in site.rows(
+                    f"select ctid::text as place, xmin::text as version, {of}::text as of from {table}"
+                )
+            }
+            for table, of in tables.items()
+        }
+
+    before = versions()
+    study, mine = str(site.study(3)), {str(site.study(3)), uid(3), "3"}
+    decisions.release(site.archive.database, int(study), "person", "ann", site.manner)
+    after = versions()
+    for table, rows in before.items():
+        others = {place: row for place, row in rows.items() if row[1] not in mine}  # pyright: ignore
+        assert len(others) == len(rows) * 4 // 5, table
+        assert {place: after[table].get(place) for place in others} == others, table

@@ -1,5 +1,5 @@
-"""The catalogue is lost and made again from the objects: the CDM is found, decisions hold, and linking goes on under
-the ids that were there."""
+"""The catalogue is lost and made again from the objects: the CDM is found, decisions and mapping tables hold, and
+linking goes on under the ids that were there."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,11 @@ def compared(connection: psycopg.Connection) -> list[list[tuple[object, ...]]]:
         "join hilum.study s on s.id = l.study_id order by 1, 2"
     )
     procedures = "select procedure_occurrence_id, person_id, procedure_date from omop.procedure_occurrence order by 1"
-    texts = [links, procedures, TABLES["image_occurrence"]]
+    maps = (
+        "select patient_id, issuer_of_patient_id, person_id, days_shifted, loaded_at from hilum.person_map order by 1"
+    )
+    numbers = "select number, patient_id, procedure_occurrence_id from hilum.procedure_map order by 1"
+    texts = [links, procedures, TABLES["image_occurrence"], maps, numbers]
     return [connection.execute(text).fetchall() for text in texts]  # pyright: ignore
 
 
@@ -29,9 +33,13 @@ def prepared(server: Server, connection: psycopg.Connection, folder: Path) -> No
         "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
         "ethnicity_concept_id, person_source_value) select n, 8532, 1970, 0, 0, 'P' || n from generate_series(1, 9) n"
     )
-    for number, patient in ((1, "P1"), (2, "stranger"), (3, "P3")):
+    for number, patient in ((1, "P1"), (2, "stranger"), (3, "P3"), (4, "mapped")):
         (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1, PatientID=patient))
     server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
+    for table in (b"PatientID,IssuerOfPatientID,person_id,Days_Shifted\nmapped,,4,-30\nelse,North,5,\n",
+                  b"AccessionNumber,procedure_occurrence_id\nA9,70\n"):  # fmt: skip
+        answer = httpx.post(f"{server.url}/api/v1/imaging/links/maps", files={"file": ("map.csv", table)}, timeout=60)
+        assert answer.json()["new"], answer.text
     server.hilum("cdm", "link")
     for number, method, body in ((2, "PUT", {"person_id": 7}), (3, "DELETE", None)):
         url = f"{server.url}/api/v1/imaging/studies/{uid(number)}/person"
@@ -48,12 +56,13 @@ def test_a_repair_finds_the_cdm_and_what_was_decided(cluster: EmbeddedPostgres, 
                 "select study_id from hilum.unrecorded_study union all select id from hilum.source where not recorded"
             ).fetchall(), 120, "the records beside the objects")  # fmt: skip
             before = compared(connection)
-        assert len(before[0]) == 7
+        assert len(before[0]) == 10
+        assert [len(rows) for rows in before[3:]] == [2, 1]
         connection.execute("drop schema hilum cascade")
         told = json.loads(server.hilum("check", "--repair", "--json", check=False).stdout)
         assert told["lost"] == []
-        repaired = {name: told["repaired"][name] for name in ("cdms", "link_decisions", "image_occurrences")}
-        assert repaired == {"cdms": 1, "link_decisions": 2, "image_occurrences": 2}
+        names = ("cdms", "link_decisions", "image_occurrences", "person_map_lines", "procedure_map_lines")
+        assert [told["repaired"][name] for name in names] == [1, 2, 3, 2, 1]
         server.hilum("cdm", "link")
         assert compared(connection) == before
         connection.execute("drop schema hilum, omop, omop_vocabulary, omop_imaging, omop_results cascade")

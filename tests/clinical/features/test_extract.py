@@ -16,7 +16,7 @@ from hilum.core.config import Settings
 from hilum.core.errors import Invalid, Unavailable
 from hilum.core.progress import job_here
 from tests.clinical.features.conftest import Hospital
-from tests.clinical.features.documents import dose_report, measurement_report
+from tests.clinical.features.documents import Event, dose_report, measurement_report, projection_report
 from tests.make import ct, uid, written
 
 NAMED = ("feature_name", "value_numeric", "value_string", "unit", "series_uid")
@@ -146,6 +146,52 @@ def test_a_dose_report_tells_each_event_once_with_its_series(site: Hospital) -> 
     }  # fmt: skip
     total = "select sum(value_as_number)::float from omop.measurement where measurement_source_value = 'DLP'"
     assert site.one(total) == 450
+
+
+def test_the_dose_of_a_biplane_is_measurements_of_each_event_and_plane(site: Hospital) -> None:
+    """Of a projection X-ray (TID 10001, 10003); a later report of the same study repeats one event and adds another."""
+    site.extractors = ("dose",)
+    site.person(1)
+    site.visit(50, 1, "2024-01-31 08:00", "2024-01-31 18:00")
+    site.rows(
+        "insert into omop_vocabulary.concept (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, "
+        "standard_concept, concept_code, valid_start_date, valid_end_date) values "
+        "(900011, 'Dose Area Product', 'Measurement', 'DICOM', 'x', 'S', '122130', '1970-01-01', '2099-12-31'), "
+        "(900012, 'gray square meter', 'Unit', 'UCUM', 'Unit', 'S', 'Gy.m2', '1970-01-01', '2099-12-31')"
+    )
+    one, two, three = (Event(uid(5, n), plane, n / 10_000, n / 100) for n, plane in ((1, "A"), (2, "B"), (3, "A")))
+    try:
+        site.store(
+            ct(1, 1, 1, Modality="XA", IrradiationEventUID=uid(5, 1)), projection_report([one, two]),
+            projection_report([three, one, two], number=2, time="120000"),
+        )  # fmt: skip
+        oracle = """
+          select m.measurement_source_value as name, m.value_as_number::float as number, m.unit_source_value as unit,
+            i.image_series_uid as series, f.anatomic_site_concept_id as site
+          from omop.measurement m join omop_imaging.image_feature f on f.table_row_id = m.measurement_id
+            and f.table_concept_id = 1147330
+          join omop_imaging.image_occurrence i using (image_occurrence_id)
+          where m.person_id = 1 and m.visit_occurrence_id = 50 and f.image_feature_type_concept_id = 32817
+        """
+        own, report = uid(1, 1), uid(1, 8)
+        assert {tuple(row.values()) for row in site.rows(oracle)} == {
+            ("Dose area product", 1e-4, "Gy.m2", own, 4184181), ("Reference dose", 0.01, "Gy", own, 4184181),
+            ("Dose area product", 2e-4, "Gy.m2", report, 4184181), ("Reference dose", 0.02, "Gy", report, 4184181),
+            ("Dose area product", 3e-4, "Gy.m2", report, 4184181), ("Reference dose", 0.03, "Gy", report, 4184181),
+            ("Dose area product total", 4e-4, "Gy.m2", report, 4184181),
+            ("Reference dose total", 0.04, "Gy", report, 4184181),
+            ("Dose area product total", 2e-4, "Gy.m2", report, 4184181),
+            ("Reference dose total", 0.02, "Gy", report, 4184181),
+        }  # fmt: skip
+        assert site.counts() == (10, 0, 10)
+        coded = "select measurement_concept_id, unit_concept_id, count(*) from omop.measurement group by 1, 2"
+        assert {tuple(row.values()) for row in site.rows(coded)} == {
+            (900011, 900012, 3), (0, 900012, 2), (0, 0, 5),
+        }  # fmt: skip
+        planes = "select provenance->>'plane' as plane, count(*) as features from hilum.feature group by 1 order by 1"
+        assert [tuple(row.values()) for row in site.rows(planes)] == [("Plane A", 6), ("Plane B", 4)]
+    finally:
+        site.rows("delete from omop_vocabulary.concept where concept_id in (900011, 900012)")
 
 
 def test_measurements_of_a_report_are_features_of_one_finding(site: Hospital) -> None:

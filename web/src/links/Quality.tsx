@@ -7,7 +7,7 @@ import { api } from '../api/client'
 import type { LinkSource, Quality as Found, QualityCheck } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
 import { count } from '../common/format'
-import { coverage, type Covered } from './coverage'
+import { coverage, type Covered, groupOf, GROUPS } from './coverage'
 import type { LinksSearch } from './search'
 import { Sources } from './Sources'
 import { KIND_NAMES, reasonName, sqlLines } from './text'
@@ -108,7 +108,9 @@ function Shown({ found }: { found: Found }) {
           ))}
         </ul>
       </section>
-      <Checks title="Figures and checks" checks={found.checks.filter((one) => !bad.includes(one))} />
+      {GROUPS.map((group) => (
+        <Checks key={group} title={group} checks={found.checks.filter((one) => !bad.includes(one) && groupOf(one) === group)} />
+      ))}
       {found.missing_concepts.length > 0 && (
         <section className={classes.section}>
           <h2>Concepts that the vocabulary lacks</h2>
