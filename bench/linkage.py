@@ -74,16 +74,17 @@ def _check(connection: psycopg.Connection) -> None:
 
 
 def _undo(server: Platform, connection: psycopg.Connection) -> float:
-    """Undo the link of one study by REST; gives the seconds that took. No row of another study may have changed."""
+    """Undo the link of one study by REST; gives the seconds that took. No row of another patient may have changed."""
     row = connection.execute(_ONE_STUDY).fetchone()
     assert row
-    before = connection.execute(_OTHERS, row).fetchone()
+    patient = {"patient": row[1]}
+    before = connection.execute(_OTHERS, patient).fetchone()
     began = time.perf_counter()
     with Client(server.port) as client:
         client.request("DELETE", f"/api/v1/imaging/studies/{row[0]}/person")
     seconds = time.perf_counter() - began
-    if connection.execute(_OTHERS, row).fetchone() != before:
-        raise Failed("Undoing the link of one study changed rows of others.")
+    if connection.execute(_OTHERS, patient).fetchone() != before:
+        raise Failed("Undoing the link of one study changed rows of other patients.")
     return seconds
 
 
@@ -201,11 +202,12 @@ _SERIES_OF_PERSONS: Final[LiteralString] = """
   where s.person_id is not null and coalesce(e.series_date, s.study_date) is not null
 """
 _ONE_STUDY: Final[LiteralString] = """
-  select id, study_instance_uid from hilum.study where person_id is not null and num_series > 1 order by id limit 1
+  select id, patient_pk from hilum.study where person_id is not null and num_series > 1 order by id limit 1
 """
+# Every version of a row of other patients; studies of one patient may give a procedure of their day to each other.
 _OTHERS: Final[LiteralString] = """
-  select (select md5(string_agg(xmin::text || ctid::text, '' order by ctid)) from hilum.study_link
-      where study_id <> %s),
-    (select md5(string_agg(xmin::text || ctid::text, '' order by ctid)) from omop_imaging.image_occurrence
-      where image_study_uid <> %s)
+  select (select md5(string_agg(l.xmin::text || l.ctid::text, '' order by l.ctid)) from hilum.study_link l
+      join hilum.study s on s.id = l.study_id where s.patient_pk <> %(patient)s),
+    (select md5(string_agg(i.xmin::text || i.ctid::text, '' order by i.ctid)) from omop_imaging.image_occurrence i
+      join hilum.study s on s.study_instance_uid = i.image_study_uid where s.patient_pk <> %(patient)s)
 """

@@ -7,6 +7,7 @@ from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import Cdm
 from hilum.clinical.cdm.concepts import FEMALE, MALE
+from hilum.clinical.linkage.write import write_links
 from hilum.core.database import Transaction
 
 REASONS: Final = {
@@ -136,17 +137,14 @@ _LINK: Final[LiteralString] = f"""
       when year_is = 'differs' then 'birth_year_conflict'
       else '' end as reason
     from compared c
+  ), said as (
+    select id, case when reason = '' then candidate end as target_id,
+      case when decided then 'by_hand' else coalesce(method, '') end as method,
+      jsonb_strip_nulls(jsonb_build_object('patient_id', patient_id, 'issuer', nullif(issuer, ''), 'sex', sex_is,
+        'birth_year', year_is, 'candidates', case when decided then null else candidates end,
+        'differing', differing, 'differing_of_issuer', differing_of_issuer)) as evidence,
+      reason, coalesce(made_by, '') as made_by
+    from judged
   )
-  insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
-  select id, 'person', case when reason = '' then candidate end, case when decided then 'by_hand' else
-      coalesce(method, '') end,
-    jsonb_strip_nulls(jsonb_build_object('patient_id', patient_id, 'issuer', nullif(issuer, ''), 'sex', sex_is,
-      'birth_year', year_is, 'candidates', case when decided then null else candidates end,
-      'differing', differing, 'differing_of_issuer', differing_of_issuer)),
-    reason, coalesce(made_by, '')
-  from judged
-  on conflict (study_id, kind) do update set target_id = excluded.target_id, method = excluded.method,
-    evidence = excluded.evidence, reason = excluded.reason, made_by = excluded.made_by, made_at = now()
-  where (l.target_id, l.method, l.evidence, l.reason, l.made_by) is distinct from
-    (excluded.target_id, excluded.method, excluded.evidence, excluded.reason, excluded.made_by)
+  {write_links("person")}
 """

@@ -12,6 +12,7 @@ from hilum.clinical.cdm.cdm import Cdm, has_table
 from hilum.clinical.cdm.concepts import IMAGING_PROCEDURE, MINTED_TYPE, modality_words
 from hilum.clinical.linkage.codes import procedure_codes
 from hilum.clinical.linkage.orders import KINDS
+from hilum.clinical.linkage.write import write_links
 from hilum.core.database import Transaction
 from hilum.core.errors import Conflict
 
@@ -106,12 +107,6 @@ def keep_minted(sql: Transaction, cdm: Cdm, uids: Sequence[str]) -> None:
 _NO_ANCESTORS: Final[LiteralString] = (
     "(select null::int as ancestor_concept_id, null::int as descendant_concept_id limit 0)"
 )
-_UPSERT: Final[LiteralString] = """
-  on conflict (study_id, kind) do update set target_id = excluded.target_id, method = excluded.method,
-    evidence = excluded.evidence, reason = excluded.reason, made_by = excluded.made_by, made_at = now()
-  where (l.target_id, l.method, l.evidence, l.reason, l.made_by) is distinct from
-    (excluded.target_id, excluded.method, excluded.evidence, excluded.reason, excluded.made_by)
-"""
 _GIVEN_CODES: Final[LiteralString] = (
     "(select id, code::jsonb as code from unnest(%(coded)s::bigint[], %(codes)s::text[]) g (id, code)) g"
 )
@@ -183,15 +178,15 @@ _BY_NUMBER: Final[LiteralString] = f"""
       else '' end as reason
     from checked k left join {{cdm}}.procedure_occurrence o on o.procedure_occurrence_id = k.candidate
     left join {_GIVEN_CODES} on g.id = k.id
-  ), written as (
-    insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
-    select id, 'procedure', case when reason = '' then candidate end,
-      case when decided then 'by_hand' else method end,
+  ), said as (
+    select id, case when reason = '' then candidate end as target_id,
+      case when decided then 'by_hand' else method end as method,
       jsonb_strip_nulls(jsonb_build_object('by', case when not decided then to_jsonb(kinds) end,
-        'candidates', case when not decided then candidates end, 'code', code)),
-      reason, coalesce(made_by, '')
+        'candidates', case when not decided then candidates end, 'code', code)) as evidence,
+      reason, coalesce(made_by, '') as made_by
     from judged
-    {_UPSERT}
+  ), written as (
+    {write_links("procedure")}
     returning 1
   )
   select id from judged
@@ -249,12 +244,12 @@ _BY_DAY: Final[LiteralString] = f"""
     from wanted w left join counted c on c.id = w.id left join strangers x on x.id = w.id
     left join lacking n on n.id = w.id
     left join {_GIVEN_CODES} on g.id = w.id
+  ), said as (
+    select id, target as target_id, method,
+      jsonb_strip_nulls(jsonb_build_object('candidates', candidates, 'code', code)) as evidence, reason, '' as made_by
+    from judged
   )
-  insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
-  select id, 'procedure', target, method,
-    jsonb_strip_nulls(jsonb_build_object('candidates', candidates, 'code', code)), reason, ''
-  from judged
-  {_UPSERT}
+  {write_links("procedure")}
 """
 _TAKE_BACK: Final[LiteralString] = """
   delete from {write}.procedure_occurrence o using hilum.minted_procedure m

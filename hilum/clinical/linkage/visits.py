@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, LiteralString
 
 from hilum.clinical.cdm.cdm import Cdm
+from hilum.clinical.linkage.write import write_links
 from hilum.core.database import Transaction
 
 REASONS: Final = {
@@ -72,15 +73,12 @@ _LINK: Final[LiteralString] = """
       when passed_over is not null then 'unknown_visit'
       else 'no_visit' end as reason
     from checked k left join {cdm}.visit_occurrence v on decided and v.visit_occurrence_id = k.chosen
+  ), said as (
+    select id, case when reason = '' then candidate end as target_id, method,
+      jsonb_strip_nulls(jsonb_build_object('candidates', case when decided then null else candidates end,
+        'visit_of_procedure', passed_over)) as evidence,
+      reason, coalesce(made_by, '') as made_by
+    from judged
   )
-  insert into hilum.study_link as l (study_id, kind, target_id, method, evidence, reason, made_by)
-  select id, 'visit', case when reason = '' then candidate end, method,
-    jsonb_strip_nulls(jsonb_build_object('candidates', case when decided then null else candidates end,
-      'visit_of_procedure', passed_over)),
-    reason, coalesce(made_by, '')
-  from judged
-  on conflict (study_id, kind) do update set target_id = excluded.target_id, method = excluded.method,
-    evidence = excluded.evidence, reason = excluded.reason, made_by = excluded.made_by, made_at = now()
-  where (l.target_id, l.method, l.evidence, l.reason, l.made_by) is distinct from
-    (excluded.target_id, excluded.method, excluded.evidence, excluded.reason, excluded.made_by)
-"""
+  <write>
+""".replace("<write>", write_links("visit"))

@@ -97,11 +97,12 @@ def _write(columns: frozenset[str]) -> LiteralString:
     names = [name for name in _VALUES if name in columns]
     rest = names[1:]
     statement = (
-        f"insert into {{imaging}}.image_occurrence as i ({', '.join(names)}) "
+        f"insert into {{imaging}}.image_occurrence ({', '.join(names)}) "
         f"select {', '.join(_VALUES[name] for name in names)} {_WANTED} and not o.adopted "
-        f"on conflict (image_occurrence_id) do update set {', '.join(f'{name} = excluded.{name}' for name in rest)} "
-        f"where ({', '.join(f'i.{name}' for name in rest)}) is distinct from "
-        f"({', '.join(f'excluded.{name}' for name in rest)})"
+        "and not exists (select from {imaging}.image_occurrence i where i.image_occurrence_id = o.image_occurrence_id "
+        f"and ({', '.join(f'i.{name}' for name in rest)}) is not distinct from "
+        f"({', '.join(_VALUES[name] for name in rest)})) "
+        f"on conflict (image_occurrence_id) do update set {', '.join(f'{name} = excluded.{name}' for name in rest)}"
     )
     return cast("LiteralString", statement)
 

@@ -65,7 +65,7 @@ def test_a_procedure_is_compared_by_number_day_and_modality_and_a_strangers_is_n
     site.procedure(90, 2, "CT|A1")
     site.store(ct(1, 1, 1))
     (entry,) = queue(site, "procedure")
-    assert entry.reason == "several_procedures"
+    assert entry.reason == "accession_of_another"
     assert {one.id: traits(one) for one in entry.candidates} == {
         70: {"accession_number": "unknown", "date": "agrees", "modality": "agrees", "free": "agrees"},
         71: {"accession_number": "unknown", "date": "agrees", "modality": "agrees", "free": "agrees"},

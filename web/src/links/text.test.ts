@@ -17,7 +17,7 @@ describe('links', () => {
   })
   it('names reasons, also ones that came later', () => {
     expect(reasonName('no_person')).toBe('Unknown PatientID')
-    expect(reasonName('accession_of_another')).toBe('Accession number of another')
+    expect(reasonName('accession_of_another')).toBe('Accession of another')
     expect(reasonName('lost_in_the_post')).toBe('Lost in the post')
   })
   it('tells what agrees and what differs, and is silent about what is not known', () => {

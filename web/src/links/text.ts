@@ -8,7 +8,7 @@ export const KIND_NAMES: Record<Kind, string> = { person: 'Person', procedure: '
 const REASONS: Record<string, string> = {
   blank_id: 'No PatientID', shared_id: 'Shared PatientID', no_person: 'Unknown PatientID', several_persons: 'Several persons',
   unknown_person: 'Person not in the CDM', sex_conflict: 'Sex differs', birth_year_conflict: 'Birth year differs',
-  accession_of_another: 'Accession number of another', no_procedure: 'No procedure', several_procedures: 'Several procedures', unknown_procedure: 'Procedure not in the CDM',
+  accession_of_another: 'Accession of another', no_procedure: 'No procedure', several_procedures: 'Several procedures', unknown_procedure: 'Procedure not in the CDM',
   procedure_of_other_person: 'Procedure of another', no_date: 'No date', no_visit: 'No visit', several_visits: 'Several visits',
   unknown_visit: 'Visit not in the CDM', visit_of_other_person: 'Visit of another', unlinked: 'Must not be linked',
 }
