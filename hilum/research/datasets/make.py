@@ -21,18 +21,22 @@ from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.header import scan
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
+from hilum.research.datasets.decisions import frozen
 from hilum.research.datasets.facts import BEFORE, Value, facts_of
 from hilum.research.datasets.people import SetPerson
 from hilum.research.datasets.plan import new_uids
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.keys import Keys
 from hilum.research.deid.pixel_text.step import text_step
+from hilum.research.deid.pixels import Decision
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
 from hilum.research.deid.verify import Leak, Search, verify
 from hilum.research.deid.work import MAX_FILE_BYTES, datetime_of
 
 AREA: Final = "_datasets"
+UNSURE: Final = "pixels_unsure"
+"""The code of what is held back until a person has looked at its pixels."""
 _AT_ONCE: Final = 32
 _MOST_BYTES: Final = 256 << 20
 
@@ -47,6 +51,11 @@ class NewFile:
     made: Made
     facts: dict[str, Value]
     datetime: str
+
+    @property
+    def pixels(self) -> str:
+        """What a look at its pixels came to; empty where nobody looked."""
+        return "blackened" if self.made.blackened else "clean" if self.made.pixels_cleaned else ""
 
 
 class Maker:
@@ -100,13 +109,17 @@ class Maker:
 
     def _make(self, version_id: int, batch: list[Row], progress: Progress) -> None:
         written: list[dict[str, object]] = []
-        held: list[tuple[object, str, str]] = []
+        held: list[dict[str, object]] = []
         with self._archive.blobs.group() as group:
             for row in batch:
+                decided = frozen(row["decision"])
                 try:
-                    new = self._new(version_id, row)
+                    new = self.new_file(version_id, row, decided.for_pixels() if decided else None)
                 except Quarantined as why:
-                    held.append((row["id"], why.code, str(why)))
+                    pixels = "unsure" if why.code == UNSURE else ""
+                    held.append(
+                        {"id": row["id"], "code": why.code, "reason": str(why), "pixels": pixels, "boxes": why.boxes}
+                    )
                     progress.leave_out(why.code, str(why), str(row["sop"]))
                     continue
                 digest = blake3(new.data).hexdigest()
@@ -116,21 +129,39 @@ class Maker:
                 item.finish(key)
                 written.append(
                     {"id": row["id"], "digest": digest, "size": len(new.data), "crc32": zlib.crc32(new.data),
-                     "blob_key": key, "datetime": new.datetime, "facts": new.facts,
+                     "blob_key": key, "datetime": new.datetime, "facts": new.facts, "pixels": new.pixels,
+                     "boxes": new.made.blackened,
                      "sealed": f"\\x{self._seal.seal([list(one) for one in new.made.changes]).hex()}"}
                 )  # fmt: skip
                 progress.count("instances")
             group.commit()
         with self._archive.database.transaction() as sql:
             sql.rows(_DONE, (msgspec.json.encode(written).decode(),))
-            sql.rows(_HELD, ([one[0] for one in held], [one[1] for one in held], [one[2] for one in held]))
+            sql.rows(_HELD, (msgspec.json.encode(held).decode(),))
 
-    def _new(self, version_id: int, row: Row) -> NewFile:
-        """Make one file; raises ``Quarantined`` whenever it may not leave, whatever the cause."""
+    def new_file(self, version_id: int, row: Row, decision: Decision | None) -> NewFile:
+        """Make one file, and verify it; nothing of it is kept.
+
+        Parameters
+        ----------
+        version_id
+            Of whose people it is.
+        row
+            The instance of the version, with its new ids.
+        decision
+            What a person decided on its pixels.
+
+        Raises
+        ------
+        Quarantined
+            It may not leave, whatever the cause.
+        Unavailable
+            The bytes of the original cannot be reached now.
+        """
         person = self._person(version_id, str(row["person"]))
         try:
             data = self._original(row)
-            made = self._deidentifier.make(BytesIO(data), person.person, str(row["accession"]))
+            made = self._deidentifier.make(BytesIO(data), person.person, str(row["accession"]), decision=decision)
             verify(made.data, Search(made.patterns, made.old_uids))
             facts = facts_of(made.data)
             if made.before:
@@ -147,10 +178,8 @@ class Maker:
             raise Quarantined("error", f"The file could not be de-identified ({type(error).__name__}).") from None
 
     def _original(self, row: Row) -> bytes:
-        with self._archive.database.connect() as connection:
-            query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
-            found = connection.execute(query).mappings().first()
-        if found is None or found["digest"] != row["original"]:
+        found = original_row(self._archive, row)
+        if found is None:
             raise Quarantined("changed", "The instance was replaced or deleted after the version was planned.")
         if found["size"] > MAX_FILE_BYTES:
             raise Quarantined("too_large", f"Files of more than {MAX_FILE_BYTES >> 30} GiB are not de-identified.")
@@ -178,6 +207,14 @@ class Maker:
         return found
 
 
+def original_row(archive: Archive, row: Row) -> sa.RowMapping | None:
+    """The instance of the archive that one of a version was planned to be made of; None where that has changed."""
+    with archive.database.connect() as connection:
+        query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
+        found = connection.execute(query).mappings().first()
+    return found if found is not None and found["digest"] == row["original"] else None
+
+
 def object_key(digest: str) -> str:
     """Where a file of a data set lies: named by its bytes, so that versions share what they have in common."""
     return f"{AREA}/{digest[:2]}/{digest}"
@@ -197,17 +234,19 @@ def people_of(archive: Archive, version_id: int, keys: Keys) -> Mapping[str, Set
 
 
 _PLANNED: Final[LiteralString] = """
-  select d.id, d.instance_id, d.sop, d.person, d.accession, d.original, i.size
+  select d.id, d.instance_id, d.sop, d.person, d.accession, d.original, d.decision, i.size
   from hilum.dataset_instance d left join hilum.instance i on i.id = d.instance_id
   where d.version_id = %s and d.state = 'planned'
   order by d.person, d.study, d.series, d.number, d.sop limit %s
 """
 _DONE: Final[LiteralString] = """
   update hilum.dataset_instance d set state = 'done', code = '', reason = '', digest = n.digest, size = n.size,
-    crc32 = n.crc32, blob_key = n.blob_key, datetime = n.datetime, facts = n.facts, sealed = n.sealed
+    crc32 = n.crc32, blob_key = n.blob_key, datetime = n.datetime, facts = n.facts, sealed = n.sealed,
+    pixels = n.pixels, boxes = n.boxes
   from json_populate_recordset(null::hilum.dataset_instance, %s) n where d.id = n.id and d.state = 'planned'
 """
 _HELD: Final[LiteralString] = """
-  update hilum.dataset_instance d set state = 'held', code = n.code, reason = n.reason
-  from unnest(%s::bigint[], %s::text[], %s::text[]) n (id, code, reason) where d.id = n.id and d.state = 'planned'
+  update hilum.dataset_instance d set state = 'held', code = n.code, reason = n.reason, pixels = n.pixels,
+    boxes = n.boxes
+  from json_populate_recordset(null::hilum.dataset_instance, %s) n where d.id = n.id and d.state = 'planned'
 """

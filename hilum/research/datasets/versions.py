@@ -104,6 +104,19 @@ def find_version(connection: sa.Connection, dataset_id: int, number: str | int |
     return row
 
 
+def named_version(connection: sa.Connection, dataset: str, version: str) -> sa.RowMapping:
+    """A version by number or name of its data set and its own number, or ``latest``; raises ``NotFound``."""
+    return find_version(connection, find_dataset(connection, dataset)["id"], version)
+
+
+def made_version(connection: sa.Connection, dataset: str, version: str) -> sa.RowMapping:
+    """A version that is there as a whole; raises ``Conflict`` while it is made, errors else as `named_version`."""
+    row = named_version(connection, dataset, version)
+    if row["state"] == "building":
+        raise Conflict("The version is still being made; its job tells how far it is.")
+    return row
+
+
 def version_by_id(connection: sa.Connection, version_id: int) -> sa.RowMapping:
     """A version by Hilum's id; raises ``NotFound``."""
     query = sa.select(DatasetVersion.__table__).where(DatasetVersion.id == version_id)
