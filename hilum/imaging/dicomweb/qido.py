@@ -2,10 +2,10 @@
 lie ready in ``study_json`` and are only spliced; a series' and an instance's are made from narrow rows. No file is ever
 read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -21,6 +21,7 @@ from hilum.imaging.dicomweb.syntaxes import available_syntax
 _URL: Final = "00081190"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+Read: TypeAlias = Callable[[str], dict[str, msgspec.Raw]]
 
 # Latest first; what has no date comes last. The last key makes the order total, so that pages never overlap.
 _ORDER: Final[dict[Level, LiteralString]] = {
@@ -82,6 +83,8 @@ class Tables:
         Names of the four tables; the last has the attributes of studies (``study_id``, ``attributes``).
     given : Sql
         What stands before a statement, as the WITH that makes them; empty for those of the database.
+    read : callable
+        Makes the DICOM JSON Model of a study, by tags, of what its ``attributes`` hold; that lies ready in the catalogue.
     """
 
     study: LiteralString = "hilum.study"
@@ -89,6 +92,7 @@ class Tables:
     instance: LiteralString = "hilum.instance"
     attributes: LiteralString = "hilum.study_json"
     given: Sql = Sql("")
+    read: Read = _decode
 
     def of(self, level: Level) -> LiteralString:
         """The rows of a level with those above it: ``st``, ``se`` and ``i``."""
@@ -168,7 +172,7 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str, ta
             total = _total(cursor, connection.engine, source, counted, event)
     if ready:
         return Page(_ready_studies(rows, root), total)
-    return Page(_made(rows, wanted, shown, root), total)
+    return Page(_made(rows, wanted, shown, root, tables.read), total)
 
 
 def _total(
@@ -281,7 +285,13 @@ def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]
     return parts
 
 
-def _made(rows: Sequence[tuple[object, ...]], wanted: Search, shown: _Shown, root: str) -> list[bytes]:
+def _made(
+    rows: Sequence[tuple[object, ...]],
+    wanted: Search,
+    shown: _Shown,
+    root: str,
+    read: Read,
+) -> list[bytes]:
     """Objects made from columns. The plan is in the order of the tags, so that most objects need no sorting."""
     before = 2 + len(shown.further)
     places = {one.keyword: place for place, one in enumerate(shown.columns, start=before)}
@@ -305,13 +315,13 @@ def _made(rows: Sequence[tuple[object, ...]], wanted: Search, shown: _Shown, roo
             elif one.given == "always" or tag in wanted.included:
                 own[tag] = {"vr": one.vr}
         if row[1] or shown.further:
-            own = dict(sorted((_of_study(row[1], shown) | own | _further(row[2:before], shown)).items()))
+            own = dict(sorted((_of_study(row[1], shown, read) | own | _further(row[2:before], shown)).items()))
         objects.append(_encode(own))
     return objects
 
 
-def _of_study(attributes: object, shown: _Shown) -> dict[str, object]:
-    known = _decode(cast("str", attributes)) if attributes else {}
+def _of_study(attributes: object, shown: _Shown, read: Read) -> dict[str, object]:
+    known = read(cast("str", attributes)) if attributes else {}
     if shown.study is None:
         return dict(known)
     return {tag: known[tag] for tag in shown.study if tag in known}

@@ -93,7 +93,8 @@ FIELDS: Final[Mapping[str, tuple[Level, Type]]] = {
 """Keyword, of which level, and as what."""
 
 SEARCHED: Final = (
-    "PatientName", "PatientBirthDate", "StudyID", "ProtocolName", "TimezoneOffsetFromUTC",
+    "PatientName", "PatientBirthDate", "StudyID", "TimezoneOffsetFromUTC", "ReferringPhysicianName", "InstitutionName",
+    "StationName", "ProtocolName", "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime",
 )  # fmt: skip
 """What a search over DICOMweb tells beside them; it is in no table."""
 _LARGEST: Final = float(1 << 53)

@@ -1,14 +1,17 @@
 """The images of a version as DICOMweb serves them, read-only: what it gives out and nothing else, searched and read by
 the rooms that serve the archive. What is told of an instance was read from its new file (`facts`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, LiteralString, cast
+from datetime import date, time
+from typing import Final, LiteralString, TypedDict, cast
 
+import msgspec
 import sqlalchemy as sa
 
 from hilum.core.lookup import look_up
 from hilum.imaging.archive.query import Row
+from hilum.imaging.archive.study_json import study_attributes
 from hilum.imaging.dicomweb.qido import Sql, Tables
 from hilum.imaging.dicomweb.resources import Target
 
@@ -37,7 +40,7 @@ class VersionHoldings:
         narrowed: LiteralString = "and d.study = %s" if self.study else ""
         parameters = (self.version_id, self.study) if self.study else (self.version_id,)
         given = Sql(_TABLES.replace("{narrowed}", narrowed), parameters)
-        return Tables("given_study", "given_series", "given_instance", "given_json", given)
+        return Tables("given_study", "given_series", "given_instance", "given_json", given, _attributes)
 
     def find(self, connection: sa.Connection, target: Target) -> Sequence[Row]:
         """The instances that a path names, by series and number."""
@@ -47,6 +50,36 @@ class VersionHoldings:
         uids = {"study": target.study, "series": target.series or "", "instance": target.instance or ""}
         query: LiteralString = f"{_INSTANCES} {named} {_ORDER}"
         return cast("Sequence[Row]", look_up(connection, query, {"version": self.version_id, **uids}))
+
+
+class _Study(TypedDict):
+    """A row of the study's table, of what an answer tells."""
+
+    study_instance_uid: str
+    study_date: date | None
+    study_time: time | None
+    timezone_offset: str
+    accession_number: str
+    availability: str
+    modalities: list[str]
+    facility: str
+    referring_physician_dicom: str
+    study_description: str
+    patient_name_dicom: str
+    patient_id: str
+    patient_birth_date: date | None
+    patient_sex: str
+    study_id: str
+    num_series: int
+    num_instances: int
+
+
+_STUDY_ROW: Final = msgspec.json.Decoder(_Study)
+_DECODED: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _attributes(text: str) -> dict[str, msgspec.Raw]:
+    return _DECODED.decode(study_attributes(cast("Mapping[str, object]", _STUDY_ROW.decode(text))))
 
 
 _GIVEN: Final[LiteralString] = """
@@ -104,27 +137,31 @@ def _time(keyword: LiteralString) -> LiteralString:
 
 _STUDY: Final[LiteralString] = f"""
   d.study as id, d.study as study_instance_uid, {_date("StudyDate")} as study_date, {_time("StudyTime")} as study_time,
-  {_text("AccessionNumber")} as accession_number, '' as facility, '' as referring_physician_dicom,
+  {_text("AccessionNumber")} as accession_number, {_text("InstitutionName")} as facility,
+  {_text("ReferringPhysicianName")} as referring_physician_dicom,
   {_text("TimezoneOffsetFromUTC")} as timezone_offset, {_text("StudyDescription")} as study_description,
   {_text("PatientName")} as patient_name_dicom, {_text("PatientID")} as patient_id,
   {_date("PatientBirthDate")} as patient_birth_date, {_text("PatientSex")} as patient_sex,
-  {_text("StudyID")} as study_id, hilum.name_codes({_text("PatientName")}) as patient_codes,
-  '{{}}'::text[] as physician_codes, null::jsonb as further,
-  hilum.fold(concat_ws(' ', {_text("StudyDescription")}, {_text("AccessionNumber")}, {_text("PatientID")}, d.study))
-    as search
+  {_text("StudyID")} as study_id, 'local' as availability, hilum.name_codes({_text("PatientName")}) as patient_codes,
+  hilum.name_codes({_text("ReferringPhysicianName")}) as physician_codes, null::jsonb as further,
+  hilum.fold(concat_ws(' ', {_text("StudyDescription")}, {_text("AccessionNumber")}, {_text("InstitutionName")},
+    {_text("PatientID")}, d.study)) as search
 """
 _SERIES: Final[LiteralString] = f"""
   d.study || '/' || d.series as id, d.study as study_id, d.series as series_instance_uid,
   {_integer("SeriesNumber")} as series_number, {_date("SeriesDate")} as series_date,
-  {_time("SeriesTime")} as series_time, {_text("Modality")} as modality, {_text("Manufacturer")} as manufacturer,
-  {_text("SeriesDescription")} as series_description, '' as station_name, {_text("ManufacturerModelName")} as model,
-  {_text("BodyPartExamined")} as body_part, {_texts("ScanningSequence")} as scanning_sequence,
+  {_time("SeriesTime")} as series_time, upper({_text("Modality")}) as modality,
+  {_text("Manufacturer")} as manufacturer, {_text("SeriesDescription")} as series_description,
+  {_text("StationName")} as station_name, {_text("ManufacturerModelName")} as model,
+  upper({_text("BodyPartExamined")}) as body_part, {_texts("ScanningSequence")} as scanning_sequence,
   {_number("SliceThickness")} as slice_thickness, {_number("KVP")} as kvp,
   {_number("RepetitionTime")} as repetition_time, {_number("EchoTime")} as echo_time,
   {_number("SpacingBetweenSlices")} as spacing_between_slices, {_text("ProtocolName")} as protocol_name,
   {_texts("ConvolutionKernel")} as convolution_kernel, {_text("ViewPosition")} as view_position,
-  {_text("FrameOfReferenceUID")} as frame_of_reference_uid, {_text("Laterality")} as laterality,
-  null::date as procedure_step_date, null::time as procedure_step_time, null::jsonb as further
+  {_text("FrameOfReferenceUID")} as frame_of_reference_uid,
+  coalesce(nullif({_text("ImageLaterality")}, ''), {_text("Laterality")}) as laterality,
+  {_date("PerformedProcedureStepStartDate")} as procedure_step_date,
+  {_time("PerformedProcedureStepStartTime")} as procedure_step_time, null::jsonb as further
 """
 _INSTANCE: Final[LiteralString] = f"""
   d.id, d.study as study_id, d.study || '/' || d.series as series_id, d.sop as sop_instance_uid,
@@ -135,31 +172,6 @@ _INSTANCE: Final[LiteralString] = f"""
   null::jsonb as further
 """
 
-
-def _element(tag: LiteralString, vr: LiteralString, value: LiteralString) -> LiteralString:
-    return f"""
-      '{tag}', jsonb_strip_nulls(jsonb_build_object('vr', '{vr}', 'Value',
-        case when nullif(({value})::text, '') is not null then jsonb_build_array({value}) end))
-    """
-
-
-_ELEMENTS: Final[tuple[tuple[LiteralString, LiteralString, LiteralString], ...]] = (
-    ("00080005", "CS", "'ISO_IR 192'::text"),
-    ("00080020", "DA", "to_char(st.study_date, 'YYYYMMDD')"),
-    ("00080030", "TM", "to_char(st.study_time, 'HH24MISS')"),
-    ("00080050", "SH", "st.accession_number"),
-    ("00080056", "CS", "'ONLINE'::text"),
-    ("00080090", "PN", "null::text"),
-    ("00081030", "LO", "st.study_description"),
-    ("00100020", "LO", "st.patient_id"),
-    ("00100030", "DA", "to_char(st.patient_birth_date, 'YYYYMMDD')"),
-    ("00100040", "CS", "st.patient_sex"),
-    ("0020000D", "UI", "st.study_instance_uid"),
-    ("00200010", "SH", "st.study_id"),
-    ("00201206", "IS", "st.num_series"),
-    ("00201208", "IS", "st.num_instances"),
-)
-"""What an answer tells of a study (PS3.18 table 10.6.3-3), but for what has several values or parts."""
 
 _TABLES: Final[LiteralString] = f"""
   with given as materialized (
@@ -181,11 +193,5 @@ _TABLES: Final[LiteralString] = f"""
       on counted.of = one.id
   ),
   given_instance as (select {_INSTANCE} from given d),
-  given_json as (
-    select st.id as study_id, (jsonb_build_object({",".join(_element(*one) for one in _ELEMENTS)},
-      '00080061', jsonb_build_object('vr', 'CS', 'Value', to_jsonb(st.modalities)),
-      '00100010', case st.patient_name_dicom when '' then '{{"vr": "PN"}}' else jsonb_build_object('vr', 'PN', 'Value',
-        jsonb_build_array(jsonb_build_object('Alphabetic', st.patient_name_dicom))) end))::text as attributes
-    from given_study st
-  )
+  given_json as (select st.id as study_id, to_json(st)::text as attributes from given_study st)
 """
