@@ -84,7 +84,7 @@ class Tables:
     given : Sql
         What stands before a statement, as the WITH that makes them; empty for those of the database.
     read : callable
-        Makes the DICOM JSON Model of a study, by tags, of what its ``attributes`` hold; that lies ready in the catalogue.
+        Makes the DICOM JSON Model of a study, by tags, of its ``attributes``; in the catalogue it lies ready.
     """
 
     study: LiteralString = "hilum.study"
