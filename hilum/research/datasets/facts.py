@@ -126,8 +126,8 @@ def facts_of(data: bytes) -> dict[str, Value]:
         BytesIO(data), stop_before_pixels=True, specific_tags=[*FIELDS, *SEARCHED]
     )
     facts: dict[str, Value] = {}
-    for keyword, (_, kind) in [*FIELDS.items(), *((keyword, ("study", "text")) for keyword in SEARCHED)]:
-        value = _value(found.get(keyword), kind)
+    for keyword in (*FIELDS, *SEARCHED):
+        value = _value(found.get(keyword), FIELDS[keyword][1] if keyword in FIELDS else "text")
         if value is not None:
             facts[keyword] = value
     facts["TransferSyntaxUID"] = str(found.file_meta.TransferSyntaxUID)

@@ -1,6 +1,6 @@
 """REST of the review of pixels: instances of a version to look at, their pictures before and after, and decisions."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
 from fastapi import Depends, Query
@@ -13,20 +13,20 @@ from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
 from hilum.research.datasets import review, schemas
 from hilum.research.datasets.crosswalk import Look, note_look
-from hilum.research.datasets.decisions import Decided, decide, undo
+from hilum.research.datasets.decisions import Decided, decide, frozen, undo
 from hilum.research.datasets.review import Show, Shown
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import made_version
 from hilum.research.deid.pixels import Box
 from hilum.research.deid.seal import Seal
 
-_REVIEW = "/datasets/{dataset}/versions/{version}/review"
+_REVIEW: Final = "/datasets/{dataset}/versions/{version}/review"
 router = Router(prefix=API, tags=["datasets"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS)
 
 TheReader = Annotated[Caller, Depends(needs("viewer", "editor", "admin"))]
 TheEditor = Annotated[Caller, Depends(needs("editor", "admin"))]
 Frame = Annotated[int, Query(ge=1, le=1 << 31, description="Of the instance, counted from 1.")]
-_PNG = {200: {"content": {"image/png": {}}}}
+_PNG: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/png": {}}}}
 
 
 @router.get(_REVIEW)
@@ -116,11 +116,10 @@ def _png(data: bytes) -> Response:
 
 def _shown(row: Row) -> schemas.ReviewInstance:
     names = set(schemas.ReviewInstance.model_fields) - {"made_with", "decided"}
-    made_with, decided = row["made_with"], None
+    made_with, decided = frozen(row["made_with"]), None
     if row["how"]:
         decided = {"decision": row["how"], "boxes": row["drawn"], "who": row["who"], "decided_at": row["decided_at"]}
-    if isinstance(made_with, dict):
-        made_with = {"decision": made_with["how"], "boxes": made_with["boxes"]}
+    before = {"decision": made_with.how, "boxes": made_with.boxes} if made_with else None
     return schemas.ReviewInstance.model_validate(
-        {**{name: row[name] for name in names}, "made_with": made_with, "decided": decided}
+        {**{name: row[name] for name in names}, "made_with": before, "decided": decided}
     )

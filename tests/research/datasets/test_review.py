@@ -51,6 +51,7 @@ def images() -> dict[str, bytes]:
         ds = dataset(number, sop, modality, pixels, photometric)
         ds.SeriesInstanceUID += f".{number}"
         ds.SeriesNumber = number
+        ds.WindowCenter, ds.WindowWidth = "128", "256"  # else the brightest pixel would say how it is shown
         files[name] = packed(ds, [jpeg(one) for one in pixels], BASELINE) if name == "cine" else stored(ds, pixels)
     return files | {f"ct {number}": ct(7, 1, number) for number in (1, 2)}
 
