@@ -18,23 +18,29 @@ from hilum.core.database import Database
 from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.sources import add_source
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.dicom.encode import encode_frame
 from hilum.imaging.studies.revisions import complete
 from tests.conftest import Server, fresh_database, serving
 from tests.dicom.files import wheel_file
 from tests.make import ct
+from tests.research.deid.burned import RLE, dataset, packed
 
 API = "/api/v1/imaging"
 ROOT = "/datasets/all/versions/1/dicom-web"
 OTHER = "/datasets/waits/versions/1/dicom-web"
 COPY = "/sources/copy/dicom-web"
-WHEEL = ("MR_small_RLE.dcm", "emri_small_RLE.dcm", "rtplan.dcm", "CT_small.dcm")
+WHEEL = ("MR_small_RLE.dcm", "rtplan.dcm", "CT_small.dcm")
+NM = "1.2.840.10008.5.1.4.1.1.20"
 
 
 def originals() -> list[bytes]:
     """Two studies of two series, and files of other kinds: compressed, with several frames, without an image."""
     made = [ct(study, series, number) for study in (1, 2) for series in (1, 2) for number in (1, 2, 3)]
     odd = ct(3, StudyDate="20240229", StudyTime="235959.5", InstanceNumber=None, SeriesNumber=None)
-    return [*made, odd, *(wheel_file(name).read_bytes() for name in WHEEL)]
+    pixels = np.random.default_rng(1).integers(0, 4000, (3, 40, 50), np.uint16)
+    frames = [encode_frame(one, RLE, bits_stored=16) for one in pixels]
+    several = packed(dataset(1, NM, "NM", pixels, "MONOCHROME2"), frames, RLE)
+    return [*made, odd, several, *(wheel_file(name).read_bytes() for name in WHEEL)]
 
 
 @pytest.fixture(scope="module")
