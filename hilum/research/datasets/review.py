@@ -9,6 +9,7 @@ from typing import Final, Literal, LiteralString, TypeAlias, cast
 
 from hilum.core.database import Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
+from hilum.core.recent import Recent
 from hilum.imaging.archive.query import Row as Columns
 from hilum.imaging.archive.query import frame_place
 from hilum.imaging.archive.render import Look, frame_picture
@@ -21,7 +22,7 @@ from hilum.imaging.dicom.pixels import decode_frame
 from hilum.imaging.dicom.render import render
 from hilum.research.datasets.decisions import Decided, frozen
 from hilum.research.datasets.definition import profile_of
-from hilum.research.datasets.make import Maker, original_row
+from hilum.research.datasets.make import UNSURE, Maker, original_row
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import definition_of
 from hilum.research.deid.instance import Quarantined
@@ -37,6 +38,8 @@ _SHOWN: Final[Mapping[Show, LiteralString]] = {
 }
 _ONE: Final = Lock()
 """Images are made for a look one at a time: each takes a core, and memory for the whole of it."""
+_MADE: Final = Recent[tuple[int, Decided | None], bytes](4)
+_MOST_KEPT: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,23 +136,32 @@ def after(archive: Archive, version: Columns, row: Row, frame: int) -> bytes:
         raise NotFound("It was decided that this instance does not leave: nothing of it would be there.")
     if row["state"] == "done" and decided == frozen(row["made_with"]):
         return frame_picture(archive.blobs, cast("Columns", row), frame, (), Look())
-    return _made_now(archive, version, row, decided or Decided("accept"), frame)
-
-
-def _made_now(archive: Archive, version: Columns, row: Row, decided: Decided, frame: int) -> bytes:
-    profile = profile_of(definition_of(version), archive.settings)
-    with _ONE:
-        maker = Maker(archive, profile, site_keys(archive.database, archive.settings))
-        try:
-            new = maker.new_file(version["id"], row, decided.for_pixels())
-        except Quarantined as why:
-            raise Conflict(f"Made so, it would be held back still: {why}") from None
-    file = BytesIO(new.data)
+    if decided is None and row["code"] == UNSURE:
+        decided = Decided("accept")
+    data = _new_file(archive, version, row, decided)
+    file = BytesIO(data)
     header = scan_file(file)
     image = describe(file, header, frame - 1)
     offsets = frame_offsets(file, header) if header.pixel_data and header.pixel_data.encapsulated else ()
     shown = render(decode_frame(read_frame(file, header, offsets, frame - 1), image), image)
     return to_png(scaled(shown, 1.0, image.aspect), image.icc)
+
+
+def _new_file(archive: Archive, version: Columns, row: Row, decided: Decided | None) -> bytes:
+    """An instance made by a decision, or without one; somebody who looks at one frame will look at others."""
+    key = cast("int", row["id"]), decided
+    with _ONE:
+        data = _MADE.get(key)
+        if data is None:
+            profile = profile_of(definition_of(version), archive.settings)
+            maker = Maker(archive, profile, site_keys(archive.database, archive.settings))
+            try:
+                data = maker.new_file(version["id"], row, decided.for_pixels() if decided else None).data
+            except Quarantined as why:
+                raise Conflict(f"Made so, it would be held back still: {why}") from None
+            if len(data) <= _MOST_KEPT:
+                _MADE.add(key, data)
+    return data
 
 
 _FROM: Final[LiteralString] = """

@@ -216,6 +216,10 @@ def test_decisions_are_seen_at_once_and_hold_for_the_next_version(server: Server
     assert (third["digest"], third["same_as"]) == (second["digest"], second["version"])
     for one in (page, text, clean, slices):
         httpx.delete(f"{server.url}{API}{REVIEW}/{one['id']}", timeout=60).raise_for_status()
+    # Without a decision it would be made as it first was, and is shown so.
+    shown = [picture(server, f"{at}/{text['sop']}/after.png") for at in (REVIEW, review)]
+    assert np.array_equal(*shown)
+    assert not np.array_equal(shown[0], sides[0])
     fourth = make(server)
     assert (fourth["digest"], fourth["same_as"]) == (f"blake3:{first.headers['etag'][1:-1]}", 1)
 
