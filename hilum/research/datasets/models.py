@@ -38,7 +38,7 @@ class Dataset(Table):
     """A data set by its definition (`hilum.research.datasets.definition`)."""
 
     __tablename__ = "dataset"
-    __table_args__ = (sa.Index("dataset_name", "name", unique=True),)
+    __table_args__ = (sa.Index("dataset_name", "name", unique=True, postgresql_where=sa.text("deleted_at is null")),)
 
     id: Mapped[int] = tables.key()
     source_id: Mapped[int] = tables.owner("source")
@@ -47,12 +47,14 @@ class Dataset(Table):
     made_by: Mapped[str] = tables.text()
     created_at: Mapped[datetime] = tables.now()
     updated_at: Mapped[datetime] = tables.now()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    deleted_by: Mapped[str] = tables.text()
 
 
 class DatasetVersion(Table):
-    """A version of a data set: ``building``, ``draft``, ``published`` or ``rejected``. ``definition`` is that of
-    the data set when it was asked for, ``held`` what does not leave and why, ``digest`` that of the manifest;
-    ``review`` asks for a person's decision before it is published."""
+    """A version of a data set: ``building``, ``draft``, ``published``, ``rejected`` or ``deleted``. ``definition`` is
+    that of the data set when it was asked for, ``held`` what does not leave and why, ``software`` what made its
+    instances, ``digest`` that of the manifest; ``review`` asks for a person's decision before it is published."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (sa.UniqueConstraint("dataset_id", "number"),)
@@ -65,6 +67,7 @@ class DatasetVersion(Table):
     planned: Mapped[bool] = tables.no()
     review: Mapped[bool] = tables.no()
     held: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
+    software: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     counts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     report: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     digest: Mapped[str] = tables.text()
@@ -75,6 +78,8 @@ class DatasetVersion(Table):
     published_at: Mapped[datetime | None] = mapped_column(MOMENT)
     decided_by: Mapped[str] = tables.text()
     note: Mapped[str] = tables.text()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    deleted_by: Mapped[str] = tables.text()
 
 
 class DatasetPerson(Table):
@@ -102,9 +107,9 @@ class DatasetStudy(Table):
 
 class DatasetInstance(Table):
     """An instance of a version: ``planned``, ``done`` or ``held``. All but ``instance_id`` is of the new file; what was
-    done to each attribute is ``sealed``. ``pixels`` says what a look at its pixels came to (``clean``, ``blackened``,
-    ``unsure``; empty: nobody looked), ``boxes`` where text was found, ``decision`` what a person had decided on it when
-    the version was planned."""
+    done to each attribute is ``sealed``; ``validated`` says that its validity was compared with the original's.
+    ``pixels`` says what a look at its pixels came to (``clean``, ``blackened``, ``unsure``; empty: nobody looked),
+    ``boxes`` where text was found, ``decision`` what a person had decided on it when the version was planned."""
 
     __tablename__ = "dataset_instance"
     __table_args__ = (
@@ -115,6 +120,7 @@ class DatasetInstance(Table):
         sa.Index("dataset_instance_study", "study"),
         sa.Index("dataset_instance_person", "person"),
         sa.Index("dataset_instance_accession", "accession"),
+        sa.Index("dataset_instance_blob", "blob_key"),
         sa.UniqueConstraint("version_id", "instance_id"),
     )
 
@@ -141,6 +147,7 @@ class DatasetInstance(Table):
     blob_key: Mapped[str] = tables.text()
     facts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     sealed: Mapped[bytes | None]
+    validated: Mapped[bool] = tables.no()
     pixels: Mapped[str] = tables.text()
     boxes: Mapped[list[object]] = mapped_column(JSONB, server_default="[]")
     decision: Mapped[dict[str, object] | None] = mapped_column(JSONB)
@@ -176,7 +183,10 @@ class DatasetFile(Table):
     """A file of a version as it is given out, by its path in the layout."""
 
     __tablename__ = "dataset_file"
-    __table_args__ = (sa.Index("dataset_file_object", "version_id", "blob_key"),)
+    __table_args__ = (
+        sa.Index("dataset_file_blob", "blob_key"),
+        sa.Index("dataset_file_object", "version_id", "blob_key"),
+    )
 
     version_id: Mapped[int] = tables.owner("dataset_version", primary_key=True)
     path: Mapped[str] = mapped_column(TEXT, primary_key=True)
@@ -184,6 +194,14 @@ class DatasetFile(Table):
     crc32: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str] = mapped_column(TEXT)
+
+
+class DatasetLitter(Table):
+    """An object that goes unless a version has it."""
+
+    __tablename__ = "dataset_litter"
+
+    blob_key: Mapped[str] = mapped_column(TEXT, primary_key=True)
 
 
 class CrosswalkLook(Table):

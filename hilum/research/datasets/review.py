@@ -7,9 +7,12 @@ from io import BytesIO
 from threading import Lock
 from typing import Final, Literal, LiteralString, TypeAlias, cast
 
+import sqlalchemy as sa
+
 from hilum.core.database import Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.recent import Recent
+from hilum.imaging.archive.models import Instance
 from hilum.imaging.archive.query import Row as Columns
 from hilum.imaging.archive.query import frame_place
 from hilum.imaging.archive.render import Look, frame_picture
@@ -22,9 +25,10 @@ from hilum.imaging.dicom.pixels import decode_frame
 from hilum.imaging.dicom.render import render
 from hilum.research.datasets.decisions import Decided, frozen
 from hilum.research.datasets.definition import profile_of
-from hilum.research.datasets.make import UNSURE, Maker, original_row
+from hilum.research.datasets.make import order_of
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import definition_of
+from hilum.research.datasets.work import UNSURE, Setup, Worker
 from hilum.research.deid.instance import Quarantined
 
 Show: TypeAlias = Literal["held", "unsure", "blackened", "clean", "decided"]
@@ -103,12 +107,13 @@ def before(archive: Archive, row: Row, frame: int) -> bytes:
     Unreadable
         The pixels cannot be decoded.
     """
-    original = original_row(archive, row)
-    if original is None:
-        raise Gone("The original was replaced or deleted after the version was planned.")
-    if frame > original["num_frames"]:
-        raise NotFound(f"The last frame is {original['num_frames']}.")
     with archive.database.connect() as connection:
+        query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
+        original = connection.execute(query).mappings().first()
+        if original is None or original["digest"] != row["original"]:
+            raise Gone("The original was replaced or deleted after the version was planned.")
+        if frame > original["num_frames"]:
+            raise NotFound(f"The last frame is {original['num_frames']}.")
         place = frame_place(connection, original["id"], frame)
     return frame_picture(archive.blobs, original, frame, place, Look())
 
@@ -153,10 +158,11 @@ def _new_file(archive: Archive, version: Columns, row: Row, decided: Decided | N
     with _ONE:
         data = _MADE.get(key)
         if data is None:
-            profile = profile_of(definition_of(version), archive.settings)
-            maker = Maker(archive, profile, site_keys(archive.database, archive.settings))
+            keys = site_keys(archive.database, archive.settings)
+            setup = Setup(archive.settings, profile_of(definition_of(version), archive.settings), keys)
+            order = order_of(archive.database, version["id"], keys, key[0], decided)
             try:
-                data = maker.new_file(version["id"], row, decided.for_pixels() if decided else None).data
+                data = Worker(setup, archive.blobs).new_file(order).data
             except Quarantined as why:
                 raise Conflict(f"Made so, it would be held back still: {why}") from None
             if len(data) <= _MOST_KEPT:

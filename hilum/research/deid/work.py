@@ -10,12 +10,11 @@ from datetime import datetime
 from datetime import time as clock
 from io import BytesIO
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from blake3 import blake3
 
 from hilum.clinical.chorus import local_time
-from hilum.core.supervise import die_with_parent
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.engine import Change, Engine
@@ -95,34 +94,6 @@ class Setup:
     dry: bool = False
 
 
-Batch: TypeAlias = list[Order]
-_worker: "Worker | None" = None
-
-
-def start(setup: Setup) -> None:
-    """Make ready this process."""
-    global _worker
-    _worker = Worker(setup)
-
-
-def start_process(setup: Setup) -> None:
-    """Make ready a process of the pool, which ends with the one that leads the run, even when that is killed."""
-    die_with_parent()
-    start(setup)
-
-
-def look(paths: list[str]) -> list[Seen]:
-    """In a process of the pool: what files are."""
-    assert _worker is not None
-    return [_worker.look(path) for path in paths]
-
-
-def carry_out(batch: Batch) -> list[Outcome]:
-    """In a process of the pool: make files, write and verify them."""
-    assert _worker is not None
-    return _worker.carry_out(batch)
-
-
 class Worker:
     """The work on files, one after the other."""
 
@@ -132,8 +103,11 @@ class Worker:
         self._new_uid: Final = engine.new_uid
         self._deidentifier: Final = Deidentifier(engine, setup.pixel_step)
 
-    def look(self, path: str) -> Seen:
-        """What a file is; ``path`` counts from the source folder."""
+    def look(self, paths: list[str]) -> list[Seen]:
+        """What files are; their paths count from the source folder."""
+        return [self._look(path) for path in paths]
+
+    def _look(self, path: str) -> Seen:
         try:
             with Path(self._setup.source, path).open("rb") as file:
                 header = scan_file(file)
@@ -153,7 +127,7 @@ class Worker:
             max(0, header.integer("InstanceNumber") or 0), frozenset(one for one in known if one[1]),
         )  # fmt: skip
 
-    def carry_out(self, batch: Batch) -> list[Outcome]:
+    def carry_out(self, batch: list[Order]) -> list[Outcome]:
         """Make files; those written are on the disk when this returns."""
         outcomes = [self._one(order) for order in batch]
         if not self._setup.dry:
