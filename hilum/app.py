@@ -58,9 +58,10 @@ _PROBED: Final = ("/health", "/ready")
 _SHARED: Final = ("/dicom-web", "/sources/", "/api/v1/imaging/wado/")
 _VERSIONS: Final = re.compile(r"/datasets/[^/]+/versions/[^/]+/dicom-web(/.*)?")
 _FOR_RESEARCH: Final = re.compile(
-    rf"/api/v1/imaging/datasets(/.*)?|{_VERSIONS.pattern}|/assets/.*|/(imaging|datasets(/[^/]+)?|favicon\.ico)?"
+    rf"/api/v1/imaging/datasets/[^/]+/versions(/.*)?|{_VERSIONS.pattern}|/assets/.*|/(imaging|datasets(/[^/]+)?|favicon\.ico)?"
 )
-"""What the role researcher sees: data sets, their images, and the page without what is in it."""
+"""What the role researcher sees: versions of data sets, their images, and the page without what is in it. A definition
+may name patients and original studies."""
 
 log = structlog.get_logger()
 
@@ -266,7 +267,7 @@ def _refuse_role(caller: Caller, method: str, path: str) -> None:
     if caller.only_reads and method not in ("GET", "HEAD", "OPTIONS"):
         raise Forbidden(f"The role {caller.role} reads, and changes nothing.")
     if caller.role == "researcher" and not _FOR_RESEARCH.fullmatch(path):
-        raise Forbidden("The role researcher sees data sets and their de-identified images only.")
+        raise Forbidden("The role researcher sees versions of data sets and their de-identified images only.")
 
 
 def _fields(scope: Scope) -> dict[bytes, str]:

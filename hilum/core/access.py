@@ -38,7 +38,7 @@ class Caller:
     name
         As the proxy says; of a server without one the local user.
     role
-        ``researcher`` sees data sets and their de-identified images only, ``viewer`` reads all but the crosswalk,
+        ``researcher`` sees versions of data sets and their images only, ``viewer`` reads all but the crosswalk,
         ``editor`` changes things as well, ``admin`` does everything.
     """
 

@@ -249,6 +249,8 @@ def test_each_role_sees_and_does_its_own(server: Server) -> None:
     expected = {
         ("GET", f"{API}/datasets/look/versions/1"): (200, 200, 200, 200),
         ("GET", "/datasets/look/versions/1/dicom-web/studies"): (200, 200, 200, 200),
+        ("GET", f"{API}/datasets"): (403, 200, 200, 200),
+        ("GET", f"{API}/datasets/look"): (403, 200, 200, 200),
         ("GET", f"{API}/studies/{study}"): (403, 200, 200, 200),
         ("GET", "/dicom-web/studies"): (403, 200, 200, 200),
         ("GET", f"{API}/events"): (403, 200, 200, 200),
