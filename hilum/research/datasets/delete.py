@@ -81,8 +81,8 @@ def delete_dataset(database: Database, blobs: Blobs, dataset_id: int, who: str) 
 def _delete(sql: Transaction, version_id: int, row: dict[str, object], who: str) -> None:
     if row["state"] == "deleted":
         return
-    if row["job_state"] == "queued" and row["state"] == "building":
-        raise Conflict(f"Version {row['number']} waits to be made: cancel job {row['job_id']} first.")
+    if row["job_state"] in ("queued", "running") and row["state"] == "building":
+        raise Conflict(f"Version {row['number']} is made by job {row['job_id']}: wait for it, or cancel it first.")
     if is_in_use(sql, version_id):
         raise Conflict(f"Version {row['number']} is being made or written out: wait until that has ended.")
     sql.rows(_LITTER, {"version": version_id})

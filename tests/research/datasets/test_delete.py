@@ -145,7 +145,7 @@ def test_a_version_that_waits_is_taken_from_the_queue_first(small: Linked) -> No
         with database.connect() as connection:
             found = versions.find_dataset(connection, str(number))
         job = versions.ask_for_version(database, jobs, found, "test", review=False)
-        with pytest.raises(Conflict, match=f"cancel job {job}"):
+        with pytest.raises(Conflict, match=f"made by job {job}"):
             delete(small, number, 1)
         jobs.cancel(job)
         delete(small, number, 1)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from hilum.cli import app
 from hilum.core.errors import Invalid
+from hilum.demo.phantoms.angiogram import coronary_run
 from hilum.imaging.dicom.dataset import read_data_set, read_tree
 from hilum.imaging.dicom.header import scan_file
 from hilum.research.deid.identifiers import collected
@@ -21,7 +22,7 @@ from hilum.research.deid.pixel_text import detector
 from hilum.research.deid.pixel_text.reading import is_marker, markers
 from hilum.research.deid.pixel_text.regions import device_rules, outside_regions
 from hilum.research.deid.pixel_text.step import TextStep, text_step
-from hilum.research.deid.pixels import Box, Verdict
+from hilum.research.deid.pixels import Box, Decision, Verdict
 from hilum.research.deid.profile import load_profile
 from hilum.research.deid.report import Report
 from hilum.research.deid.run import Request, deidentify_folder
@@ -33,6 +34,7 @@ from tests.research.deid.burned import (
     NEAR,
     SC,
     US,
+    XA,
     Burned,
     burned,
     clean,
@@ -171,6 +173,17 @@ def test_a_marker_goes_when_the_profile_says_so_or_when_it_is_a_name() -> None:
 
 def test_numbers_beside_each_other_are_read_together() -> None:
     assert look(marked([(60, 60, "48"), (60, 120, "15"), (60, 180, "16")])).state == "blackened"
+
+
+def test_vessels_are_for_a_person_to_look_at_and_not_made_black() -> None:
+    """What is large and cannot be read is not destroyed unseen."""
+    run = coronary_run((512, 512), 0.38, 12, "left", (), np.random.default_rng(5))[4:7]
+    data = stored(dataset(1, XA, "XA", run, "MONOCHROME2"), run)
+    verdict = look(data)
+    assert (verdict.state, verdict.data) == ("unsure", None)
+    assert "cannot be read" in verdict.reason
+    file = BytesIO(data)
+    assert STEP(file, scan_file(file), PERSON, Decision("only")).state == "clean"
 
 
 def test_a_page_of_text_is_for_a_person_to_look_at() -> None:

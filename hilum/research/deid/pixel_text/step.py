@@ -33,6 +33,9 @@ _ROUNDS: Final = 3
 _MAX_PIXELS: Final = 1 << 25
 _MAX_LINES: Final = 400
 _MOST: Final = 0.5
+_UNREAD: Final = 0.03
+_READ: Final = 0.5
+_WORD: Final = 2
 _NEW_CELLS: Final = 3
 
 
@@ -76,10 +79,12 @@ class TextStep:
         known = [box for box in known if box.rows and box.columns]
         if not frames.show(known):
             known = []
-        found = self._text(frames, known, patterns)
+        found, unread = self._text(frames, known, patterns)
         accepted = decision.how == "accept"
         if _share(found, frames.image) > _MOST and not accepted:
             return Verdict("unsure", tuple(found), reason="more than half of it seems to be text")
+        if _share(unread, frames.image) > _UNREAD and not accepted:
+            return Verdict("unsure", tuple(found), reason="what seems to be text in it cannot be read, and is large")
         boxes = [*known, *found]
         if not boxes:
             return Verdict("clean")
@@ -101,21 +106,26 @@ class TextStep:
             boxes += outside_regions(elements, image.rows, image.columns) or []
         return boxes
 
-    def _text(self, frames: "_Frames", known: Sequence[Box], patterns: Patterns) -> list[Box]:
-        """Boxes around text that goes, in any frame: they are for all of them."""
+    def _text(self, frames: "_Frames", known: Sequence[Box], patterns: Patterns) -> tuple[list[Box], list[Box]]:
+        """Boxes around text that goes, in any frame: they are for all of them. And those where no two characters were
+        read, which may be vessels as well."""
         found: list[Box] = []
+        unread: list[Box] = []
         for seen, new in frames.looks(known):
             spots = find_text(seen, new)
             if len(spots) > _MAX_LINES:
                 raise Refused("it has more lines than are read")
             reads = judge(seen, spots, patterns, keep_markers=self.keep_markers)
-            found += [_box(read.spot, frames.image) for read in reads if read.goes]
-        return _distinct(found)
+            for read in reads:
+                if read.goes:
+                    found.append(_box(read.spot, frames.image))
+                    unread += found[-1:] if read.sure < _READ or len(read.text.strip()) < _WORD else []
+        return _distinct(found), unread
 
     def _left(self, made: Blackened, boxes: Sequence[Box], patterns: Patterns) -> list[Box]:
         """Text that a second look finds in the file with black boxes, outside of these."""
         file = BytesIO(made.data)
-        again = self._text(_Frames(file, scan_file(file)), (), patterns)
+        again, _ = self._text(_Frames(file, scan_file(file)), (), patterns)
         return [box for box in again if not any(_covers(other, box) for other in boxes)]
 
 
