@@ -1,5 +1,6 @@
 """The HTTP door: every route of Hilum in one application, the page beside them, and what guards them all."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -15,17 +16,19 @@ import hilum
 from hilum.clinical.features import routes as features_routes
 from hilum.clinical.fhir import index_routes, publication_routes
 from hilum.clinical.fhir import routes as fhir_routes
-from hilum.clinical.linkage import map_routes, review_routes
+from hilum.clinical.linkage import map_routes
+from hilum.clinical.linkage import review_routes as link_routes
 from hilum.clinical.linkage import routes as linkage_routes
 from hilum.clinical.metadata import routes as metadata_routes
 from hilum.core import routes as core_routes
+from hilum.core.access import Caller, Forbidden, note_caller
 from hilum.core.config import Settings
 from hilum.core.cors import CrossOrigin, Fields, is_preflight
 from hilum.core.delivery import routes as delivery_routes
 from hilum.core.errors import HilumError
 from hilum.core.feed import Feed
 from hilum.core.forwarded import Proxies
-from hilum.core.http import install_problems, problem
+from hilum.core.http import install_problems, path_below, problem
 from hilum.core.metrics import measure, metrics_text
 from hilum.core.supervise import is_loopback
 from hilum.imaging.archive import curation as curation_routes
@@ -39,6 +42,7 @@ from hilum.imaging.remote.demand import TASK, Demand
 from hilum.imaging.routing import routes as routing_routes
 from hilum.imaging.worklist import routes as worklist_routes
 from hilum.imaging.worklist.courier import Courier
+from hilum.research.datasets import crosswalk_routes, review_routes, viewing_routes
 from hilum.research.datasets import routes as dataset_routes
 from hilum.services import Services
 
@@ -52,6 +56,12 @@ _LOOPBACK: Final[set[str]] = {"localhost", "127.0.0.1", "::1"}
 _UNSAFE: Final = {"POST", "PUT", "PATCH", "DELETE"}
 _PROBED: Final = ("/health", "/ready")
 _SHARED: Final = ("/dicom-web", "/sources/", "/api/v1/imaging/wado/")
+_VERSIONS: Final = re.compile(r"/datasets/[^/]+/versions/[^/]+/dicom-web(/.*)?")
+_FOR_RESEARCH: Final = re.compile(
+    rf"/api/v1/imaging/datasets/[^/]+/versions(/.*)?|{_VERSIONS.pattern}|/assets/.*|/(imaging|datasets(/[^/]+)?|favicon\.ico)?"
+)
+"""What the role researcher sees: versions of data sets, their images, and the page without what is in it. A definition
+may name patients and original studies."""
 
 log = structlog.get_logger()
 
@@ -103,9 +113,12 @@ def _routed() -> FastAPI:
     app.include_router(linkage_routes.router)
     app.include_router(features_routes.router)
     app.include_router(metadata_routes.router)
-    app.include_router(review_routes.router)
+    app.include_router(link_routes.router)
     app.include_router(map_routes.router)
     app.include_router(dataset_routes.router)
+    app.include_router(review_routes.router)
+    app.include_router(crosswalk_routes.router)
+    app.include_router(viewing_routes.router)
     _add_service_routes(app)
     _add_page(app)
     return app
@@ -141,7 +154,7 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/{path:path}", include_in_schema=False)
     def page(path: str) -> Response:
         """The page for every address of its own, so that each survives a reload; files of the build beside it."""
-        if path.split("/", 1)[0] in ("api", "dicom-web", "sources", "fhir", "wado"):
+        if path.split("/", 1)[0] in ("api", "dicom-web", "sources", "fhir", "wado") or _VERSIONS.fullmatch(f"/{path}"):
             return problem(404, "Not Found", "There is nothing at this address.")
         file = (STATIC / path).resolve()
         if path and STATIC.resolve() in file.parents and file.is_file():
@@ -224,6 +237,7 @@ class Guard:
             return problem(421, "Unknown host", "This server answers by its own address only; see HILUM_PUBLIC_URL.")
         origin = fields.get(b"origin", "")
         method = scope.get("method", "POST")  # a page can open a WebSocket to any site: it counts as unsafe
+        _refuse_role(note_caller(scope, believed=forwarded), method, path_below(scope))
         invited = _is_shared(scope) and self.cross_origin.allows(origin)
         if is_preflight(method, fields) and invited:
             return Response(status_code=204, headers=_texts(self.cross_origin.preflight(origin)))
@@ -248,6 +262,14 @@ class Guard:
         return common
 
 
+def _refuse_role(caller: Caller, method: str, path: str) -> None:
+    """Keep each role to its part of the addresses; what is finer, a route says of itself (`needs`)."""
+    if caller.only_reads and method not in ("GET", "HEAD", "OPTIONS"):
+        raise Forbidden(f"The role {caller.role} reads, and changes nothing.")
+    if caller.role == "researcher" and not _FOR_RESEARCH.fullmatch(path):
+        raise Forbidden("The role researcher sees versions of data sets and their de-identified images only.")
+
+
 def _fields(scope: Scope) -> dict[bytes, str]:
     return {name: value.decode("latin-1") for name, value in scope["headers"]}
 
@@ -259,7 +281,7 @@ def _texts(fields: Fields) -> dict[str, str]:
 def _is_shared(scope: Scope) -> bool:
     """Whether viewers of other origins may be let in: DICOMweb and WADO-URI, but not the page's own API."""
     path: str = scope["path"]
-    return path.startswith(_SHARED) or path == "/wado"
+    return path.startswith(_SHARED) or path == "/wado" or _VERSIONS.fullmatch(path) is not None
 
 
 def _route(scope: Scope) -> str:

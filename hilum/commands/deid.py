@@ -1,15 +1,19 @@
 """The commands of de-identification, which need neither server nor database."""
 
+import getpass
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
 from hilum.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from hilum.core.config import Settings
 
 _FOLDER = "folder"
 
@@ -168,15 +172,44 @@ def maps(
 
 @commands.command("crosswalk")
 def read_crosswalk(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The crosswalk of a run.")],
-    key_file: Annotated[Path, typer.Option("--key-file", help="The key file of that run.")],
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The crosswalk of a run; without it, that of the data sets.")
+    ] = None,
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="The key file of the run.")] = None,
+    data: Data = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="Number or name of a data set.")] = "",
+    version: Annotated[str, typer.Option("--version", help="Of the data set.")] = "latest",
     old: Annotated[str, typer.Option("--old", help="A PatientID, accession number or UID of an original.")] = "",
     new: Annotated[str, typer.Option("--new", help="A person_id, accession, UID or path of what was shared.")] = "",
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write CSV there instead of printing it.")] = None,
 ) -> None:
-    """Print what became of each attribute, as CSV: of all files, or of what an old or new value names."""
+    """Print what became of each attribute, as CSV: of all files of a run or version, or of what a value names."""
+    if path is None:
+        _print_data_sets(read_settings(data), dataset, version, csv_file, old=old, new=new)
+        return
+    if key_file is None or dataset:
+        raise Invalid("Beside the crosswalk of a run name its --key-file; --dataset is for those of the data sets.")
     from hilum.research.deid.crosswalk_csv import write_csv
 
     count = write_csv(path, key_file, csv_file, old=old, new=new)
     if csv_file is not None:
         out.print(f"{count:,} rows written.", markup=False, highlight=False)
+
+
+def _print_data_sets(
+    settings: "Settings", dataset: str, version: str, csv_file: Path | None, *, old: str, new: str
+) -> None:
+    """Print the crosswalk of data sets; who looked is noted as whoever runs the command."""
+    from hilum.core.database import open_database
+    from hilum.research.datasets.crosswalk import Question, csv_of
+    from hilum.research.datasets.versions import made_version
+    from hilum.research.deid.crosswalk_csv import opened
+
+    with open_database(settings, pool_size=1) as database:
+        number = None
+        if dataset:
+            with database.connect() as connection:
+                number = made_version(connection, dataset, version)["id"]
+        lines = csv_of(database, settings, Question(old, new, number), f"command ({getpass.getuser()})")
+        with opened(csv_file) as file:
+            file.writelines(lines)

@@ -4,7 +4,7 @@ and thumbnails, which are kept as objects and never fail for want of an image.""
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from hilum.core.blobs import Blobs
 from hilum.core.errors import NotFound, TooLarge
@@ -13,8 +13,9 @@ from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.thumbnails import VERSION, thumbnail_key
 from hilum.imaging.dicom.cine import Cine, read_cine
-from hilum.imaging.dicom.frames import read_frame
+from hilum.imaging.dicom.frames import frame_offsets, read_frame
 from hilum.imaging.dicom.gif import to_gif
+from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.image import describe
 from hilum.imaging.dicom.overlay import Overlay, read_overlays
 from hilum.imaging.dicom.picture import JPEG_QUALITY, Picture, scaled, thumbnail, to_jpeg, to_png, to_srgb
@@ -108,7 +109,7 @@ def frame_picture(blobs: Blobs, instance: Row, frame: int, place: Place, look: L
     frame
         Its number in the instance, 1-based.
     place
-        Where it lies, as `query.frame_place` gives it.
+        Where it lies, as `query.frame_place` gives it; empty where only the file tells.
     look
         How it is to be shown.
 
@@ -240,15 +241,22 @@ def _decode(blobs: Blobs, instance: Row, frame: int, place: Place) -> DecodedFra
         raise Unreadable("pixels", f"Video ({uid_name(syntax)}) is not decoded; fetch the instance itself.")
     with opened_instance(blobs, instance) as (file, header):
         image = describe(file, header, frame - 1)
-        read = read_frame(file, header, place, 0 if place else frame - 1)
+        read = _read(file, header, frame, place)
     return DecodedFrame(decode_frame(read, image), image)
 
 
 def _overlays(blobs: Blobs, instance: Row, frame: int, place: Place) -> list[Overlay]:
     with opened_instance(blobs, instance) as (file, header):
         image = describe(file, header, frame - 1)
-        read = read_frame(file, header, place, 0 if place else frame - 1)
-        return read_overlays(file, header, image, read, frame - 1)
+        return read_overlays(file, header, image, _read(file, header, frame, place), frame - 1)
+
+
+def _read(file: BinaryIO, header: Header, frame: int, place: Place) -> bytes:
+    """A frame by its place, or by what the file itself says of its places."""
+    if place:
+        return read_frame(file, header, place, 0)
+    compressed = header.pixel_data is not None and header.pixel_data.encapsulated
+    return read_frame(file, header, frame_offsets(file, header) if compressed else (), frame - 1)
 
 
 def _reason(instance: Row, code: str) -> str:

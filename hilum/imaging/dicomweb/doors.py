@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from hilum.core.http import Router, base_url, path_below
 from hilum.imaging.archive.absent import brought
 from hilum.imaging.dicomweb.accept import DICOM_JSON, MediaRange, Offer, parse_accept
-from hilum.imaging.dicomweb.resources import Target
+from hilum.imaging.dicomweb.resources import Holdings, Target
 
 BASES: Final = ("/dicom-web", "/sources/{key}/dicom-web")
 """Base URLs of the service: of the source ``default``, and of any."""
@@ -84,8 +84,21 @@ def nothing_more(request: Request) -> dict[str, object]:
 def root_of(request: Request) -> str:
     """The base URL of the service, as it stands in the URLs of answers."""
     base = base_url(request, request.app.state.settings.public_url)
+    holdings = holdings_of(request)
+    if holdings is not None:
+        return base + holdings.path
     key = request.path_params.get("key")
     return f"{base}/sources/{key}/dicom-web" if key else f"{base}/dicom-web"
+
+
+def serve(request: Request, holdings: Holdings) -> None:
+    """Have a request answered from holdings instead of the catalogue; said by a dependency of the whole router."""
+    request.state.holdings = holdings
+
+
+def holdings_of(request: Request) -> Holdings | None:
+    """The holdings that a request is answered from; None for the catalogue."""
+    return getattr(request.state, "holdings", None)
 
 
 Ranges = Annotated[list[MediaRange], Depends(the_ranges)]
@@ -93,24 +106,24 @@ Source = Annotated[str, Depends(the_source)]
 Root = Annotated[str, Depends(the_root)]
 
 
-async def the_study(source: Source, study: str) -> Target:
+async def the_study(request: Request, source: Source, study: str) -> Target:
     """Dependency: the study that the path names."""
-    return Target(source, study)
+    return Target(source, study, holdings=holdings_of(request))
 
 
-async def the_series(source: Source, study: str, series: str) -> Target:
+async def the_series(request: Request, source: Source, study: str, series: str) -> Target:
     """Dependency: the series that the path names."""
-    return Target(source, study, series)
+    return Target(source, study, series, holdings=holdings_of(request))
 
 
-async def the_instance(source: Source, study: str, series: str, instance: str) -> Target:
+async def the_instance(request: Request, source: Source, study: str, series: str, instance: str) -> Target:
     """Dependency: the instance that the path names."""
-    return Target(source, study, series, instance)
+    return Target(source, study, series, instance, holdings_of(request))
 
 
-async def the_study_instance(source: Source, study: str, instance: str) -> Target:
+async def the_study_instance(request: Request, source: Source, study: str, instance: str) -> Target:
     """Dependency: the instance that the path names without its series."""
-    return Target(source, study, None, instance)
+    return Target(source, study, None, instance, holdings_of(request))
 
 
 TheStudy = Annotated[Target, Depends(the_study)]
@@ -119,9 +132,19 @@ TheInstance = Annotated[Target, Depends(the_instance)]
 TheStudyInstance = Annotated[Target, Depends(the_study_instance)]
 
 
-def router(prefix: str, doors: Sequence[Door]) -> Router:
-    """Make the router of some doors; a method that an address has not is refused with those that it has."""
-    made = Router(prefix=prefix, tags=["DICOMweb"])
+def router(prefix: str, doors: Sequence[Door], before: Callable[..., object] | None = None) -> Router:
+    """Make the router of some doors; a method that an address has not is refused with those that it has.
+
+    Parameters
+    ----------
+    prefix
+        What the addresses begin with.
+    doors
+        What there is.
+    before
+        A dependency of all of them, which comes first.
+    """
+    made = Router(prefix=prefix, tags=["DICOMweb"], dependencies=[Depends(before)] if before else [])
     allowed: dict[str, list[str]] = {}
     for door in doors:
         made.add_api_route(

@@ -2,7 +2,7 @@
 stored, decoded, or encoded anew without loss, as the client accepts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import chain
 from typing import BinaryIO, Final
@@ -169,4 +169,9 @@ def _offers(file: BinaryIO, header: Header, digest: str, *, single: bool) -> Seq
 
 
 def _target_of(target: Target, row: Row) -> Target:
-    return Target(target.source, row["study_instance_uid"], row["series_instance_uid"], row["sop_instance_uid"])
+    uids = {
+        "study": row["study_instance_uid"],
+        "series": row["series_instance_uid"],
+        "instance": row["sop_instance_uid"],
+    }
+    return replace(target, **uids)

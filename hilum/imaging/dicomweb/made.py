@@ -2,12 +2,13 @@
 decoded or encoded anew (``imaging.dicom``). In what form they are wanted is for ``wado`` and ``frames`` to find out."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import BinaryIO
 
 from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.dicom.frames import read_frame
+from hilum.imaging.dicom.frames import frame_offsets, read_frame
 from hilum.imaging.dicom.header import Header
 from hilum.imaging.dicom.image import describe_samples
 from hilum.imaging.dicom.problems import Unreadable
@@ -44,7 +45,7 @@ def frame_bytes(
     numbers
         Of the frames, 1-based.
     places
-        Where compressed ones lie, by number.
+        Where compressed ones lie, by number; empty where only the file tells.
     transfer_syntax_uid
         That of the instance for frames as they lie, or one that `transcode.frame_forms` names.
 
@@ -56,6 +57,8 @@ def frame_bytes(
     compressed = header.pixel_data is not None and header.pixel_data.encapsulated
     as_stored = compressed and transfer_syntax_uid == header.transfer_syntax_uid
     plain = transfer_syntax_uid == EXPLICIT_LITTLE and not compressed and not _is_made(header)
+    if compressed and not places:
+        places = dict(enumerate(pairwise(frame_offsets(file, header)), 1))
     for number in numbers:
         place = places.get(number)
         frame = read_frame(file, header, place or (), 0 if place else number - 1)

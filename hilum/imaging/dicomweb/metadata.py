@@ -79,7 +79,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What metadata is asked of: the one instance that a path names, or its series.
+    """What metadata is asked of: the instances that a path names (one, or those of holdings), else its series.
 
     Attributes
     ----------
@@ -91,6 +91,11 @@ class Found:
     root: str
     rows: Sequence[Row]
     etag: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept, series by series."""
+        return self.target.instance is None and self.target.holdings is None
 
 
 def look_up(archive: Archive, target: Target, root: str) -> Found:
@@ -111,7 +116,7 @@ def look_up(archive: Archive, target: Target, root: str) -> Found:
         There is no such thing.
     """
     with archive.database.connect() as connection:
-        if target.instance:
+        if target.instance or target.holdings:
             rows = find_instances(connection, target)
             versions = [str(row["digest"]) for row in rows]
         else:
@@ -123,7 +128,7 @@ def look_up(archive: Archive, target: Target, root: str) -> Found:
 
 def metadata(archive: Archive, found: Found) -> Metadata:
     """The metadata of what was found; raises a ``HilumError`` when no instance of it can be read."""
-    if found.target.instance:
+    if not found.kept:
         return _made(archive, found.rows, found.root)
     parts = [_of_series(archive, found.target, row, found.root) for row in found.rows]
     if len(parts) == 1:

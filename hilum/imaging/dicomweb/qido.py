@@ -2,10 +2,10 @@
 lie ready in ``study_json`` and are only spliced; a series' and an instance's are made from narrow rows. No file is ever
 read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -21,13 +21,8 @@ from hilum.imaging.dicomweb.syntaxes import available_syntax
 _URL: Final = "00081190"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+Read: TypeAlias = Callable[[str], dict[str, msgspec.Raw]]
 
-_FROM: Final[dict[Level, LiteralString]] = {
-    Level.STUDY: "hilum.study st",
-    Level.SERIES: "hilum.study st join hilum.series se on se.study_id = st.id",
-    Level.INSTANCE: "hilum.study st join hilum.series se on se.study_id = st.id "
-    "join hilum.instance i on i.series_id = se.id",
-}
 # Latest first; what has no date comes last. The last key makes the order total, so that pages never overlap.
 _ORDER: Final[dict[Level, LiteralString]] = {
     Level.STUDY: "st.study_date desc nulls last, st.id desc",
@@ -79,6 +74,42 @@ class Sql:
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """Where a search looks: the catalogue, or what has the columns of its tables that `attributes` names.
+
+    Attributes
+    ----------
+    study, series, instance, attributes : str
+        Names of the four tables; the last has the attributes of studies (``study_id``, ``attributes``).
+    given : Sql
+        What stands before a statement, as the WITH that makes them; empty for those of the database.
+    read : callable
+        Makes the DICOM JSON Model of a study, by tags, of its ``attributes``; in the catalogue it lies ready.
+    """
+
+    study: LiteralString = "hilum.study"
+    series: LiteralString = "hilum.series"
+    instance: LiteralString = "hilum.instance"
+    attributes: LiteralString = "hilum.study_json"
+    given: Sql = Sql("")
+    read: Read = _decode
+
+    def of(self, level: Level) -> LiteralString:
+        """The rows of a level with those above it: ``st``, ``se`` and ``i``."""
+        found: LiteralString = f"{self.study} st"
+        if level > Level.STUDY:
+            found = f"{found} join {self.series} se on se.study_id = st.id"
+        return f"{found} join {self.instance} i on i.series_id = se.id" if level == Level.INSTANCE else found
+
+    def before(self, statement: LiteralString, parameters: tuple[object, ...]) -> Sql:
+        """A statement about them."""
+        return Sql(f"{self.given.text} {statement}", (*self.given.parameters, *parameters))
+
+
+CATALOGUE: Final = Tables()
+
+
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """What an answer holds: which columns in the order in which they are asked for, and which further attributes.
 
@@ -106,7 +137,7 @@ class _Shown:
     creators: dict[str, str]
 
 
-def search(connection: sa.Connection, source: str, wanted: Search, root: str) -> Page:
+def search(connection: sa.Connection, source: str, wanted: Search, root: str, tables: Tables = CATALOGUE) -> Page:
     """Answer a search.
 
     Parameters
@@ -114,37 +145,41 @@ def search(connection: sa.Connection, source: str, wanted: Search, root: str) ->
     connection : sqlalchemy.Connection
         The catalogue.
     source : str
-        Key of the source that is searched.
+        Key of the source that is searched; of other tables than the catalogue's all is searched.
     wanted : Search
         What is asked.
     root : str
         Base URL of the DICOMweb service, for the Retrieve URLs.
+    tables : Tables
+        Where to look.
     """
-    where, shown = condition(source, wanted), _shown(wanted)
-    ready = wanted.level == Level.STUDY and not shown.further
+    where, shown = condition(source, wanted, tables), _shown(wanted)
+    ready = wanted.level == Level.STUDY and not shown.further and tables is CATALOGUE
     driver = connection.connection.driver_connection
     assert driver is not None
     with driver.cursor() as cursor:
         rows: Sequence[tuple[object, ...]] = []
         if wanted.limit:
-            query = _ready_query(wanted, where) if ready else _page_query(wanted, where, shown)
+            query = _ready_query(wanted, where) if ready else _page_query(wanted, where, shown, tables)
             cursor.execute(query.text, query.parameters)
             rows = cast("Sequence[tuple[object, ...]]", cursor.fetchall())
         total = wanted.offset + len(rows)
         if len(rows) == wanted.limit or (not rows and wanted.offset):
             event = rows[0][2] if ready and rows and not wanted.conditions else None
-            total = _total(cursor, connection.engine, source, wanted, where, event)
+            counted = tables.before(
+                f"select count(*) from {tables.of(wanted.level)} where {where.text}", where.parameters
+            )
+            total = _total(cursor, connection.engine, source, counted, event)
     if ready:
         return Page(_ready_studies(rows, root), total)
-    return Page(_made(rows, wanted, shown, root), total)
+    return Page(_made(rows, wanted, shown, root, tables.read), total)
 
 
 def _total(
     cursor: psycopg.Cursor,
     engine: sa.Engine,
     source: str,
-    wanted: Search,
-    where: Sql,
+    counted: Sql,
     event: object,
 ) -> int:
     """How many match in all. All studies of a source are counted once for each state of the archive, which the last
@@ -152,29 +187,31 @@ def _total(
     known = _totals.setdefault(engine, {}).get(source)
     if event is not None and known is not None and known[0] == event:
         return known[1]
-    cursor.execute(f"select count(*) from {_FROM[wanted.level]} where {where.text}".encode(), where.parameters)
+    cursor.execute(counted.text.encode(), counted.parameters)
     (total,) = cast("tuple[int]", cursor.fetchone())
     if event is not None:
         _totals[engine][source] = event, total
     return total
 
 
-def condition(source: str, wanted: Search) -> Sql:
+def condition(source: str, wanted: Search, tables: Tables = CATALOGUE) -> Sql:
     """What must hold of the rows ``st``, ``se`` and ``i`` of a search, as SQL."""
-    parts = [
-        Sql("st.source_id = (select id from hilum.source where key = %s)", (source,)),
-        Sql("i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null"),
-    ]
+    parts = [Sql("true")]
+    if tables is CATALOGUE:
+        parts = [
+            Sql("st.source_id = (select id from hilum.source where key = %s)", (source,)),
+            Sql("i.deleted_at is null" if wanted.level == Level.INSTANCE else "st.deleted_at is null"),
+        ]
     if wanted.study:
         parts.append(Sql("st.study_instance_uid = %s", (wanted.study,)))
     if wanted.series:
         parts.append(Sql("se.series_instance_uid = %s", (wanted.series,)))
     parts.extend(_of_items([one for one in wanted.conditions if one.level <= wanted.level]))
-    parts.extend(_below(wanted))
+    parts.extend(_below(wanted, tables))
     return _all(parts)
 
 
-def _below(wanted: Search) -> list[Sql]:
+def _below(wanted: Search, tables: Tables) -> list[Sql]:
     """Conditions on what lies below the level that is searched: one series, with one instance, must meet them all."""
     below = {
         level: _of_items([one for one in wanted.conditions if one.level == level])
@@ -188,11 +225,11 @@ def _below(wanted: Search) -> list[Sql]:
     found: list[Sql] = []
     if of_instance:
         each = _all(of_instance)
-        found = [Sql(f"exists (select from hilum.instance i where {owner} and {each.text})", each.parameters)]
+        found = [Sql(f"exists (select from {tables.instance} i where {owner} and {each.text})", each.parameters)]
     if of_series:
         each = _all([*of_series, *found])
         found = [
-            Sql(f"exists (select from hilum.series se where se.study_id = st.id and {each.text})", each.parameters)
+            Sql(f"exists (select from {tables.series} se where se.study_id = st.id and {each.text})", each.parameters)
         ]
     return found
 
@@ -222,22 +259,21 @@ def _ready_query(wanted: Search, where: Sql) -> Sql:
     return Sql(_READY.format(where=where.text), (*where.parameters, wanted.limit, wanted.offset))
 
 
-def _page_query(wanted: Search, where: Sql, shown: _Shown) -> Sql:
+def _page_query(wanted: Search, where: Sql, shown: _Shown, tables: Tables) -> Sql:
     """Keys of the page first, from rows that are read in any case; then what is shown, for those alone."""
-    level = wanted.level
+    level, rows = wanted.level, tables.of(wanted.level)
     keys: LiteralString = (
-        f"select {_KEY[level]} as key from {_FROM[level]} where {where.text} "
-        f"order by {_ORDER[level]} limit %s offset %s"
+        f"select {_KEY[level]} as key from {rows} where {where.text} order by {_ORDER[level]} limit %s offset %s"
     )
     columns: list[LiteralString] = ["st.study_instance_uid", "j.attributes" if shown.study != frozenset() else "''"]
     columns.extend(_FURTHER[one] for one in shown.further)
     columns.extend(one.column for one in shown.columns)
-    joined: LiteralString = f"({keys}) page join {_FROM[level]} on {_KEY[level]} = page.key"
+    joined: LiteralString = f"({keys}) page join {rows} on {_KEY[level]} = page.key"
     query: LiteralString = (
-        f"select {', '.join(columns)} from {joined} join hilum.study_json j on j.study_id = st.id "
+        f"select {', '.join(columns)} from {joined} join {tables.attributes} j on j.study_id = st.id "
         f"order by {_ORDER[level]}"
     )
-    return Sql(query, (*where.parameters, wanted.limit, wanted.offset))
+    return tables.before(query, (*where.parameters, wanted.limit, wanted.offset))
 
 
 def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]:
@@ -249,7 +285,13 @@ def _ready_studies(rows: Sequence[tuple[object, ...]], root: str) -> list[bytes]
     return parts
 
 
-def _made(rows: Sequence[tuple[object, ...]], wanted: Search, shown: _Shown, root: str) -> list[bytes]:
+def _made(
+    rows: Sequence[tuple[object, ...]],
+    wanted: Search,
+    shown: _Shown,
+    root: str,
+    read: Read,
+) -> list[bytes]:
     """Objects made from columns. The plan is in the order of the tags, so that most objects need no sorting."""
     before = 2 + len(shown.further)
     places = {one.keyword: place for place, one in enumerate(shown.columns, start=before)}
@@ -273,13 +315,13 @@ def _made(rows: Sequence[tuple[object, ...]], wanted: Search, shown: _Shown, roo
             elif one.given == "always" or tag in wanted.included:
                 own[tag] = {"vr": one.vr}
         if row[1] or shown.further:
-            own = dict(sorted((_of_study(row[1], shown) | own | _further(row[2:before], shown)).items()))
+            own = dict(sorted((_of_study(row[1], shown, read) | own | _further(row[2:before], shown)).items()))
         objects.append(_encode(own))
     return objects
 
 
-def _of_study(attributes: object, shown: _Shown) -> dict[str, object]:
-    known = _decode(cast("str", attributes)) if attributes else {}
+def _of_study(attributes: object, shown: _Shown, read: Read) -> dict[str, object]:
+    known = read(cast("str", attributes)) if attributes else {}
     if shown.study is None:
         return dict(known)
     return {tag: known[tag] for tag in shown.study if tag in known}

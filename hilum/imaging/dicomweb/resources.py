@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, LiteralString, TypeAlias, cast
+from typing import Final, LiteralString, Protocol, TypeAlias, cast
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from hilum.imaging.archive.absent import refuse_absent
 from hilum.imaging.archive.query import Row, refuse_deleted
 from hilum.imaging.dicomweb.matching import check_path_uid
 from hilum.imaging.dicomweb.problems import BadRequest
+from hilum.imaging.dicomweb.qido import Tables
 
 MAX_FRAMES: Final = 10_000
 _FRAMES: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*")
@@ -38,14 +39,35 @@ Place: TypeAlias = tuple[int, int]
 """Where a compressed frame begins and ends, in bytes from the start of the file."""
 
 
+class Holdings(Protocol):
+    """Instances that are served beside the catalogue's, read-only: those of a version of a data set."""
+
+    @property
+    def path(self) -> str:
+        """Of the service, after the server's address."""
+        ...
+
+    @property
+    def tables(self) -> Tables:
+        """Where a search looks."""
+        ...
+
+    def find(self, connection: sa.Connection, target: "Target") -> Sequence[Row]:
+        """The instances that a path names, in the order of the archive's, with the same columns; ``id`` is below 0,
+        since the catalogue knows none of them. None where there is no such thing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path names: a source's study, one of its series, or one of its instances, with or without its series."""
+    """What a path names: a source's study, one of its series, or one of its instances, with or without its series; or
+    those of holdings, if such are served."""
 
     source: str
     study: str
     series: str | None = None
     instance: str | None = None
+    holdings: Holdings | None = None
 
     def check(self) -> None:
         """Raise ``BadRequest`` when what stands in a UID's place is none."""
@@ -60,7 +82,7 @@ class Target:
 
 
 def find_frames(connection: sa.Connection, target: Target, frames: Sequence[int]) -> tuple[Row, dict[int, Place]]:
-    """An instance, and where those of its frames lie that are compressed, by number.
+    """An instance, and where those of its frames lie that are compressed, by number; of holdings only the file tells.
 
     Parameters
     ----------
@@ -69,6 +91,8 @@ def find_frames(connection: sa.Connection, target: Target, frames: Sequence[int]
     frames : sequence of int
         Frame numbers, 1-based. Only the stretch with these is read: the table of a slide has hundreds of thousands.
     """
+    if target.holdings is not None:
+        return find_instances(connection, target)[0], {}
     first, last = min(frames), max(frames)
     # A whole array is unpacked for each of its elements that is named, and once for a stretch of it.
     query: LiteralString = f"""
@@ -92,6 +116,8 @@ def find_instances(connection: sa.Connection, target: Target) -> Sequence[Row]:
     NotFound
         There is no such thing, or it does not belong where the path puts it.
     """
+    if target.holdings is not None:
+        return _held(connection, target, target.holdings)
     query: LiteralString = f"""
       select {_INSTANCE_COLUMNS} from {_ABOVE} join hilum.instance i on i.series_id = se.id and i.deleted_at is null
       {_narrowed(target)}
@@ -106,6 +132,14 @@ def find_series(connection: sa.Connection, target: Target) -> Sequence[Row]:
       select {_SERIES_COLUMNS} from {_ABOVE} {_narrowed(target)} order by se.series_number nulls last, se.id
     """
     return _found(connection, query, target)
+
+
+def _held(connection: sa.Connection, target: Target, holdings: Holdings) -> Sequence[Row]:
+    target.check()
+    rows = holdings.find(connection, target)
+    if not rows:
+        raise NotFound(f"There is no such {target.noun} here.")
+    return rows
 
 
 def _narrowed(target: Target) -> LiteralString:

@@ -1,7 +1,7 @@
 """The addresses of DICOMweb, below ``/dicom-web`` for the source ``default`` and ``/sources/{key}/dicom-web`` for any.
 Endpoints read the request, call one function of this room and hand on its answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastapi import APIRouter
@@ -34,6 +34,20 @@ def routers(further: Sequence[Door] = ()) -> list[APIRouter]:
     doors = (*_DOORS, *further)
     every = (*doors, *capability_doors(doors))
     return [router(BASES[0], every), router("", wado_uri_routes.DOORS), router(BASES[1], every)]
+
+
+def reading_router(prefix: str, holdings: Callable[..., None]) -> APIRouter:
+    """Make the router of what only reads, for instances beside the catalogue.
+
+    Parameters
+    ----------
+    prefix
+        Base URL of the service.
+    holdings
+        A dependency that says which they are (`doors.serve`).
+    """
+    doors = (*retrieve_routes.DOORS, *rendered_routes.DOORS, *search_routes.DOORS)
+    return router(prefix, (*doors, *capability_doors(doors)), holdings)
 
 
 def short_ways() -> list[ShortWay]:

@@ -16,7 +16,7 @@ from hilum.imaging.dicomweb import qido
 from hilum.imaging.dicomweb.accept import DICOM_XML, MediaRange, Offer, choose_or_refuse
 from hilum.imaging.dicomweb.answers import json_answer
 from hilum.imaging.dicomweb.attributes import Level, vocabulary
-from hilum.imaging.dicomweb.doors import JSON_OFFERS, SERIES, Door, Ranges, Root, Source
+from hilum.imaging.dicomweb.doors import JSON_OFFERS, SERIES, Door, Ranges, Root, Source, holdings_of
 from hilum.imaging.dicomweb.multipart import closing, content_type, new_boundary, part_start
 from hilum.imaging.dicomweb.searching import PARAMETERS, Search, parse_search
 
@@ -35,12 +35,18 @@ def _search(
 ) -> Response:
     wanted = parse_search(level, request.query_params.multi_items(), vocabulary(archive.choice), study, series)
     offer = choose_or_refuse(ranges, _OFFERS)
+    holdings = holdings_of(request)
     with archive.database.connect() as connection:
-        page = qido.search(connection, source, wanted, root)
-        if study and not page.objects:
-            refuse_deleted(connection, study, source, series)
-        warnings = _warnings(connection, source, wanted, page)
-    if not page.objects:
+        if holdings is not None:
+            page = qido.search(connection, source, wanted, root, holdings.tables)
+        else:
+            page = qido.search(connection, source, wanted, root)
+            if study and not page.objects:
+                refuse_deleted(connection, study, source, series)
+        warnings = _remaining(wanted, page)
+        if wanted.matches_further and holdings is None:
+            warnings += _unread(connection, source, wanted)
+    if not page.objects and holdings is None:
         archive.source(source)  # nothing found, or no such source
     body, media_type = _written(page, offer)
     answer = json_answer(request, body, media_type, headers={"X-Total-Count": str(page.total)})
@@ -49,17 +55,20 @@ def _search(
     return answer
 
 
-def _warnings(connection: sa.Connection, source: str, wanted: Search, page: qido.Page) -> list[str]:
-    """What the answer lacks: results of further pages (PS3.18 section 8.3.4.4), studies that were not read yet."""
-    warnings: list[str] = []
+def _remaining(wanted: Search, page: qido.Page) -> list[str]:
+    """That there are results of further pages (PS3.18 section 8.3.4.4)."""
     remaining = page.total - wanted.offset - len(page.objects)
-    if page.objects and remaining > 0:
-        warnings.append(f"There are {remaining} additional results that can be requested")
-    if wanted.matches_further:
-        studies = pending(connection, wanted.vocabulary.choice, source)
-        if studies:
-            warnings.append(f"{studies} studies have not been indexed for these attributes yet; run hilum reindex")
-    return warnings
+    if not page.objects or remaining <= 0:
+        return []
+    return [f"There are {remaining} additional results that can be requested"]
+
+
+def _unread(connection: sa.Connection, source: str, wanted: Search) -> list[str]:
+    """That there are studies that were not read yet for what is searched by."""
+    studies = pending(connection, wanted.vocabulary.choice, source)
+    if not studies:
+        return []
+    return [f"{studies} studies have not been indexed for these attributes yet; run hilum reindex"]
 
 
 def _written(page: qido.Page, offer: Offer) -> tuple[bytes, str]:

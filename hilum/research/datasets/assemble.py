@@ -17,6 +17,7 @@ from hilum.core.database import Row
 from hilum.imaging.archive.store import Archive
 from hilum.research.datasets.clinical import Images, write_clinical
 from hilum.research.datasets.contents import SetInstance, instances_of, placed
+from hilum.research.datasets.decisions import told
 from hilum.research.datasets.definition import Definition, LayoutName
 from hilum.research.datasets.outputs import OutFile, Outputs
 from hilum.research.datasets.people import SetPerson
@@ -195,6 +196,7 @@ def _manifest(work: Assembly) -> dict[str, object]:
     with work.archive.database.transaction() as sql:
         studies = sql.rows(_STUDIES, (work.version_id,))
         held = _held(sql.rows(_HELD, (work.version_id,)))
+        decisions = told(sql, work.version_id, work.keys)
         (version,) = sql.rows("select held, software from hilum.dataset_version where id = %s", (work.version_id,))
     said = work.definition.as_json()
     wanted = {name: said.get(name) for name in ("modalities", "series", "window")}
@@ -212,6 +214,7 @@ def _manifest(work: Assembly) -> dict[str, object]:
         "counts": dict(sorted(work.counts.items())) | {"files": len(work.outputs.files)},
         "clinical_rows": work.clinical,
         "held_back": {"studies": before, "instances": held, "not_in_layout": work.unplaced},
+        "decisions": decisions,
         "studies": studies,
         "files": [{"path": one.path, "size": one.size, "digest": f"blake3:{one.digest}"} for one in work.outputs.files],
     }

@@ -138,8 +138,8 @@ def _note(archive: Archive, version_id: int, why: str) -> None:
 
 
 _AGAIN: Final[LiteralString] = """
-  update hilum.dataset_instance set state = 'planned', code = '', reason = ''
-  where version_id = %s and (state = 'done' or state = 'held' and code <> 'derived')
+  update hilum.dataset_instance set state = 'planned', code = '', reason = '', pixels = '', boxes = '[]'
+  where version_id = %s and (state = 'done' or state = 'held' and code not in ('derived', 'excluded'))
 """
 _DRAFT: Final[LiteralString] = """
   update hilum.dataset_version set state = 'draft', counts = %(counts)s, report = %(report)s, digest = %(digest)s,

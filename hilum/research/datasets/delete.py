@@ -74,6 +74,7 @@ def delete_dataset(database: Database, blobs: Blobs, dataset_id: int, who: str) 
             raise Gone(f"Data set {dataset_id} is deleted already.")
         for row in sql.rows(_VERSIONS, {"dataset": dataset_id, "number": None}):
             _delete(sql, cast("int", row["id"]), row, who)
+        sql.rows("delete from hilum.dataset_decision where dataset_id = %s", (dataset_id,))
     tidy(database, blobs)
 
 

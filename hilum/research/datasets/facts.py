@@ -92,6 +92,11 @@ FIELDS: Final[Mapping[str, tuple[Level, Type]]] = {
 }
 """Keyword, of which level, and as what."""
 
+SEARCHED: Final = (
+    "PatientName", "PatientBirthDate", "StudyID", "TimezoneOffsetFromUTC", "ReferringPhysicianName", "InstitutionName",
+    "StationName", "ProtocolName", "PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime",
+)  # fmt: skip
+"""What a search over DICOMweb tells beside them; it is in no table."""
 _LARGEST: Final = float(1 << 53)
 BEFORE: Final = "DeidentifiedBefore"
 """The fact that an original was de-identified already, so that its dates may have stayed."""
@@ -118,11 +123,11 @@ def facts_of(data: bytes) -> dict[str, Value]:
         When pydicom does not read it.
     """
     found = pydicom.dcmread(  # pyright: ignore[reportUnknownMemberType]
-        BytesIO(data), stop_before_pixels=True, specific_tags=list(FIELDS)
+        BytesIO(data), stop_before_pixels=True, specific_tags=[*FIELDS, *SEARCHED]
     )
     facts: dict[str, Value] = {}
-    for keyword, (_, kind) in FIELDS.items():
-        value = _value(found.get(keyword), kind)
+    for keyword in (*FIELDS, *SEARCHED):
+        value = _value(found.get(keyword), FIELDS[keyword][1] if keyword in FIELDS else "text")
         if value is not None:
             facts[keyword] = value
     facts["TransferSyntaxUID"] = str(found.file_meta.TransferSyntaxUID)

@@ -3,6 +3,7 @@ say is noted. What may not leave is held back with its reason. A batch is durabl
 that was interrupted goes on behind it; over how many processes it is spread makes no difference."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, LiteralString, cast
 
 import msgspec
@@ -11,6 +12,7 @@ import structlog
 from hilum.core.database import Database, Row
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
+from hilum.research.datasets.decisions import Decided, frozen
 from hilum.research.datasets.people import SetPerson
 from hilum.research.datasets.work import Order, Outcome, Setup, Worker
 from hilum.research.deid.keys import Keys
@@ -97,24 +99,37 @@ def _batches(database: Database, version_id: int, keys: Keys) -> Iterator[list[O
         after = tuple(rows[-1][name] for name in ("person", "study", "series", "number", "sop", "id"))
 
 
+def order_of(database: Database, version_id: int, keys: Keys, instance: int, decided: Decided | None) -> Order:
+    """The order to make one instance of a version (by Hilum's number of it) once more, by another decision."""
+    with database.transaction() as sql:
+        (row,) = sql.rows(f"{_ORDERED} where d.id = %s", (instance,))
+    people = people_of(database, version_id, keys, {str(row["person"])})
+    return replace(_order(row, people), decision=decided.for_pixels() if decided else None, check_validity=False)
+
+
 def _order(row: Row, people: Mapping[str, SetPerson]) -> Order:
     where = {name: row[name] for name in ("blob_key", "path", "path_mtime_ns", "size")} if row["same"] else None
+    decided = frozen(row["decision"])
     return Order(
         cast("int", row["id"]), str(row["sop"]), people[str(row["person"])].person, str(row["accession"]), where,
-        bool(row["first"]),
+        bool(row["first"]), decided.for_pixels() if decided else None,
     )  # fmt: skip
 
 
 def _note(database: Database, outcomes: Sequence[Outcome]) -> None:
     made = [
         {"id": one.id, "digest": one.digest, "size": one.size, "crc32": one.crc32, "blob_key": one.blob_key,
-         "datetime": one.datetime, "facts": one.facts, "sealed": f"\\x{one.sealed.hex()}", "validated": one.validated}
+         "datetime": one.datetime, "facts": one.facts, "sealed": f"\\x{one.sealed.hex()}", "validated": one.validated,
+         "pixels": one.pixels, "boxes": one.boxes}
         for one in outcomes if not one.code
     ]  # fmt: skip
-    held = [one for one in outcomes if one.code]
+    held = [
+        {"id": one.id, "code": one.code, "reason": one.reason, "pixels": one.pixels, "boxes": one.boxes}
+        for one in outcomes if one.code
+    ]  # fmt: skip
     with database.transaction() as sql:
         sql.rows(_DONE, (msgspec.json.encode(made).decode(),))
-        sql.rows(_HELD, ([one.id for one in held], [one.code for one in held], [one.reason for one in held]))
+        sql.rows(_HELD, (msgspec.json.encode(held).decode(),))
 
 
 def people_of(
@@ -136,25 +151,28 @@ _PEOPLE: Final[LiteralString] = """
   select * from hilum.dataset_person
   where version_id = %(version)s and (%(names)s::text[] is null or person = any(%(names)s)) order by person
 """
-_PLANNED: Final[LiteralString] = """
+_ORDERED: Final[LiteralString] = """
   select d.id, d.sop, d.person, d.study, d.series, d.number, d.accession, i.size, i.blob_key, i.path, i.path_mtime_ns,
-    coalesce(i.digest = d.original, false) as same,
+    d.decision, coalesce(i.digest = d.original, false) as same,
     not exists (
       select from hilum.dataset_instance e
       where e.version_id = d.version_id and e.person = d.person and e.study = d.study and e.series = d.series
         and (e.number, e.sop, e.id) < (d.number, d.sop, d.id)) as first
   from hilum.dataset_instance d left join hilum.instance i on i.id = d.instance_id
-  where d.version_id = %s and d.state = 'planned'
+"""
+_PLANNED: Final[LiteralString] = f"""
+  {_ORDERED} where d.version_id = %s and d.state = 'planned'
     and (d.person, d.study, d.series, d.number, d.sop, d.id) > (%s, %s, %s, %s, %s, %s)
   order by d.person, d.study, d.series, d.number, d.sop, d.id limit %s
 """
 _DONE: Final[LiteralString] = """
   update hilum.dataset_instance d set state = 'done', code = '', reason = '', digest = n.digest, size = n.size,
     crc32 = n.crc32, blob_key = n.blob_key, datetime = n.datetime, facts = n.facts, sealed = n.sealed,
-    validated = n.validated
+    validated = n.validated, pixels = n.pixels, boxes = n.boxes
   from json_populate_recordset(null::hilum.dataset_instance, %s) n where d.id = n.id and d.state = 'planned'
 """
 _HELD: Final[LiteralString] = """
-  update hilum.dataset_instance d set state = 'held', code = n.code, reason = n.reason
-  from unnest(%s::bigint[], %s::text[], %s::text[]) n (id, code, reason) where d.id = n.id and d.state = 'planned'
+  update hilum.dataset_instance d set state = 'held', code = n.code, reason = n.reason, pixels = n.pixels,
+    boxes = n.boxes
+  from json_populate_recordset(null::hilum.dataset_instance, %s) n where d.id = n.id and d.state = 'planned'
 """

@@ -1,5 +1,6 @@
-"""The tables of data sets: definitions, versions with their people, instances and files, the days by which a person's
-dates move, and who looked into the crosswalk. What the originals say stands in them only sealed."""
+"""The tables of data sets: definitions, versions with their people, instances and files, what people decided on pixels,
+the days by which a person's dates move, and who looked into the crosswalk. What the originals say stands in them only
+sealed."""
 
 from datetime import datetime
 
@@ -106,7 +107,9 @@ class DatasetStudy(Table):
 
 class DatasetInstance(Table):
     """An instance of a version: ``planned``, ``done`` or ``held``. All but ``instance_id`` is of the new file; what was
-    done to each attribute is ``sealed``; ``validated`` says that its validity was compared with the original's."""
+    done to each attribute is ``sealed``; ``validated`` says that its validity was compared with the original's.
+    ``pixels`` says what a look at its pixels came to (``clean``, ``blackened``, ``unsure``; empty: nobody looked),
+    ``boxes`` where text was found, ``decision`` what a person had decided on it when the version was planned."""
 
     __tablename__ = "dataset_instance"
     __table_args__ = (
@@ -145,6 +148,25 @@ class DatasetInstance(Table):
     facts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     sealed: Mapped[bytes | None]
     validated: Mapped[bool] = tables.no()
+    pixels: Mapped[str] = tables.text()
+    boxes: Mapped[list[object]] = mapped_column(JSONB, server_default="[]")
+    decision: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+
+
+class DatasetDecision(Table):
+    """What a person decided on the pixels of an original, by its digest, for the next versions of a data set:
+    ``accept``, ``boxes``, ``only``, ``exclude``, or ``undone``. The latest counts."""
+
+    __tablename__ = "dataset_decision"
+    __table_args__ = (sa.Index("dataset_decision_of", "dataset_id", "original", "id"),)
+
+    id: Mapped[int] = tables.key()
+    dataset_id: Mapped[int] = tables.owner("dataset")
+    original: Mapped[str] = mapped_column(TEXT)
+    decision: Mapped[str] = mapped_column(TEXT)
+    boxes: Mapped[list[object]] = mapped_column(JSONB, server_default="[]")
+    who: Mapped[str] = mapped_column(TEXT)
+    decided_at: Mapped[datetime] = tables.now()
 
 
 class DatasetValue(Table):
@@ -161,7 +183,10 @@ class DatasetFile(Table):
     """A file of a version as it is given out, by its path in the layout."""
 
     __tablename__ = "dataset_file"
-    __table_args__ = (sa.Index("dataset_file_blob", "blob_key"),)
+    __table_args__ = (
+        sa.Index("dataset_file_blob", "blob_key"),
+        sa.Index("dataset_file_object", "version_id", "blob_key"),
+    )
 
     version_id: Mapped[int] = tables.owner("dataset_version", primary_key=True)
     path: Mapped[str] = mapped_column(TEXT, primary_key=True)
@@ -180,13 +205,15 @@ class DatasetLitter(Table):
 
 
 class CrosswalkLook(Table):
-    """Who looked into the crosswalk, when, and for what: the value only blind."""
+    """Who looked into the crosswalk, when, and for what, the value only blind: for an ``old`` or ``new`` value, all
+    of a version (``version``), or at the original picture of an instance (``before``)."""
 
     __tablename__ = "crosswalk_look"
 
     id: Mapped[int] = tables.key()
     who: Mapped[str] = mapped_column(TEXT)
     kind: Mapped[str] = mapped_column(TEXT)
+    version_id: Mapped[int | None] = mapped_column(BIG)
     value: Mapped[bytes]
     found: Mapped[int] = tables.count()
     looked_at: Mapped[datetime] = tables.now()

@@ -1,5 +1,6 @@
-"""A version is frozen: which instances, of which revisions of studies, whose they are and what their new ids are, and
-what is known of the people. From then on it does not matter what comes into the archive."""
+"""A version is frozen: which instances, of which revisions of studies, whose they are and what their new ids are, what
+people decided on their pixels, and what is known of the people. From then on it does not matter what comes into the
+archive."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import msgspec
 from hilum.clinical.cdm.cdm import find_cdm
 from hilum.core.config import Settings
 from hilum.core.database import Row, Transaction
+from hilum.research.datasets.decisions import freeze
 from hilum.research.datasets.definition import Definition, profile_of
 from hilum.research.datasets.people import SetPerson, accession_of, keep_shifts, known_of, name_of, over_89
 from hilum.research.datasets.selection import (
@@ -63,6 +65,7 @@ def plan_version(sql: Transaction, version_id: int, definition: Definition, sett
     plan = _Plan(sql, version_id, definition, selection, profile, keys)
     _people(plan, days)
     _instances(plan)
+    freeze(sql, version_id)
     held = msgspec.json.encode({"reasons": held_counts(selection.held)}).decode()
     sql.rows("update hilum.dataset_version set planned = true, held = %s where id = %s", (held, version_id))
 

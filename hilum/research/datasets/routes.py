@@ -1,26 +1,24 @@
-"""REST of data sets: definitions, previews, versions with their manifest, zip and report, decisions, the crosswalk."""
+"""REST of data sets: definitions, previews, versions with their manifest, zip and report, and whether a draft is
+published."""
 
 from typing import Annotated, cast
 
 import sqlalchemy as sa
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 
+from hilum.core.access import TheCaller
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, Router, refuse_unknown_parameters, stored
 from hilum.core.routes import Job, TheJobs, show
-from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
 from hilum.imaging.archive.store import Archive
 from hilum.research.datasets import delete, schemas, versions
-from hilum.research.datasets.crosswalk import Question, look_up
 from hilum.research.datasets.definition import Definition, profile_of, read_definition
-from hilum.research.datasets.models import DatasetInstance, DatasetVersion
+from hilum.research.datasets.models import DatasetVersion
 from hilum.research.datasets.preview import preview
 
 router = Router(prefix=API, tags=["datasets"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS)
-
-Which = Annotated[str, "Number of a data set, or its name."]
 
 
 @router.get("/datasets")
@@ -32,9 +30,9 @@ def get_datasets(archive: TheArchive, limit: Limit = 20, offset: Offset = 0) -> 
 
 
 @router.post("/datasets", status_code=201)
-def post_dataset(archive: TheArchive, given: schemas.Definition) -> schemas.Dataset:
+def post_dataset(archive: TheArchive, caller: TheCaller, given: schemas.Definition) -> schemas.Dataset:
     """Define a data set; nothing is made of it yet."""
-    number = versions.add_dataset(archive.database, _definition(archive, given), WHO)
+    number = versions.add_dataset(archive.database, _definition(archive, given), caller.name)
     return get_dataset(archive, str(number))
 
 
@@ -45,14 +43,14 @@ def post_preview(archive: TheArchive, given: schemas.PreviewIn) -> schemas.Previ
 
 
 @router.get("/datasets/{dataset}")
-def get_dataset(archive: TheArchive, dataset: Which) -> schemas.Dataset:
+def get_dataset(archive: TheArchive, dataset: str) -> schemas.Dataset:
     """One data set, by number or name."""
     with archive.database.connect() as connection:
         return _dataset(versions.find_dataset(connection, dataset))
 
 
 @router.put("/datasets/{dataset}")
-def put_dataset(archive: TheArchive, dataset: Which, given: schemas.Definition) -> schemas.Dataset:
+def put_dataset(archive: TheArchive, dataset: str, given: schemas.Definition) -> schemas.Dataset:
     """Give a data set another definition, for its next versions."""
     with archive.database.connect() as connection:
         number = versions.find_dataset(connection, dataset)["id"]
@@ -61,15 +59,15 @@ def put_dataset(archive: TheArchive, dataset: Which, given: schemas.Definition) 
 
 
 @router.delete("/datasets/{dataset}", status_code=204)
-def delete_dataset(archive: TheArchive, dataset: Which) -> None:
+def delete_dataset(archive: TheArchive, caller: TheCaller, dataset: str) -> None:
     """Delete a data set with all of its versions, as they are deleted one by one."""
     with archive.database.connect() as connection:
         number = versions.find_dataset(connection, dataset)["id"]
-    delete.delete_dataset(archive.database, archive.blobs, number, WHO)
+    delete.delete_dataset(archive.database, archive.blobs, number, caller.name)
 
 
 @router.get("/datasets/{dataset}/versions")
-def get_versions(archive: TheArchive, dataset: Which, limit: Limit = 20, offset: Offset = 0) -> Page[schemas.Version]:
+def get_versions(archive: TheArchive, dataset: str, limit: Limit = 20, offset: Offset = 0) -> Page[schemas.Version]:
     """The versions of a data set, latest first."""
     with archive.database.connect() as connection:
         number = versions.find_dataset(connection, dataset)["id"]
@@ -79,33 +77,37 @@ def get_versions(archive: TheArchive, dataset: Which, limit: Limit = 20, offset:
 
 
 @router.post("/datasets/{dataset}/versions", status_code=202)
-def post_version(archive: TheArchive, jobs: TheJobs, dataset: Which, given: schemas.VersionIn | None = None) -> Job:
+def post_version(
+    archive: TheArchive, jobs: TheJobs, caller: TheCaller, dataset: str, given: schemas.VersionIn | None = None
+) -> Job:
     """Make a version: a job freezes what the definition selects now, de-identifies and checks it. It is published when
     all checks passed, unless a person is to decide."""
     with archive.database.connect() as connection:
         found = versions.find_dataset(connection, dataset)
     review = given is not None and given.review
-    return show(jobs, versions.ask_for_version(archive.database, jobs, found, WHO, review=review))
+    return show(jobs, versions.ask_for_version(archive.database, jobs, found, caller.name, review=review))
 
 
 @router.get("/datasets/{dataset}/versions/{version}")
-def get_version(archive: TheArchive, dataset: Which, version: str) -> schemas.Version:
+def get_version(archive: TheArchive, dataset: str, version: str) -> schemas.Version:
     """One version by its number; ``latest`` is the latest published one."""
     with archive.database.connect() as connection:
-        return _version(connection, _find(connection, dataset, version))
+        return _version(connection, versions.named_version(connection, dataset, version))
 
 
 @router.delete("/datasets/{dataset}/versions/{version}", status_code=204)
-def delete_version(archive: TheArchive, dataset: Which, version: Annotated[int, Path(ge=1, lt=1 << 31)]) -> None:
+def delete_version(
+    archive: TheArchive, caller: TheCaller, dataset: str, version: Annotated[int, Path(ge=1, lt=1 << 31)]
+) -> None:
     """Delete a version: its files, and its part of the crosswalk. What other versions have in common with it stays, and
     so does who deleted it and when. Refused while it is being made or written out."""
     with archive.database.connect() as connection:
         number = versions.find_dataset(connection, dataset)["id"]
-    delete.delete_version(archive.database, archive.blobs, number, version, WHO)
+    delete.delete_version(archive.database, archive.blobs, number, version, caller.name)
 
 
 @router.get("/datasets/{dataset}/versions/{version}/manifest", response_class=JSONResponse)
-def get_manifest(request: Request, archive: TheArchive, dataset: Which, version: str) -> Response:
+def get_manifest(request: Request, archive: TheArchive, dataset: str, version: str) -> Response:
     """The manifest: every file with its digest, revisions of studies, profile and software, counts, licence."""
     row = _made(archive, dataset, version)
     with archive.database.transaction() as sql:
@@ -123,7 +125,7 @@ def get_manifest(request: Request, archive: TheArchive, dataset: Which, version:
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}}},
 )
-def get_zip(request: Request, archive: TheArchive, dataset: Which, version: str) -> Response:
+def get_zip(request: Request, archive: TheArchive, dataset: str, version: str) -> Response:
     """A published version as one zip, streamed; a download that broke off goes on with Range."""
     from hilum.research.datasets.zipped import zip_answer
 
@@ -134,60 +136,23 @@ def get_zip(request: Request, archive: TheArchive, dataset: Which, version: str)
 
 
 @router.get("/datasets/{dataset}/versions/{version}/report")
-def get_report(archive: TheArchive, dataset: Which, version: str) -> schemas.Report:
+def get_report(archive: TheArchive, dataset: str, version: str) -> schemas.Report:
     """The upload check list of a version."""
     return schemas.Report.model_validate(_made(archive, dataset, version)["report"])
 
 
-@router.get("/datasets/{dataset}/versions/{version}/review")
-def get_review(
-    archive: TheArchive,
-    dataset: Which,
-    version: str,
-    code: Annotated[str | None, Query(max_length=64, description="Only what is held back for this reason.")] = None,
-    limit: Limit = 20,
-    offset: Offset = 0,
-) -> Page[schemas.HeldInstance]:
-    """Instances that are held back, with the reason."""
-    with archive.database.connect() as connection:
-        found = _find(connection, dataset, version)
-        held = sa.select(DatasetInstance.__table__).where(
-            DatasetInstance.version_id == found["id"], DatasetInstance.state == "held"
-        )
-        held = held.where(DatasetInstance.code == code) if code else held
-        total = connection.scalar(sa.select(sa.func.count()).select_from(held.subquery())) or 0
-        rows = connection.execute(held.order_by(DatasetInstance.id).limit(limit).offset(offset)).mappings().all()
-    items = [schemas.HeldInstance.model_validate({name: row[name] for name in _HELD}) for row in rows]
-    return Page(items=items, total=total, limit=limit, offset=offset)
-
-
 @router.post("/datasets/{dataset}/versions/{version}/review")
-def post_review(archive: TheArchive, dataset: Which, version: str, given: schemas.VersionDecision) -> schemas.Version:
+def post_review(
+    archive: TheArchive, caller: TheCaller, dataset: str, version: str, given: schemas.VersionDecision
+) -> schemas.Version:
     """Publish a draft, or reject it; what failed a binding check cannot be published."""
     row = _made(archive, dataset, version)
     with archive.database.transaction() as sql:
         if given.decision == "publish":
-            versions.publish(sql, row["id"], WHO, given.note)
+            versions.publish(sql, row["id"], caller.name, given.note)
         else:
-            versions.reject(sql, row["id"], WHO, given.note)
+            versions.reject(sql, row["id"], caller.name, given.note)
     return get_version(archive, dataset, version)
-
-
-@router.get("/crosswalk")
-def get_crosswalk(
-    archive: TheArchive,
-    old: Annotated[str, Query(max_length=256, description="PatientID, accession number or UID of an original.")] = "",
-    new: Annotated[str, Query(max_length=256, description="person_id, accession, UID or path of a shared file.")] = "",
-    limit: Limit = 20,
-    offset: Offset = 0,
-) -> Page[schemas.CrosswalkEntry]:
-    """What became of an original, or what a shared file was made of; each look is noted."""
-    entries, total = look_up(archive.database, archive.settings, Question(old, new), WHO, limit=limit, offset=offset)
-    items = [schemas.CrosswalkEntry.model_validate(entry) for entry in entries]
-    return Page(items=items, total=total, limit=limit, offset=offset)
-
-
-_HELD = tuple(schemas.HeldInstance.model_fields)
 
 
 def _definition(archive: Archive, given: schemas.Definition) -> Definition:
@@ -201,16 +166,9 @@ def _dataset(row: sa.RowMapping) -> schemas.Dataset:
     return schemas.Dataset.model_validate(values)
 
 
-def _find(connection: sa.Connection, dataset: str, version: str) -> sa.RowMapping:
-    return versions.find_version(connection, versions.find_dataset(connection, dataset)["id"], version)
-
-
 def _made(archive: Archive, dataset: str, version: str) -> sa.RowMapping:
-    """A version that is there as a whole."""
     with archive.database.connect() as connection:
-        row = _find(connection, dataset, version)
-    versions.check_there(row)
-    return row
+        return versions.made_version(connection, dataset, version)
 
 
 def _version(connection: sa.Connection, row: sa.RowMapping) -> schemas.Version:

@@ -171,18 +171,59 @@ class Report(Model):
     missing: dict[str, dict[str, FieldMissing]]
 
 
-class HeldInstance(Model):
-    """An instance that does not leave, by its new ids."""
+Side = Annotated[int, Field(ge=0, lt=1 << 16)]
+
+
+class Box(Model):
+    """A rectangle of pixels."""
+
+    row: Side = Field(description="Of its upper edge, from 0.")
+    column: Side = Field(description="Of its left edge, from 0.")
+    rows: Side
+    columns: Side
+    frame: Side | None = Field(None, description="Counted from 0; null for all frames.")
+
+
+class Decision(Model):
+    """What a person decides on an instance.
+
+    ``accept``: what was found goes black, and it leaves. ``boxes``: the same, and the boxes go black as well. ``only``:
+    the boxes go black and nothing else; without any it leaves as it is. ``exclude``: it does not leave.
+    """
+
+    decision: Literal["accept", "boxes", "only", "exclude"]
+    boxes: Annotated[list[Box], Field(max_length=200)] = Field([])
+
+
+class Decided(Decision):
+    """A decision, and whose it is."""
+
+    who: str
+    decided_at: datetime
+
+
+class ReviewInstance(Model):
+    """An instance of a version to look at, by its new ids."""
 
     id: int
-    code: str
+    state: Literal["planned", "done", "held"]
+    code: str = Field(description="Why it is held back; empty for what leaves.")
     reason: str
+    pixels: Literal["", "clean", "blackened", "unsure"] = Field(
+        description="What a look at its pixels came to; empty: they were not looked at."
+    )
+    boxes: list[Box] = Field(description="Where text was found, or is black.")
     person: str
     accession: str
     modality: str
     study: str
     series: str
     sop: str
+    rows: int | None = Field(description="Of the original, as boxes count them.")
+    columns: int | None
+    frames: int
+    made_with: Decision | None = Field(description="The decision that this version was made with.")
+    decided: Decided | None = Field(description="The decision that holds now, for the next version.")
 
 
 class VersionDecision(Model):
@@ -203,9 +244,21 @@ class Change(Model):
     new: str
 
 
+class CrosswalkQuestion(Model):
+    """What is looked for in the crosswalk: an old value or a new one, in one version or in all."""
+
+    old: Text = Field("", description="PatientID, accession number or UID of an original.")
+    new: Text = Field("", description="person_id, accession, UID or path of a shared file.")
+    dataset: Text = Field("", description="Number or name of a data set, with its version.")
+    version: Text = Field("", description="Number of a version of it.")
+    limit: Annotated[int, Field(ge=1, le=500)] = 20
+    offset: Annotated[int, Field(ge=0, le=2**31)] = 0
+
+
 class CrosswalkEntry(Model):
     """A file that was given out, the original that it was made of, and what was done to each attribute."""
 
+    id: int
     dataset_id: int
     version: int
     path: str
@@ -219,3 +272,15 @@ class CrosswalkEntry(Model):
     original_series: str
     original_sop: str
     changes: list[Change]
+
+
+class Look(Model):
+    """Who looked into the crosswalk, or at an original picture; what was looked for is kept blind."""
+
+    id: int
+    who: str
+    kind: Literal["old", "new", "version", "before"]
+    dataset_id: int | None
+    version: int | None
+    found: int
+    looked_at: datetime

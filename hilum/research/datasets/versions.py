@@ -114,6 +114,18 @@ def find_version(connection: sa.Connection, dataset_id: int, number: str | int |
     return row
 
 
+def named_version(connection: sa.Connection, dataset: str, version: str) -> sa.RowMapping:
+    """A version by number or name of its data set and its own number, or ``latest``; raises ``NotFound``."""
+    return find_version(connection, find_dataset(connection, dataset)["id"], version)
+
+
+def made_version(connection: sa.Connection, dataset: str, version: str) -> sa.RowMapping:
+    """A version that is there as a whole; errors as of `named_version` and `check_there`."""
+    row = named_version(connection, dataset, version)
+    check_there(row)
+    return row
+
+
 def held_back(connection: sa.Connection, version: sa.RowMapping) -> list[dict[str, object]]:
     """What does not leave with a version: ``code``, ``reason``, and how many ``studies`` or ``instances``."""
     reason, count = sa.func.min(DatasetInstance.reason), sa.func.count()

@@ -14,7 +14,7 @@ from typing import Final, cast
 from blake3 import blake3
 
 import hilum
-from hilum.core.blobs import BlobGroup, open_blobs
+from hilum.core.blobs import BlobGroup, Blobs, open_blobs
 from hilum.core.config import Settings
 from hilum.core.errors import HilumError
 from hilum.imaging.archive.objects import opened
@@ -28,6 +28,7 @@ from hilum.research.deid.keys import Keys
 from hilum.research.deid.person import Person
 from hilum.research.deid.pixel_text import detector
 from hilum.research.deid.pixel_text.step import text_step
+from hilum.research.deid.pixels import Box, Decision
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
 from hilum.research.deid.table import tables
@@ -35,6 +36,8 @@ from hilum.research.deid.verify import Leak, Search, dciodvfy, new_errors, verif
 from hilum.research.deid.work import MAX_FILE_BYTES, datetime_of
 
 AREA: Final = "_datasets"
+UNSURE: Final = "pixels_unsure"
+"""The code of what is held back until a person has looked at its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Order:
         The row of the catalogue that says where its bytes are; None where it is no longer what was planned.
     check_validity
         Whether `dciodvfy` compares it with its original.
+    decision
+        What a person decided on its pixels.
     """
 
     id: int
@@ -68,6 +73,7 @@ class Order:
     accession: str
     original: Mapping[str, object] | None
     check_validity: bool
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,11 @@ class NewFile:
     datetime: str
     validated: bool
 
+    @property
+    def pixels(self) -> str:
+        """What a look at its pixels came to; empty where nobody looked."""
+        return "blackened" if self.made.blackened else "clean" if self.made.pixels_cleaned else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -99,8 +110,10 @@ class Outcome:
         As a zip has it.
     sealed
         What was done to each attribute.
-    datetime, validated
-        As of `NewFile`.
+    datetime, validated, pixels
+        As of `NewFile`; ``pixels`` is ``unsure`` where a person must look.
+    boxes
+        Where text was found in its pixels.
     """
 
     id: int
@@ -115,6 +128,8 @@ class Outcome:
     facts: Mapping[str, Value] = field(default_factory=dict[str, Value])
     sealed: bytes = b""
     validated: bool = False
+    pixels: str = ""
+    boxes: tuple[Box, ...] = ()
 
 
 def object_key(digest: str) -> str:
@@ -132,10 +147,18 @@ def software(profile: Profile) -> dict[str, str]:
 
 
 class Worker:
-    """The work on instances, one after the other."""
+    """The work on instances, one after the other.
 
-    def __init__(self, setup: Setup) -> None:
-        self._blobs: Final = open_blobs(setup.settings)
+    Parameters
+    ----------
+    setup
+        What it needs.
+    blobs
+        The objects, where they are open already.
+    """
+
+    def __init__(self, setup: Setup, blobs: Blobs | None = None) -> None:
+        self._blobs: Final = blobs or open_blobs(setup.settings)
         self._seal: Final = Seal(setup.keys)
         self._deidentifier: Final = Deidentifier(new_uids(setup.profile, setup.keys), text_step(setup.profile))
 
@@ -156,11 +179,13 @@ class Worker:
         try:
             new = self.new_file(order)
         except Quarantined as why:
-            return Outcome(order.id, order.sop, why.code, str(why))
+            pixels = "unsure" if why.code == UNSURE else ""
+            return Outcome(order.id, order.sop, why.code, str(why), pixels=pixels, boxes=why.boxes)
         digest = blake3(new.data).hexdigest()
         outcome = Outcome(
             order.id, order.sop, "", "", digest, len(new.data), zlib.crc32(new.data), object_key(digest), new.datetime,
-            new.facts, self._seal.seal([list(one) for one in new.made.changes]), new.validated,
+            new.facts, self._seal.seal([list(one) for one in new.made.changes]), new.validated, new.pixels,
+            new.made.blackened,
         )  # fmt: skip
         item = group.create()
         item.write(new.data)
@@ -179,7 +204,7 @@ class Worker:
         """
         try:
             original = self._read(order.original)
-            made = self._deidentifier.make(BytesIO(original), order.person, order.accession)
+            made = self._deidentifier.make(BytesIO(original), order.person, order.accession, decision=order.decision)
             verify(made.data, Search(made.patterns, made.old_uids))
             validated = order.check_validity and bool(dciodvfy())
             if validated:

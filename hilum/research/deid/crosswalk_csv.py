@@ -38,7 +38,7 @@ def write_csv(path: Path, key_file: Path, target: Path | None, *, old: str = "",
     crosswalk = Crosswalk(path, read_keys(key_file, create=False), create=False)
     count = 0
     try:
-        with _opened(target) as file:
+        with opened(target) as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(COLUMNS)
             for one, changes in crosswalk.rows(old or new, "old" if old else "new" if new else ""):
@@ -54,7 +54,8 @@ def write_csv(path: Path, key_file: Path, target: Path | None, *, old: str = "",
 
 
 @contextmanager
-def _opened(target: Path | None) -> Generator[TextIO]:
+def opened(target: Path | None) -> Generator[TextIO]:
+    """Open a file that only its owner may read, or standard output for None."""
     if target is None:
         yield sys.stdout
         return

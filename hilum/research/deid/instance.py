@@ -21,7 +21,7 @@ from hilum.research.deid.engine import Change, Engine, Subject
 from hilum.research.deid.identifiers import Identifiers, Kind, Patterns
 from hilum.research.deid.person import Person, identifiers_in
 from hilum.research.deid.pixel_text.detector import missing
-from hilum.research.deid.pixels import Decision, PixelStep, may_show_face, refusal, scan_reason
+from hilum.research.deid.pixels import Box, Decision, PixelStep, may_show_face, refusal, scan_reason
 from hilum.research.deid.profile import VOCABULARY_UIDS, Profile
 from hilum.research.deid.streams import OFFSET_TABLES, pixel_element
 from hilum.research.deid.table import BASIC, CLEAN_FACES, CLEAN_PIXELS, OPTIONS, tables
@@ -36,11 +36,13 @@ _MODIFIED_DATES: Final = "113107"
 
 
 class Quarantined(Exception):
-    """An instance that may not leave; ``code`` says why in a word, the message in a sentence without patient data."""
+    """An instance that may not leave; ``code`` says why in a word, the message in a sentence without patient data.
+    ``boxes`` is where text was found in its pixels."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, boxes: tuple[Box, ...] = ()) -> None:
         super().__init__(sentence)
         self.code: Final = code
+        self.boxes: Final = boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Made:
         Whether the original was de-identified already.
     pixels_cleaned
         Whether the pixels were looked at.
+    blackened
+        What of them is black now.
     paths
         Of all attributes of the original with their representation, if asked for.
     """
@@ -71,6 +75,7 @@ class Made:
     old_uids: frozenset[str]
     before: bool
     pixels_cleaned: bool
+    blackened: tuple[Box, ...] = ()
     paths: tuple[tuple[str, str], ...] = ()
 
 
@@ -82,6 +87,7 @@ class _Pixels:
     step: str | None = None
     changed: tuple[Element, ...] = ()
     told: tuple[Change, ...] = ()
+    blackened: tuple[Box, ...] = ()
 
 
 class Deidentifier:
@@ -161,7 +167,8 @@ class Deidentifier:
         old_uids = frozenset[str]() if "retain_uids" in self._profile.options else _own_uids(elements)
         return Made(
             self._file(file, header, found, pixels.file), [*changes, *pixels.told], patterns, old_uids, before,
-            pixels_cleaned=pixels.step is not None, paths=tuple(_paths(elements, "")) if explain else (),
+            pixels_cleaned=pixels.step is not None, blackened=pixels.blackened,
+            paths=tuple(_paths(elements, "")) if explain else (),
         )  # fmt: skip
 
     def _refuse(self, header: Header) -> None:
@@ -190,13 +197,14 @@ class Deidentifier:
             raise Quarantined("pixels_unseen", f"{sentence} {missing()}".strip())
         verdict = self._pixel_step(file, header, patterns, decision)
         if verdict.state == "unsure":
-            raise Quarantined("pixels_unsure", f"A person must look at its pixels ({verdict.reason or why}).")
+            sentence = f"A person must look at its pixels ({verdict.reason or why})."
+            raise Quarantined("pixels_unsure", sentence, verdict.boxes)
         step = "faces" if verdict.face else "pixels"
         if verdict.data is None:
             return _Pixels(file, step)
         boxes = " ".join(f"{box.row},{box.column},{box.rows},{box.columns}" for box in verdict.boxes)
         told = Change("7FE00010", "OW", "", "blacken", verdict.reason or why, boxes)
-        return _Pixels(BytesIO(verdict.data), step, verdict.changed, (told,))
+        return _Pixels(BytesIO(verdict.data), step, verdict.changed, (told,), verdict.boxes)
 
     def _file(self, file: BinaryIO, header: Header, found: dict[int, Element], pixels: BinaryIO) -> bytes:
         # The new file is told by what the engine made of the old one's identity.
