@@ -65,6 +65,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _tried(f"codec {name}", partial(_codec, encoder, decoder, bits, exact))
     yield _tried("codec RLE", _rle)
     yield _tried("text in pixels", _text_in_pixels)
+    yield _tried("faces in volumes", _faces_in_volumes)
     yield _tried("web page", _page)
 
 
@@ -75,6 +76,14 @@ def _text_in_pixels() -> str:
         return f"{lacking} Until then images that may show text are quarantined by hilum deid."
     find_lines(np.zeros((64, 64, 3), np.uint8))
     return versions()
+
+
+def _faces_in_volumes() -> str:
+    from hilum.research.deid.faces.registration import missing, version
+
+    if lacking := missing():
+        return f"{lacking} Until then a profile that takes faces off quarantines what may show one."
+    return version()
 
 
 def _nats(settings: Settings) -> str:
