@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from hilum.research.datasets.preview import Preview
 
 commands = typer.Typer()
+group = typer.Typer(help="Data sets and their versions.", no_args_is_help=True)
+commands.add_typer(group, name="dataset")
 _WHO = "command"
+_ALL = 1_000_000
 
 
 @commands.command("export")
@@ -31,13 +36,16 @@ def export(
     layout: Annotated[
         Literal["chorus", "dicom", "nifti"] | None, typer.Option("--layout", help="[default: the data set's own]")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, max=64, help="Processes.  [default: one a processor]", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what a new version would be made of.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a version of a data set, de-identified and checked; run again, it goes on where it was."""
-    settings = read_settings(data)
+    settings = read_settings(data, deid_workers=workers)
     from hilum.core.database import open_database
-    from hilum.core.errors import Conflict
     from hilum.research.datasets import versions
     from hilum.research.datasets.export import export_version
     from hilum.research.datasets.preview import preview
@@ -54,11 +62,8 @@ def export(
             return
         row = None if new else _version(archive, number, version)
         if row is None:
-            row = _make(archive, number, as_json)
-        if row["state"] != "published":
-            raise Conflict(
-                f"Version {row['number']} of data set {number} is {row['state']}: only what is published is given out."
-            )
+            row = _make(archive, number, new=new, as_json=as_json)
+        versions.check_given_out(row)
         own = versions.definition_of(row).layout
         with progress_bar("Writing", hidden=as_json) as bar:
             done = export_version(archive, row["id"], own, target, layout or own, bar)
@@ -87,7 +92,7 @@ def _dataset(archive: "Archive", reference: str) -> int:
     definition = read_definition_file(Path(reference))
     profile_of(definition, archive.settings)
     with archive.database.connect() as connection:
-        rows, _ = versions.list_datasets(connection, limit=1_000_000, offset=0)
+        rows, _ = versions.list_datasets(connection, limit=_ALL, offset=0)
     same = next((row for row in rows if row["name"] == definition.name), None)
     if same is None:
         return versions.add_dataset(archive.database, definition, _WHO)
@@ -109,7 +114,7 @@ def _version(archive: "Archive", number: int, version: int | None) -> "RowMappin
             return None
 
 
-def _make(archive: "Archive", number: int, as_json: bool) -> "RowMapping":
+def _make(archive: "Archive", number: int, *, new: bool, as_json: bool) -> "RowMapping":
     from hilum.core.progress import job_here
     from hilum.research.datasets import versions
     from hilum.research.datasets.build import build_version
@@ -117,7 +122,8 @@ def _make(archive: "Archive", number: int, as_json: bool) -> "RowMapping":
     with archive.database.connect() as connection:
         found = versions.find_dataset(connection, str(number))
     with archive.database.transaction() as sql:
-        version = versions.add_version(sql, found, _WHO)
+        begin_one = versions.add_version if new else versions.take_up_version
+        version = begin_one(sql, found, _WHO)
     begin = time.monotonic()
     title = f"Making a version of data set {number}"
     with (
@@ -130,6 +136,65 @@ def _make(archive: "Archive", number: int, as_json: bool) -> "RowMapping":
         print_summary(progress.counts, reasons, time.monotonic() - begin)
     with archive.database.connect() as connection:
         return versions.version_by_id(connection, version)
+
+
+@group.command("list")
+def list_versions(data: Data = None, as_json: Json = False) -> None:
+    """List data sets with their versions, latest first."""
+    from hilum.core.database import open_database
+    from hilum.research.datasets import versions
+
+    with open_database(read_settings(data), pool_size=1) as database, database.connect() as connection:
+        rows, _ = versions.list_datasets(connection, limit=_ALL, offset=0)
+        found = [(row, versions.list_versions(connection, row["id"], limit=_ALL, offset=0)[0]) for row in rows]
+    if as_json:
+        said = [
+            {
+                "id": row["id"], "name": row["name"], "source": row["source"],
+                "versions": [
+                    {"version": one["number"], "state": one["state"], "counts": one["counts"], "size": one["size"],
+                     "digest": f"blake3:{one['digest']}" if one["digest"] else ""}
+                    for one in made
+                ],
+            }
+            for row, made in found
+        ]  # fmt: skip
+        print(json.dumps(said))  # noqa: T201
+        return
+    table = Table("data set", "name", "source", "version", "state", "files", "bytes", box=None)
+    for row, made in found:
+        which = (str(row["id"]), escape(row["name"]), row["source"])
+        for one in made:
+            files = f"{one['counts'].get('files', 0):,}"
+            table.add_row(*which, str(one["number"]), one["state"], files, f"{one['size']:,}")
+        if not made:
+            table.add_row(*which, "", "", "", "")
+    out.print(table)
+
+
+@group.command("delete")
+def delete(
+    dataset: Annotated[str, typer.Argument(help="Number or name of a data set.")],
+    version: Annotated[int | None, typer.Option("--version", help="Only this version.")] = None,
+    data: Data = None,
+) -> None:
+    """Delete a data set with all of its versions, or one version; who and when stays on record."""
+    settings = read_settings(data)
+    from hilum.core.database import open_database
+    from hilum.research.datasets import delete as deletion
+    from hilum.research.datasets.versions import find_dataset
+    from hilum.services import open_archive
+
+    with open_database(settings, pool_size=2) as database:
+        archive = open_archive(settings, database)
+        with database.connect() as connection:
+            number = find_dataset(connection, dataset)["id"]
+        if version is None:
+            deletion.delete_dataset(database, archive.blobs, number, _WHO)
+            out.print(f"Data set {number} is deleted.", highlight=False)
+        else:
+            deletion.delete_version(database, archive.blobs, number, version, _WHO)
+            out.print(f"Version {version} of data set {number} is deleted.", highlight=False)
 
 
 def _print_preview(found: "Preview", as_json: bool) -> None:

@@ -261,6 +261,9 @@ class Settings(BaseSettings):
         description="Key file of data sets and their crosswalk, the same for all processes; empty: deid.key in the "
         "data folder, made when it is first needed. Keep a copy of it.",
     )
+    deid_workers: int = Field(
+        0, ge=0, le=64, description="Processes that de-identify for one version of a data set; 0: one a processor."
+    )
     export_options: Annotated[SecretStr, BeforeValidator(_as_json)] = Field(
         SecretStr(""),
         description="For buckets that data sets are exported to, options as in HILUM_BLOBS_OPTIONS.",

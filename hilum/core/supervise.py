@@ -119,8 +119,8 @@ def die_with_parent() -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
         raise Unavailable(f"The kernel does not tell of the supervisor's end: {os.strerror(ctypes.get_errno())}.")
-    # It may have ended before the kernel was asked.
-    parent = os.environ.get(_PARENT_VARIABLE)
+    # It may have ended before the kernel was asked. What this process starts is not to take that process for its own.
+    parent = os.environ.pop(_PARENT_VARIABLE, None)
     if parent is not None and os.getppid() != int(parent):
         raise SystemExit("The supervisor of this process is gone.")
 

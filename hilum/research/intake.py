@@ -25,7 +25,7 @@ from hilum.research.deid.identifiers import Kind
 from hilum.research.deid.instance import Deidentifier, Quarantined
 from hilum.research.deid.keys import Keys
 from hilum.research.deid.person import Person
-from hilum.research.deid.pixels import PixelStep
+from hilum.research.deid.pixel_text.step import text_step
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.verify import Leak, Search, verify
 
@@ -44,13 +44,10 @@ class DeidentifyingIntake:
     ----------
     archive
         Whose sources they come to.
-    pixel_step
-        What looks at pixels; without it, what must be looked at does not come in.
     """
 
-    def __init__(self, archive: Archive, pixel_step: PixelStep | None = None) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive: Final = archive
-        self._pixel_step: Final = pixel_step
         self._profile: Final = lru_cache(maxsize=16)(self._read_profile)
 
     def __call__(self, source: SourceRef, data: bytes, inspect: Callable[[Header], None] | None) -> bytes:
@@ -83,7 +80,7 @@ class DeidentifyingIntake:
     def _read_profile(self, name: str) -> tuple[Profile, Keys, Deidentifier]:
         profile = profile_named(name, self._archive.settings)
         keys = site_keys(self._archive.database, self._archive.settings)
-        return profile, keys, Deidentifier(new_uids(profile, keys), self._pixel_step)
+        return profile, keys, Deidentifier(new_uids(profile, keys), text_step(profile))
 
     def _whose(self, source: SourceRef, header: Header, profile: Profile, keys: Keys) -> tuple[Person, str]:
         """The person of an instance, and its new accession number."""

@@ -106,7 +106,7 @@ def rendered(values: Mapping[str, object] | None = None) -> list[dict[str, objec
 
 def helm() -> dict[str, Part]:
     """The Deployments and the migration of the chart, with the variables that their pods get, its proxy switched on."""
-    objects = rendered({"components": {"proxy": {"enabled": True}}})
+    objects = rendered({"components": {"proxy": {"enabled": True}}, "deidKeySecret": "hilum-deid"})
     given: dict[str, dict[str, str]] = {}
     for one in objects:
         if one["kind"] in ("ConfigMap", "Secret"):

@@ -93,6 +93,34 @@ def test_files_that_are_secret_are_there_for_every_pod() -> None:
         assert {"name": "files", "mountPath": "/etc/hilum", "readOnly": True} in pod["containers"][0]["volumeMounts"]
 
 
+def test_the_key_of_data_sets_is_a_secret_of_those_that_need_it() -> None:
+    """Who makes data sets or takes instances in has the key file where HILUM_DEID_KEY_FILE names it; nobody else."""
+    needed = {"api", "dicom", "worker", "forwarder"}
+    place = "/run/secrets/deid.key"
+    for read in READERS.values():
+        told = {name: part.variables.get("HILUM_DEID_KEY_FILE") for name, part in read().items()}
+        assert {name for name, path in told.items() if path == place} == needed
+        assert {told[name] for name in told.keys() - needed} == {None}
+    services = yaml.safe_load((plans.DEPLOY / "compose.yaml").read_text())
+    assert {name for name, one in services["services"].items() if one.get("secrets") == ["deid.key"]} == needed
+    assert services["secrets"] == {"deid.key": {"file": "deid.key"}}
+    for secret in ("hilum-deid", ""):
+        found = plans.rendered({"deidKeySecret": secret, "components": {"proxy": {"enabled": True}}})
+        pods = {
+            one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in found if one["kind"] == "Deployment"
+        }
+        having: set[str] = set()
+        for name, pod in pods.items():
+            volumes = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "deid"]
+            if volumes:
+                assert volumes[0]["secretName"] == secret
+                assert volumes[0]["items"] == [{"key": "deid.key", "path": "deid.key"}]
+                mount = {"name": "deid", "mountPath": "/run/secrets", "readOnly": True}
+                assert mount in pod["containers"][0]["volumeMounts"]
+                having.add(name.removeprefix("hilum-"))
+        assert having == (needed if secret else set())
+
+
 def test_every_pod_is_confined_and_probed() -> None:
     for one in plans.rendered({"components": {"proxy": {"enabled": True}}}):
         if one["kind"] not in ("Deployment", "Job"):

@@ -4,6 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -16,7 +17,9 @@ from hilum.imaging.archive.store import Archive
 from hilum.imaging.intake.bundle import import_bundle
 from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
+from hilum.research.deid.pixel_text import detector
 from tests.make import ct
+from tests.research.deid.burned import burned, clean, frames_of, written
 
 SECRETS = (b"MRN-00042", b"Nightingale", b"ACC-77-3141", b"1.2.826.0.1.777", b"St. Nowhere", b"19610203")
 
@@ -88,15 +91,51 @@ def test_only_the_deidentified_file_is_stored(quiet: Archive) -> None:
 
 
 def test_what_cannot_be_deidentified_leaves_no_trace(quiet: Archive) -> None:
-    secondary = original(3, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    page = np.zeros((300, 380), np.uint8)
+    page[written(page.shape, [(25 * row, 2, "Nightingale Florence") for row in range(12)], 25)] = 255
+    secondary = original(
+        3, SOPClassUID="1.2.840.10008.5.1.4.1.1.7", Rows=300, Columns=380, BitsAllocated=8, BitsStored=8, HighBit=7,
+        PixelRepresentation=0, PixelData=page.tobytes(),
+    )  # fmt: skip
     with quiet.batch(quiet.source("quiet"), "stow") as batch:
         batch.add("ok", [original(1)])
-        batch.add("photo", [secondary])
+        batch.add("page", [secondary])
         batch.add("broken", [original(4)[:400]])
         outcomes = {outcome.name: outcome for outcome in batch.commit().outcomes}
     assert outcomes["ok"].state == "added"
-    assert (outcomes["photo"].state, outcomes["photo"].code) == ("set_aside", "pixels_unseen")
+    assert (outcomes["page"].state, outcomes["page"].code) == ("set_aside", "pixels_unsure")
     assert outcomes["broken"].state == "set_aside"
+    assert_nothing_left(quiet)
+
+
+def test_what_is_written_into_pixels_is_not_stored(quiet: Archive) -> None:
+    chosen = [one for one in (*burned(), *clean()) if one.name in ("CR 14", "US RGB pil 12", "wrist", "sector 0")]
+    with quiet.batch(quiet.source("quiet"), "dimse") as batch:
+        for one in chosen:
+            batch.add(one.name, [one.data])
+        assert {outcome.state for outcome in batch.commit().outcomes} == {"added"}
+    files = [data for data in kept(quiet) if data[128:132] == b"DICM"]
+    stored = {int(pydicom.dcmread(io.BytesIO(data)).InstanceNumber): data for data in files}
+    for one in chosen:
+        before = frames_of(one.data)
+        after = frames_of(stored[int(pydicom.dcmread(io.BytesIO(one.data)).InstanceNumber)])
+        if one.ink.any():
+            assert np.ptp(after[0][one.ink], axis=0).max() == 0, one.name
+        else:
+            assert np.array_equal(before, after), one.name
+
+
+def test_without_the_networks_images_do_not_come_in(quiet: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector, "_NEEDED", ("onnxruntime", "no_such_package"))
+    detector.missing.cache_clear()
+    try:
+        with quiet.batch(quiet.source("quiet"), "stow") as batch:
+            batch.add("1", [original(SOPClassUID="1.2.840.10008.5.1.4.1.1.7")])
+            (outcome,) = batch.commit().outcomes
+    finally:
+        detector.missing.cache_clear()
+    assert outcome.code == "pixels_unseen"
+    assert "no_such_package is not installed: pip install 'hilum[pixels]'" in outcome.reason
     assert_nothing_left(quiet)
 
 

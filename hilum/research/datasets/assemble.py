@@ -9,6 +9,7 @@ from typing import Final, LiteralString, cast
 import msgspec
 import pyarrow as pa
 import pydicom
+from blake3 import blake3
 
 import hilum
 from hilum.clinical.cdm.cdm import find_cdm
@@ -22,10 +23,10 @@ from hilum.research.datasets.people import SetPerson
 from hilum.research.datasets.tables import Tables
 from hilum.research.deid.keys import Keys
 from hilum.research.deid.layout import Layout
+from hilum.research.deid.pixel_text.regions import device_rules
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.registry import write_registry
 from hilum.research.deid.seal import Seal
-from hilum.research.deid.table import tables
 from hilum.research.deid.uids import UidMap
 
 MANIFEST: Final = "manifest.json"
@@ -164,11 +165,8 @@ def _clinical(work: Assembly, folder: Path) -> None:
 
 
 def software(layout: LayoutName) -> dict[str, str]:
-    """What a version is made with."""
-    found = {
-        "hilum": hilum.__version__, "dicom_ps3_15": tables().edition, "pydicom": pydicom.__version__,
-        "pyarrow": pa.__version__,
-    }  # fmt: skip
+    """What the files around the instances are made with."""
+    found = {"hilum": hilum.__version__, "pydicom": pydicom.__version__, "pyarrow": pa.__version__}
     if layout == "nifti":
         from hilum.research.datasets.nifti import version
 
@@ -180,7 +178,9 @@ def profile_facts(profile: Profile) -> dict[str, object]:
     """A profile as a manifest tells it."""
     return {
         "name": profile.name, "title": profile.title, "options": sorted(profile.options), "unmapped": profile.unmapped,
-        "time_zone": profile.time_zone, "faces": profile.faces,
+        "time_zone": profile.time_zone, "faces": profile.faces, "pixels": profile.pixels, "markers": profile.markers,
+        "ultrasound": profile.ultrasound,
+        "device_rules": f"blake3:{blake3(repr(device_rules(profile.device_rules)).encode()).hexdigest()}",
         "attributes": {f"{tag:08X}": action.value for tag, action in sorted(profile.attributes.items())},
         "words": sorted(profile.words),
         "safe_private": [
@@ -195,7 +195,7 @@ def _manifest(work: Assembly) -> dict[str, object]:
     with work.archive.database.transaction() as sql:
         studies = sql.rows(_STUDIES, (work.version_id,))
         held = _held(sql.rows(_HELD, (work.version_id,)))
-        (version,) = sql.rows("select held from hilum.dataset_version where id = %s", (work.version_id,))
+        (version,) = sql.rows("select held, software from hilum.dataset_version where id = %s", (work.version_id,))
     said = work.definition.as_json()
     wanted = {name: said.get(name) for name in ("modalities", "series", "window")}
     before = cast("dict[str, object]", version["held"]).get("reasons", [])
@@ -207,7 +207,7 @@ def _manifest(work: Assembly) -> dict[str, object]:
         "selection": {"modalities": wanted["modalities"], "series": wanted["series"], "window": wanted["window"]},
         "definition": Seal(work.keys).blind("definition", work.definition.digest()).hex(),
         "profile": profile_facts(work.profile),
-        "software": software(work.layout),
+        "software": {"instances": version["software"], "layout": software(work.layout)},
         "licence": work.definition.licence,
         "counts": dict(sorted(work.counts.items())) | {"files": len(work.outputs.files)},
         "clinical_rows": work.clinical,

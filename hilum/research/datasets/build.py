@@ -9,24 +9,26 @@ from typing import Final, LiteralString
 import msgspec
 
 from hilum.core.blobs import disk
+from hilum.core.database import Transaction
 from hilum.core.errors import HilumError, Unavailable
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 from hilum.research.datasets.assemble import Assembly, assemble
 from hilum.research.datasets.checklist import Subject, check_version
 from hilum.research.datasets.definition import LayoutName, profile_of
-from hilum.research.datasets.make import Maker, people_of
+from hilum.research.datasets.delete import in_use
+from hilum.research.datasets.make import make_instances, people_of
 from hilum.research.datasets.outputs import OutFile
 from hilum.research.datasets.plan import plan_version
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import definition_of, publish, version_by_id
+from hilum.research.datasets.work import Setup, software
 from hilum.research.deid.keys import Keys
-from hilum.research.deid.pixels import PixelStep
 
 RULES: Final = "the rules"
 
 
-def build_version(archive: Archive, version_id: int, progress: Progress, pixel_step: PixelStep | None = None) -> None:
+def build_version(archive: Archive, version_id: int, progress: Progress) -> None:
     """Make a version; one that is made already stays as it is.
 
     Parameters
@@ -37,33 +39,32 @@ def build_version(archive: Archive, version_id: int, progress: Progress, pixel_s
         Hilum's id of it.
     progress
         Told of each batch; its counts are ``instances``, its reasons say what is held back.
-    pixel_step
-        What looks at pixels; without it, what must be looked at is held back.
 
     Raises
     ------
     Conflict, Invalid
         The key file is another, or the profile is gone.
     """
-    with archive.database.connect() as connection:
-        version = version_by_id(connection, version_id)
-    if version["state"] != "building":
-        return
     try:
-        _build(archive, version_id, progress, pixel_step)
+        with in_use(archive.database, version_id):
+            with archive.database.connect() as connection:
+                version = version_by_id(connection, version_id)
+            if version["state"] == "building":
+                _build(archive, version_id, progress)
     except HilumError as error:
         if not isinstance(error, Unavailable):
             _note(archive, version_id, str(error))
         raise
 
 
-def _build(archive: Archive, version_id: int, progress: Progress, pixel_step: PixelStep | None) -> None:
+def _build(archive: Archive, version_id: int, progress: Progress) -> None:
     keys = site_keys(archive.database, archive.settings)
     with archive.database.transaction() as sql:
         definition = definition_of(version_by_id(sql.connection, version_id))
         plan_version(sql, version_id, definition, archive.settings, keys)
-    profile = profile_of(definition, archive.settings)
-    Maker(archive, profile, keys, pixel_step).make_all(version_id, progress)
+        profile = profile_of(definition, archive.settings)
+        _by_one_software(sql, version_id, software(profile))
+    make_instances(archive, version_id, Setup(archive.settings, profile, keys), progress)
     progress.say("All instances are made; the tables are written.")
     with workplace(archive) as folder:
         work = assembly(archive, version_id, definition.layout, keys, folder)
@@ -81,12 +82,21 @@ def _build(archive: Archive, version_id: int, progress: Progress, pixel_step: Pi
         progress.say(f"{count} instances: {reason}")
 
 
+def _by_one_software(sql: Transaction, version_id: int, now: dict[str, str]) -> None:
+    """See that all of a version is made by the same software: what another one made of it is made again."""
+    (row,) = sql.rows("select software from hilum.dataset_version where id = %s for update", (version_id,))
+    if row["software"] != now:
+        sql.rows(_AGAIN, (version_id,))
+        said = msgspec.json.encode(now).decode()
+        sql.rows("update hilum.dataset_version set software = %s where id = %s", (said, version_id))
+
+
 def assembly(archive: Archive, version_id: int, layout: LayoutName, keys: Keys, folder: Path) -> Assembly:
     """What it takes to put a version together in a layout, its own or another."""
     with archive.database.connect() as connection:
         definition = definition_of(version_by_id(connection, version_id))
     profile = profile_of(definition, archive.settings)
-    people = people_of(archive, version_id, keys)
+    people = people_of(archive.database, version_id, keys)
     return Assembly(archive, version_id, definition, layout, profile, keys, people, folder)
 
 
@@ -127,6 +137,10 @@ def _note(archive: Archive, version_id: int, why: str) -> None:
         sql.rows("update hilum.dataset_version set note = %s where id = %s", (why, version_id))
 
 
+_AGAIN: Final[LiteralString] = """
+  update hilum.dataset_instance set state = 'planned', code = '', reason = ''
+  where version_id = %s and (state = 'done' or state = 'held' and code <> 'derived')
+"""
 _DRAFT: Final[LiteralString] = """
   update hilum.dataset_version set state = 'draft', counts = %(counts)s, report = %(report)s, digest = %(digest)s,
     size = %(size)s, note = '' where id = %(id)s

@@ -77,7 +77,9 @@ class Subject:
 
 def check_version(subject: Subject) -> dict[str, object]:
     """Look at a version; gives its report, which says nothing of the originals."""
-    checks = [_readable(subject), _complete(subject), *_instances(subject), _shifts(subject)]
+    checks = [
+        _readable(subject), _complete(subject), *_instances(subject), _shifts(subject), _valid(subject),
+    ]  # fmt: skip
     return {
         "passed": not any(check.wrong for check in checks if check.binding),
         "checks": [check.as_json() for check in checks],
@@ -191,6 +193,17 @@ def _day(text: str) -> dt.date:
     return dt.date(int(text[:4]), int(text[4:6]), int(text[6:8]))
 
 
+def _valid(subject: Subject) -> Check:
+    """By what was compared while instances were made: the first of each series."""
+    text = "dciodvfy finds no error in the first file of a series that its original lacks; others are held back."
+    check = Check("valid", text, binding=False)
+    with subject.archive.database.transaction() as sql:
+        rows = sql.rows(_VALIDATED, (subject.version_id,))
+    for row in rows:
+        check.see(row["state"] == "done", str(row["sop"]))
+    return check
+
+
 def _missing(subject: Subject) -> dict[str, dict[str, dict[str, int]]]:
     """How often each wanted field is missing, by modality."""
     found: dict[str, dict[str, dict[str, int]]] = {}
@@ -205,6 +218,10 @@ def _missing(subject: Subject) -> dict[str, dict[str, dict[str, int]]]:
 _STUDIES: Final[LiteralString] = """
   select study, count(*) as instances, count(*) filter (where state <> 'done') as held
   from hilum.dataset_instance where version_id = %s group by 1 order by 1
+"""
+_VALIDATED: Final[LiteralString] = """
+  select sop, state from hilum.dataset_instance
+  where version_id = %s and (state = 'done' and validated or state = 'held' and code = 'invalid') order by sop
 """
 _PERIODS: Final[LiteralString] = """
   select person_id, min(observation_period_start_date) as first, max(observation_period_end_date) as last

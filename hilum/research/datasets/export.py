@@ -19,8 +19,10 @@ from hilum.imaging.archive.store import Archive
 from hilum.research.datasets.assemble import assemble
 from hilum.research.datasets.build import assembly, workplace
 from hilum.research.datasets.definition import LayoutName
+from hilum.research.datasets.delete import in_use, litter, tidy
 from hilum.research.datasets.outputs import CHUNK, OutFile, files_of
 from hilum.research.datasets.site_key import site_keys
+from hilum.research.datasets.versions import check_given_out, version_by_id
 
 _PART: Final = ".hilum-part"
 _AT_ONCE: Final = 64
@@ -63,12 +65,15 @@ def export_version(
     Raises
     ------
     Conflict
-        Something else lies where a file belongs.
+        Something else lies where a file belongs, or the version is not published.
     Invalid
         The target is none.
     """
     done = Exported()
     with ExitStack() as stack:
+        stack.enter_context(in_use(archive.database, version_id))
+        with archive.database.connect() as connection:
+            check_given_out(version_by_id(connection, version_id))
         if layout == own:
             files: Sequence[OutFile] = files_of(archive.database, version_id)
         else:
@@ -76,6 +81,7 @@ def export_version(
             work = assembly(archive, version_id, layout, site_keys(archive.database, archive.settings), folder)
             assemble(work)
             files, done.left_out = work.outputs.files, work.unplaced
+            stack.callback(litter, archive.database, [one.blob_key for one in files])
         writer = _writer(archive, target)
         # Last what tells that all of it is there.
         for number, file in enumerate(sorted(files, key=lambda one: one.path == "manifest.json"), 1):
@@ -87,6 +93,8 @@ def export_version(
                 done.bytes += file.size
             bar(number, len(files))
         writer.end()
+    if layout != own:
+        tidy(archive.database, archive.blobs)
     return done
 
 

@@ -1,195 +1,129 @@
-"""The instances of a version are made: read, de-identified, verified, kept as objects, and noted with what was done to
-each attribute. What may not leave is held back with its reason. A batch is durable before it is noted, so that a
-version that was interrupted goes on behind it."""
+"""The instances of a version are made: what is planned is given to processes (``work``), batch by batch, and what they
+say is noted. What may not leave is held back with its reason. A batch is durable before it is noted, so that a version
+that was interrupted goes on behind it; over how many processes it is spread makes no difference."""
 
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, LiteralString, cast
 
 import msgspec
-import sqlalchemy as sa
 import structlog
-from blake3 import blake3
 
-from hilum.core.database import Row
-from hilum.core.errors import HilumError
+from hilum.core.database import Database, Row
 from hilum.core.progress import Progress
-from hilum.imaging.archive.models import Instance
-from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.dicom.header import scan
-from hilum.imaging.dicom.problems import NotDicom, Unreadable
-from hilum.research.datasets.facts import BEFORE, Value, facts_of
 from hilum.research.datasets.people import SetPerson
-from hilum.research.datasets.plan import new_uids
-from hilum.research.deid.instance import Deidentifier, Made, Quarantined
+from hilum.research.datasets.work import Order, Outcome, Setup, Worker
 from hilum.research.deid.keys import Keys
-from hilum.research.deid.pixels import PixelStep
-from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
-from hilum.research.deid.verify import Leak, Search, verify
-from hilum.research.deid.work import MAX_FILE_BYTES, datetime_of
+from hilum.research.deid.team import Team, processors
 
-AREA: Final = "_datasets"
-_AT_ONCE: Final = 32
-_MOST_BYTES: Final = 256 << 20
+_PAGE: Final = 1000
+_AT_ONCE: Final = 16
+_MOST_BYTES: Final = 128 << 20
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that may leave."""
-
-    data: bytes
-    made: Made
-    facts: dict[str, Value]
-    datetime: str
-
-
-class Maker:
-    """Makes the instances of one version.
+def make_instances(archive: Archive, version_id: int, setup: Setup, progress: Progress) -> None:
+    """Make every instance of a version that is still planned.
 
     Parameters
     ----------
     archive
-        Where the originals are, and where the new files go.
-    profile, keys
-        How they are made.
-    pixel_step
-        What looks at pixels; without it, what must be looked at is held back.
+        Where they are noted.
+    version_id
+        Hilum's id of the version.
+    setup
+        How they are made; its settings say in how many processes.
+    progress
+        Told of each batch.
+
+    Raises
+    ------
+    Unavailable
+        The objects cannot be reached, or a process was ended from outside; the same again goes on.
     """
+    database = archive.database
+    left = _left(database, version_id)
+    progress.expect(left)
+    count = min(setup.settings.deid_workers or processors(), -(-left // _AT_ONCE))
+    if not count:
+        return
+    with Team(count, Worker, setup) as team:
+        for outcomes in team.spread(Worker.carry_out, _batches(database, version_id, setup.keys)):
+            _note(database, outcomes)
+            for one in outcomes:
+                _tell(progress, one)
+            progress.step(len(outcomes))
 
-    def __init__(self, archive: Archive, profile: Profile, keys: Keys, pixel_step: PixelStep | None = None) -> None:
-        self._archive: Final = archive
-        self._seal: Final = Seal(keys)
-        self._deidentifier: Final = Deidentifier(new_uids(profile, keys), pixel_step)
-        self._people: dict[str, SetPerson] = {}
 
-    def make_all(self, version_id: int, progress: Progress) -> None:
-        """Make every instance that is still planned."""
-        left = self._count(version_id)
-        progress.expect(left)
-        for batch in self._batches(version_id):
-            self._make(version_id, batch, progress)
-            progress.step(len(batch))
+def _tell(progress: Progress, one: Outcome) -> None:
+    if not one.code:
+        progress.count("instances")
+        return
+    progress.leave_out(one.code, one.reason, one.sop)
+    if one.code == "error":
+        log.warning("datasets.instance.failed", instance=one.sop, reason=one.reason)
 
-    def _count(self, version_id: int) -> int:
-        with self._archive.database.transaction() as sql:
-            (row,) = sql.rows(
-                "select count(*) as n from hilum.dataset_instance where version_id = %s and state = 'planned'",
-                (version_id,),
-            )
-        return cast("int", row["n"])
 
-    def _batches(self, version_id: int) -> Iterator[list[Row]]:
-        """What is planned, in its order, some files and not too many bytes at a time."""
-        while True:
-            with self._archive.database.transaction() as sql:
-                rows = sql.rows(_PLANNED, (version_id, _AT_ONCE))
-            if not rows:
-                return
-            batch: list[Row] = []
-            size = 0
-            for row in rows:
-                size += cast("int", row["size"] or 0)
-                if batch and size > _MOST_BYTES:
-                    break
-                batch.append(row)
+def _left(database: Database, version_id: int) -> int:
+    with database.transaction() as sql:
+        (row,) = sql.rows(
+            "select count(*) as n from hilum.dataset_instance where version_id = %s and state = 'planned'",
+            (version_id,),
+        )
+    return cast("int", row["n"])
+
+
+def _batches(database: Database, version_id: int, keys: Keys) -> Iterator[list[Order]]:
+    """What is planned, in its order, some files and not too many bytes at a time."""
+    after: tuple[object, ...] = ("", "", "", -1, "", -1)
+    while True:
+        with database.transaction() as sql:
+            rows = sql.rows(_PLANNED, (version_id, *after, _PAGE))
+        people = people_of(database, version_id, keys, {str(row["person"]) for row in rows})
+        batch: list[Order] = []
+        size = 0
+        for row in rows:
+            size += cast("int", row["size"] or 0)
+            if batch and (len(batch) >= _AT_ONCE or size > _MOST_BYTES):
+                yield batch
+                batch, size = [], cast("int", row["size"] or 0)
+            batch.append(_order(row, people))
+        if batch:
             yield batch
-
-    def _make(self, version_id: int, batch: list[Row], progress: Progress) -> None:
-        written: list[dict[str, object]] = []
-        held: list[tuple[object, str, str]] = []
-        with self._archive.blobs.group() as group:
-            for row in batch:
-                try:
-                    new = self._new(version_id, row)
-                except Quarantined as why:
-                    held.append((row["id"], why.code, str(why)))
-                    progress.leave_out(why.code, str(why), str(row["sop"]))
-                    continue
-                digest = blake3(new.data).hexdigest()
-                key = object_key(digest)
-                item = group.create()
-                item.write(new.data)
-                item.finish(key)
-                written.append(
-                    {"id": row["id"], "digest": digest, "size": len(new.data), "crc32": zlib.crc32(new.data),
-                     "blob_key": key, "datetime": new.datetime, "facts": new.facts,
-                     "sealed": f"\\x{self._seal.seal([list(one) for one in new.made.changes]).hex()}"}
-                )  # fmt: skip
-                progress.count("instances")
-            group.commit()
-        with self._archive.database.transaction() as sql:
-            sql.rows(_DONE, (msgspec.json.encode(written).decode(),))
-            sql.rows(_HELD, ([one[0] for one in held], [one[1] for one in held], [one[2] for one in held]))
-
-    def _new(self, version_id: int, row: Row) -> NewFile:
-        """Make one file; raises ``Quarantined`` whenever it may not leave, whatever the cause."""
-        person = self._person(version_id, str(row["person"]))
-        try:
-            data = self._original(row)
-            made = self._deidentifier.make(BytesIO(data), person.person, str(row["accession"]))
-            verify(made.data, Search(made.patterns, made.old_uids))
-            facts = facts_of(made.data)
-            if made.before:
-                facts[BEFORE] = "YES"
-            return NewFile(made.data, made, facts, datetime_of(scan(made.data)))
-        except (NotDicom, Unreadable) as problem:
-            raise Quarantined(problem.code, str(problem)) from None
-        except Leak as leak:
-            raise Quarantined(f"leak_{leak.code}", f"The verification found something in {leak}.") from None
-        except (Quarantined, HilumError):
-            raise
-        except Exception as error:
-            log.warning("datasets.instance.failed", instance=row["instance_id"], problem=type(error).__name__)
-            raise Quarantined("error", f"The file could not be de-identified ({type(error).__name__}).") from None
-
-    def _original(self, row: Row) -> bytes:
-        with self._archive.database.connect() as connection:
-            query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
-            found = connection.execute(query).mappings().first()
-        if found is None or found["digest"] != row["original"]:
-            raise Quarantined("changed", "The instance was replaced or deleted after the version was planned.")
-        if found["size"] > MAX_FILE_BYTES:
-            raise Quarantined("too_large", f"Files of more than {MAX_FILE_BYTES >> 30} GiB are not de-identified.")
-        try:
-            with opened(self._archive.blobs, found) as file:
-                return file.read()
-        except HilumError as error:
-            if error.status == 503:  # it passes: the job is tried again
-                raise
-            raise Quarantined("missing", "The bytes of the original cannot be read.") from None
-
-    def _person(self, version_id: int, name: str) -> SetPerson:
-        found = self._people.get(name)
-        if found is None:
-            with self._archive.database.transaction() as sql:
-                (row,) = sql.rows(
-                    "select person_id, sealed from hilum.dataset_person where version_id = %s and person = %s",
-                    (version_id, name),
-                )
-            said = self._seal.open(cast("bytes", row["sealed"]))
-            found = SetPerson.opened(name, cast("int | None", row["person_id"]), said)
-            if len(self._people) > 1000:
-                self._people.clear()
-            self._people[name] = found
-        return found
+        if len(rows) < _PAGE:
+            return
+        after = tuple(rows[-1][name] for name in ("person", "study", "series", "number", "sop", "id"))
 
 
-def object_key(digest: str) -> str:
-    """Where a file of a data set lies: named by its bytes, so that versions share what they have in common."""
-    return f"{AREA}/{digest[:2]}/{digest}"
+def _order(row: Row, people: Mapping[str, SetPerson]) -> Order:
+    where = {name: row[name] for name in ("blob_key", "path", "path_mtime_ns", "size")} if row["same"] else None
+    return Order(
+        cast("int", row["id"]), str(row["sop"]), people[str(row["person"])].person, str(row["accession"]), where,
+        bool(row["first"]),
+    )  # fmt: skip
 
 
-def people_of(archive: Archive, version_id: int, keys: Keys) -> Mapping[str, SetPerson]:
-    """The people of a version, by their new ids."""
+def _note(database: Database, outcomes: Sequence[Outcome]) -> None:
+    made = [
+        {"id": one.id, "digest": one.digest, "size": one.size, "crc32": one.crc32, "blob_key": one.blob_key,
+         "datetime": one.datetime, "facts": one.facts, "sealed": f"\\x{one.sealed.hex()}", "validated": one.validated}
+        for one in outcomes if not one.code
+    ]  # fmt: skip
+    held = [one for one in outcomes if one.code]
+    with database.transaction() as sql:
+        sql.rows(_DONE, (msgspec.json.encode(made).decode(),))
+        sql.rows(_HELD, ([one.id for one in held], [one.code for one in held], [one.reason for one in held]))
+
+
+def people_of(
+    database: Database, version_id: int, keys: Keys, names: set[str] | None = None
+) -> Mapping[str, SetPerson]:
+    """The people of a version, or those of them that are named, by their new ids."""
     seal = Seal(keys)
-    with archive.database.transaction() as sql:
-        rows = sql.rows("select * from hilum.dataset_person where version_id = %s order by person", (version_id,))
+    with database.transaction() as sql:
+        rows = sql.rows(_PEOPLE, {"version": version_id, "names": None if names is None else list(names)})
     return {
         str(row["person"]): SetPerson.opened(
             str(row["person"]), cast("int | None", row["person_id"]), seal.open(cast("bytes", row["sealed"]))
@@ -198,15 +132,26 @@ def people_of(archive: Archive, version_id: int, keys: Keys) -> Mapping[str, Set
     }
 
 
+_PEOPLE: Final[LiteralString] = """
+  select * from hilum.dataset_person
+  where version_id = %(version)s and (%(names)s::text[] is null or person = any(%(names)s)) order by person
+"""
 _PLANNED: Final[LiteralString] = """
-  select d.id, d.instance_id, d.sop, d.person, d.accession, d.original, i.size
+  select d.id, d.sop, d.person, d.study, d.series, d.number, d.accession, i.size, i.blob_key, i.path, i.path_mtime_ns,
+    coalesce(i.digest = d.original, false) as same,
+    not exists (
+      select from hilum.dataset_instance e
+      where e.version_id = d.version_id and e.person = d.person and e.study = d.study and e.series = d.series
+        and (e.number, e.sop, e.id) < (d.number, d.sop, d.id)) as first
   from hilum.dataset_instance d left join hilum.instance i on i.id = d.instance_id
   where d.version_id = %s and d.state = 'planned'
-  order by d.person, d.study, d.series, d.number, d.sop limit %s
+    and (d.person, d.study, d.series, d.number, d.sop, d.id) > (%s, %s, %s, %s, %s, %s)
+  order by d.person, d.study, d.series, d.number, d.sop, d.id limit %s
 """
 _DONE: Final[LiteralString] = """
   update hilum.dataset_instance d set state = 'done', code = '', reason = '', digest = n.digest, size = n.size,
-    crc32 = n.crc32, blob_key = n.blob_key, datetime = n.datetime, facts = n.facts, sealed = n.sealed
+    crc32 = n.crc32, blob_key = n.blob_key, datetime = n.datetime, facts = n.facts, sealed = n.sealed,
+    validated = n.validated
   from json_populate_recordset(null::hilum.dataset_instance, %s) n where d.id = n.id and d.state = 'planned'
 """
 _HELD: Final[LiteralString] = """

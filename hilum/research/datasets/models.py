@@ -37,7 +37,7 @@ class Dataset(Table):
     """A data set by its definition (`hilum.research.datasets.definition`)."""
 
     __tablename__ = "dataset"
-    __table_args__ = (sa.Index("dataset_name", "name", unique=True),)
+    __table_args__ = (sa.Index("dataset_name", "name", unique=True, postgresql_where=sa.text("deleted_at is null")),)
 
     id: Mapped[int] = tables.key()
     source_id: Mapped[int] = tables.owner("source")
@@ -46,12 +46,14 @@ class Dataset(Table):
     made_by: Mapped[str] = tables.text()
     created_at: Mapped[datetime] = tables.now()
     updated_at: Mapped[datetime] = tables.now()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    deleted_by: Mapped[str] = tables.text()
 
 
 class DatasetVersion(Table):
-    """A version of a data set: ``building``, ``draft``, ``published`` or ``rejected``. ``definition`` is that of
-    the data set when it was asked for, ``held`` what does not leave and why, ``digest`` that of the manifest;
-    ``review`` asks for a person's decision before it is published."""
+    """A version of a data set: ``building``, ``draft``, ``published``, ``rejected`` or ``deleted``. ``definition`` is
+    that of the data set when it was asked for, ``held`` what does not leave and why, ``software`` what made its
+    instances, ``digest`` that of the manifest; ``review`` asks for a person's decision before it is published."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (sa.UniqueConstraint("dataset_id", "number"),)
@@ -64,6 +66,7 @@ class DatasetVersion(Table):
     planned: Mapped[bool] = tables.no()
     review: Mapped[bool] = tables.no()
     held: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
+    software: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     counts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     report: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     digest: Mapped[str] = tables.text()
@@ -74,6 +77,8 @@ class DatasetVersion(Table):
     published_at: Mapped[datetime | None] = mapped_column(MOMENT)
     decided_by: Mapped[str] = tables.text()
     note: Mapped[str] = tables.text()
+    deleted_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    deleted_by: Mapped[str] = tables.text()
 
 
 class DatasetPerson(Table):
@@ -101,7 +106,7 @@ class DatasetStudy(Table):
 
 class DatasetInstance(Table):
     """An instance of a version: ``planned``, ``done`` or ``held``. All but ``instance_id`` is of the new file; what was
-    done to each attribute is ``sealed``."""
+    done to each attribute is ``sealed``; ``validated`` says that its validity was compared with the original's."""
 
     __tablename__ = "dataset_instance"
     __table_args__ = (
@@ -112,6 +117,7 @@ class DatasetInstance(Table):
         sa.Index("dataset_instance_study", "study"),
         sa.Index("dataset_instance_person", "person"),
         sa.Index("dataset_instance_accession", "accession"),
+        sa.Index("dataset_instance_blob", "blob_key"),
         sa.UniqueConstraint("version_id", "instance_id"),
     )
 
@@ -138,6 +144,7 @@ class DatasetInstance(Table):
     blob_key: Mapped[str] = tables.text()
     facts: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     sealed: Mapped[bytes | None]
+    validated: Mapped[bool] = tables.no()
 
 
 class DatasetValue(Table):
@@ -154,6 +161,7 @@ class DatasetFile(Table):
     """A file of a version as it is given out, by its path in the layout."""
 
     __tablename__ = "dataset_file"
+    __table_args__ = (sa.Index("dataset_file_blob", "blob_key"),)
 
     version_id: Mapped[int] = tables.owner("dataset_version", primary_key=True)
     path: Mapped[str] = mapped_column(TEXT, primary_key=True)
@@ -161,6 +169,14 @@ class DatasetFile(Table):
     crc32: Mapped[int] = mapped_column(BIG)
     digest: Mapped[str] = mapped_column(TEXT)
     blob_key: Mapped[str] = mapped_column(TEXT)
+
+
+class DatasetLitter(Table):
+    """An object that goes unless a version has it."""
+
+    __tablename__ = "dataset_litter"
+
+    blob_key: Mapped[str] = mapped_column(TEXT, primary_key=True)
 
 
 class CrosswalkLook(Table):

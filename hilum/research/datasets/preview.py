@@ -14,6 +14,8 @@ from hilum.research.datasets.plan import hold_conflicts
 from hilum.research.datasets.selection import Selection, held_counts, select_instances, select_studies, source_id
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.deid.keys import Keys
+from hilum.research.deid.pixel_text.detector import missing
+from hilum.research.deid.pixel_text.step import text_step
 from hilum.research.deid.pixels import refusal, scan_reason
 from hilum.research.deid.profile import Profile
 
@@ -62,7 +64,7 @@ def preview(database: Database, settings: Settings, definition: Definition) -> P
     with database.transaction() as sql:
         selection = select_studies(sql, definition, profile)
         hold_conflicts(selection, _conflicts(sql, definition, selection, profile, keys), keys)
-        return _counted(sql, definition, selection, keys)
+        return _counted(sql, definition, selection, profile, keys)
 
 
 def _conflicts(
@@ -78,7 +80,7 @@ def _conflicts(
         return found
 
 
-def _counted(sql: Transaction, definition: Definition, selection: Selection, keys: Keys) -> Preview:
+def _counted(sql: Transaction, definition: Definition, selection: Selection, profile: Profile, keys: Keys) -> Preview:
     made = Preview(held_back=held_counts(selection.held))
     persons: dict[str, set[str]] = defaultdict(set)
     studies: dict[str, int] = defaultdict(int)
@@ -90,10 +92,11 @@ def _counted(sql: Transaction, definition: Definition, selection: Selection, key
         made.studies += 1
         made.series += len({row["series_instance_uid"] for row in rows})
         for row in rows:
-            header = _header(str(row["sop_class_uid"]), pixels=row["pixel_offset"] is not None)
+            pixels = row["pixel_offset"] is not None
+            header = _header(str(row["sop_class_uid"]), pixels=pixels)
             derived += bool(row["derived"] or row["series_derived"])
             refused += bool(refusal(header))
-            made.to_look_at += bool(scan_reason(header, ""))
+            made.to_look_at += bool(scan_reason(header, "")) or (profile.pixels == "all" and pixels)
             made.bytes += int(str(row["size"]))
         made.files += len(rows)
         for modality in {str(row["modality"]) for row in rows}:
@@ -108,6 +111,11 @@ def _counted(sql: Transaction, definition: Definition, selection: Selection, key
     for code, reason, count in (
         ("encapsulated_document", "Documents and sound inside of DICOM are not de-identified.", refused),
         ("derived", "The file does not name its study and series.", derived),
+        (
+            "pixels_unseen",
+            f"Pixels must be looked at for text before they may leave. {missing()}".strip(),
+            0 if text_step(profile) else made.to_look_at,
+        ),
     ):
         if count:
             made.held_back.append({"code": code, "reason": reason, "instances": count})

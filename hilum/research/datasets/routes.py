@@ -3,17 +3,16 @@
 from typing import Annotated, cast
 
 import sqlalchemy as sa
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from hilum.core.errors import Conflict
 from hilum.core.http import PROBLEMS, Limit, Offset, Page, Router, refuse_unknown_parameters, stored
 from hilum.core.routes import Job, TheJobs, show
 from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
 from hilum.imaging.archive.store import Archive
-from hilum.research.datasets import schemas, versions
+from hilum.research.datasets import delete, schemas, versions
 from hilum.research.datasets.crosswalk import Question, look_up
 from hilum.research.datasets.definition import Definition, profile_of, read_definition
 from hilum.research.datasets.models import DatasetInstance, DatasetVersion
@@ -61,6 +60,14 @@ def put_dataset(archive: TheArchive, dataset: Which, given: schemas.Definition) 
     return get_dataset(archive, str(number))
 
 
+@router.delete("/datasets/{dataset}", status_code=204)
+def delete_dataset(archive: TheArchive, dataset: Which) -> None:
+    """Delete a data set with all of its versions, as they are deleted one by one."""
+    with archive.database.connect() as connection:
+        number = versions.find_dataset(connection, dataset)["id"]
+    delete.delete_dataset(archive.database, archive.blobs, number, WHO)
+
+
 @router.get("/datasets/{dataset}/versions")
 def get_versions(archive: TheArchive, dataset: Which, limit: Limit = 20, offset: Offset = 0) -> Page[schemas.Version]:
     """The versions of a data set, latest first."""
@@ -88,6 +95,15 @@ def get_version(archive: TheArchive, dataset: Which, version: str) -> schemas.Ve
         return _version(connection, _find(connection, dataset, version))
 
 
+@router.delete("/datasets/{dataset}/versions/{version}", status_code=204)
+def delete_version(archive: TheArchive, dataset: Which, version: Annotated[int, Path(ge=1, lt=1 << 31)]) -> None:
+    """Delete a version: its files, and its part of the crosswalk. What other versions have in common with it stays, and
+    so does who deleted it and when. Refused while it is being made or written out."""
+    with archive.database.connect() as connection:
+        number = versions.find_dataset(connection, dataset)["id"]
+    delete.delete_version(archive.database, archive.blobs, number, version, WHO)
+
+
 @router.get("/datasets/{dataset}/versions/{version}/manifest", response_class=JSONResponse)
 def get_manifest(request: Request, archive: TheArchive, dataset: Which, version: str) -> Response:
     """The manifest: every file with its digest, revisions of studies, profile and software, counts, licence."""
@@ -112,8 +128,7 @@ def get_zip(request: Request, archive: TheArchive, dataset: Which, version: str)
     from hilum.research.datasets.zipped import zip_answer
 
     row = _made(archive, dataset, version)
-    if row["state"] != "published":
-        raise Conflict(f"The version is {row['state']}: only what is published is given out.")
+    versions.check_given_out(row)
     name = f"dataset-{row['dataset_id']}-version-{row['number']}.zip"
     return zip_answer(request, archive, row["id"], row["digest"], name)
 
@@ -194,8 +209,7 @@ def _made(archive: Archive, dataset: str, version: str) -> sa.RowMapping:
     """A version that is there as a whole."""
     with archive.database.connect() as connection:
         row = _find(connection, dataset, version)
-    if row["state"] == "building":
-        raise Conflict("The version is still being made; its job tells how far it is.")
+    versions.check_there(row)
     return row
 
 
@@ -224,5 +238,5 @@ def _version(connection: sa.Connection, row: sa.RowMapping) -> schemas.Version:
         counts=row["counts"], held_back=held, digest=f"blake3:{row['digest']}" if row["digest"] else "",
         size=row["size"], same_as=same, review=row["review"], job_id=row["job_id"], made_by=row["made_by"],
         created_at=row["created_at"], published_at=row["published_at"], decided_by=row["decided_by"],
-        note=row["note"],
+        note=row["note"], deleted_at=row["deleted_at"], deleted_by=row["deleted_by"],
     )  # fmt: skip

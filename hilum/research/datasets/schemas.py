@@ -113,7 +113,7 @@ class Dataset(Model):
     updated_at: datetime
 
 
-State = Literal["building", "draft", "published", "rejected"]
+State = Literal["building", "draft", "published", "rejected", "deleted"]
 
 
 class Version(Model):
@@ -134,6 +134,8 @@ class Version(Model):
     published_at: datetime | None
     decided_by: str
     note: str
+    deleted_at: datetime | None
+    deleted_by: str
 
 
 class VersionIn(Model):

@@ -7,11 +7,12 @@ from typing import Final, LiteralString, cast
 import sqlalchemy as sa
 
 from hilum.core.database import Database, Row, Transaction
-from hilum.core.errors import Conflict, NotFound
+from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.events import Event
 from hilum.core.jobs import Jobs
 from hilum.imaging.archive.models import Source
 from hilum.research.datasets.definition import Definition, read_definition
+from hilum.research.datasets.delete import is_in_use
 from hilum.research.datasets.models import Dataset, DatasetVersion
 from hilum.research.datasets.selection import source_id
 
@@ -32,7 +33,7 @@ def add_dataset(database: Database, definition: Definition, who: str) -> int:
     """
     with database.transaction() as sql:
         source = source_id(sql, definition.source)
-        rows = sql.rows("select id, definition from hilum.dataset where name = %s", (definition.name,))
+        rows = sql.rows("select id from hilum.dataset where name = %s and deleted_at is null", (definition.name,))
         if rows:
             raise Conflict(f"There is a data set '{definition.name}' already, number {rows[0]['id']}.")
         values = {"source_id": source, "name": definition.name, "definition": definition.as_json(), "made_by": who}
@@ -43,7 +44,10 @@ def change_dataset(database: Database, number: int, definition: Definition) -> N
     """Give a data set another definition, for its next versions; raises ``Conflict`` for a name that another has."""
     with database.transaction() as sql:
         find_dataset(sql.connection, str(number))
-        taken = sql.rows("select 1 from hilum.dataset where name = %s and id <> %s", (definition.name, number))
+        taken = sql.rows(
+            "select 1 from hilum.dataset where name = %s and id <> %s and deleted_at is null",
+            (definition.name, number),
+        )
         if taken:
             raise Conflict(f"Another data set is called '{definition.name}'.")
         values = {
@@ -54,22 +58,27 @@ def change_dataset(database: Database, number: int, definition: Definition) -> N
 
 
 def find_dataset(connection: sa.Connection, reference: str) -> sa.RowMapping:
-    """A data set by number or name; raises ``NotFound``."""
+    """A data set by number or name; raises ``NotFound``, or ``Gone`` for the number of one that was deleted."""
     by_id = reference.isdecimal() and len(reference) < 19
     query = sa.select(Dataset.__table__, Source.key.label("source")).join(Source, Source.id == Dataset.source_id)
     row = None
     if by_id:
         row = connection.execute(query.where(Dataset.id == int(reference))).mappings().first()
-    row = row or connection.execute(query.where(Dataset.name == reference)).mappings().first()
+    named = query.where(Dataset.name == reference, Dataset.deleted_at.is_(None))
+    row = row or connection.execute(named).mappings().first()
     if row is None:
         raise NotFound(f"There is no data set {reference[:80]}.")
+    if row["deleted_at"] is not None:
+        raise Gone(f"Data set {row['id']} was deleted on {row['deleted_at']:%Y-%m-%d} by {row['deleted_by']}.")
     return row
 
 
 def list_datasets(connection: sa.Connection, *, limit: int, offset: int) -> tuple[Sequence[sa.RowMapping], int]:
     """Data sets, latest first, and how many there are."""
-    total = connection.scalar(sa.select(sa.func.count()).select_from(Dataset)) or 0
+    there = Dataset.deleted_at.is_(None)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(Dataset).where(there)) or 0
     query = sa.select(Dataset.__table__, Source.key.label("source")).join(Source, Source.id == Dataset.source_id)
+    query = query.where(there)
     return connection.execute(query.order_by(Dataset.id.desc()).limit(limit).offset(offset)).mappings().all(), total
 
 
@@ -120,6 +129,26 @@ def add_version(sql: Transaction, dataset: sa.RowMapping, who: str, *, review: b
     return cast("int", row["id"])
 
 
+def take_up_version(sql: Transaction, dataset: sa.RowMapping, who: str) -> int:
+    """Give the version of a data set that was begun last, if it is unfinished and of the definition as it is now; else
+    begin one.
+
+    Raises
+    ------
+    Conflict
+        A process is making it.
+    """
+    rows = sql.rows(_LATEST, (dataset["id"],))
+    if not rows or rows[0]["state"] != "building" or rows[0]["definition"] != dataset["definition"]:
+        return add_version(sql, dataset, who)
+    version = cast("int", rows[0]["id"])
+    if is_in_use(sql, version):
+        raise Conflict(
+            f"Version {rows[0]['number']} of data set {dataset['id']} is being made: wait until it is ready."
+        )
+    return version
+
+
 def ask_for_version(database: Database, jobs: Jobs, dataset: sa.RowMapping, who: str, *, review: bool) -> int:
     """Begin a version and queue the job that makes it; gives the job's id."""
     with database.transaction() as sql:
@@ -133,6 +162,23 @@ def ask_for_version(database: Database, jobs: Jobs, dataset: sa.RowMapping, who:
 def definition_of(version: sa.RowMapping) -> Definition:
     """The definition that a version was asked for with."""
     return read_definition(version["definition"])
+
+
+def check_there(version: sa.RowMapping) -> None:
+    """Raise ``Conflict`` for a version that is still being made, ``Gone`` for one that was deleted."""
+    if version["state"] == "building":
+        raise Conflict("The version is still being made; its job tells how far it is.")
+    if version["state"] == "deleted":
+        said = f"{version['deleted_at']:%Y-%m-%d} by {version['deleted_by']}"
+        raise Gone(f"Version {version['number']} of data set {version['dataset_id']} was deleted on {said}.")
+
+
+def check_given_out(version: sa.RowMapping) -> None:
+    """Raise as `check_there`, and ``Conflict`` for a version that is not published."""
+    check_there(version)
+    if version["state"] != "published":
+        said = f"Version {version['number']} of data set {version['dataset_id']} is {version['state']}"
+        raise Conflict(f"{said}: only what is published is given out.")
 
 
 def publish(sql: Transaction, version_id: int, who: str, note: str = "") -> None:
@@ -188,6 +234,9 @@ _ADD: Final[LiteralString] = """
     d.definition, %(who)s, %(review)s
   from hilum.dataset d where d.id = %(dataset)s
   returning id
+"""
+_LATEST: Final[LiteralString] = """
+  select id, number, state, definition from hilum.dataset_version where dataset_id = %s order by number desc limit 1
 """
 _FOR_DECISION: Final[LiteralString] = """
   select v.*, k.key as source from hilum.dataset_version v join hilum.dataset d on d.id = v.dataset_id

@@ -5,23 +5,19 @@ goes on where it was and comes to the same bytes. What cannot leave is reported 
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import groupby, islice
-from multiprocessing import get_context
+from itertools import groupby
 from pathlib import Path
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, Protocol
 
 import msgspec
 
 import hilum
-from hilum.core.errors import Invalid, Unavailable
+from hilum.core.errors import Invalid
 from hilum.imaging.intake.walk import walk
-from hilum.research.deid import work
 from hilum.research.deid.crosswalk import Crosswalk, FileRow, check_same_run
 from hilum.research.deid.identifiers import Kind
 from hilum.research.deid.keys import Keys, read_keys
@@ -35,17 +31,14 @@ from hilum.research.deid.profile import Profile, load_profile
 from hilum.research.deid.registry import write_registry
 from hilum.research.deid.report import Report
 from hilum.research.deid.review import read_decisions
-from hilum.research.deid.work import Batch, Order, Outcome, Seen, Setup
+from hilum.research.deid.team import Team, pieces, processors
+from hilum.research.deid.work import Batch, Order, Outcome, Seen, Setup, Worker
 
 TEMPORARY: Final = ".hilum-deid"
 _LOOK_AT_ONCE: Final = 64
 _MAKE_AT_ONCE: Final = 48
 _LEFT_OUT: Final = frozenset(("not_dicom", "empty", "bad_dicomdir"))
 _MAX_KNOWN: Final = 4000
-
-_Task = TypeVar("_Task")
-_Result = TypeVar("_Result")
-_Arguments = ParamSpec("_Arguments")
 
 
 class Bar(Protocol):
@@ -165,24 +158,18 @@ class _Run:
         self.report = Report(self.profile.name, dry=self.request.dry)
 
     def carry_out(self, bar: Bar) -> Report:
-        workers = self.request.workers or os.cpu_count() or 1
         setup = Setup(
             self.profile, self.keys.uids, str(self.request.source), str(self.request.target), str(self.temporary),
             self.request.pixel_step or text_step(self.profile), self.request.dry,
         )  # fmt: skip
-        try:
-            with _processes(workers, setup) as pool:
-                self._look(pool, 4 * workers, bar)
-                self._place()
-                self._make(pool, 3 * workers, bar)
-        except BrokenProcessPool:
-            raise Unavailable(
-                "A process of the run was ended from outside, perhaps for memory: start it again."
-            ) from None
+        with Team(self.request.workers or processors(), Worker, setup) as team:
+            self._look(team, bar)
+            self._place()
+            self._make(team, bar)
         self._finish()
         return self.report
 
-    def _look(self, pool: Executor, ahead: int, bar: Bar) -> None:
+    def _look(self, team: Team[Worker], bar: Bar) -> None:
         """Note every file with what it is, whose it is, and what is known of that person."""
         stamps: dict[str, str] = {}
         count = 0
@@ -196,7 +183,7 @@ class _Run:
                 stamps[path] = found.stamp
                 yield path
 
-        for seen in _spread(pool, work.look, _pieces(paths(), _LOOK_AT_ONCE), ahead):
+        for seen in team.spread(Worker.look, pieces(paths(), _LOOK_AT_ONCE)):
             with self.crosswalk.transaction():
                 for one in seen:
                     self._note(one, stamps.pop(one.path))
@@ -278,11 +265,11 @@ class _Run:
                     target = next(one for one in layout.targets(row) if not self.crosswalk.holds_target(one))
                     self.crosswalk.update(row.id, target=target)
 
-    def _make(self, pool: Executor, ahead: int, bar: Bar) -> None:
+    def _make(self, team: Team[Worker], bar: Bar) -> None:
         self.report.unchanged = self.crosswalk.count("done")
         total, done = self.crosswalk.count("planned"), 0
         under_way: dict[int, FileRow] = {}
-        for outcomes in _spread(pool, work.carry_out, self._batches(under_way), ahead):
+        for outcomes in team.spread(Worker.carry_out, self._batches(under_way)):
             with self.crosswalk.transaction():
                 for outcome in outcomes:
                     self._took(under_way.pop(outcome.file_id), outcome)
@@ -298,7 +285,7 @@ class _Run:
             if person_id != person.person_id:
                 person = Person(person_id, self.days[person_id], frozenset(self.known[person_id]))
             beside = tuple(self.crosswalk.paths(*volume)) if volume else None
-            for piece in [list(rows)] if volume else _pieces(rows, _MAKE_AT_ONCE):
+            for piece in [list(rows)] if volume else pieces(rows, _MAKE_AT_ONCE):
                 orders: list[Order] = []
                 for row in piece:
                     under_way[row.id] = row
@@ -338,51 +325,3 @@ class _Run:
             part.touch(mode=0o600)
             part.write_bytes(msgspec.json.format(msgspec.json.encode(self.report.as_json()), indent=1) + b"\n")
             part.replace(path)
-
-
-def _processes(workers: int, setup: Setup) -> Executor:
-    """What does the work: processes, or for one worker this one."""
-    return (
-        ProcessPoolExecutor(workers, get_context("spawn"), work.start_process, (setup,))
-        if workers > 1
-        else _Here(setup)
-    )
-
-
-class _Here(Executor):
-    """Does what it is given at once."""
-
-    def __init__(self, setup: Setup) -> None:
-        work.start(setup)
-
-    def submit(
-        self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> "Future[_Result]":
-        done: Future[_Result] = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
-
-
-def _pieces(items: Iterable[_Task], size: int) -> Iterator[list[_Task]]:
-    rest = iter(items)
-    while piece := list(islice(rest, size)):
-        yield piece
-
-
-def _spread(pool: Executor, do: Callable[[_Task], _Result], tasks: Iterable[_Task], ahead: int) -> Iterator[_Result]:
-    """Results of tasks as they come, never more of them under way than told."""
-    waiting: set[Future[_Result]] = set()
-    try:
-        for task in tasks:
-            waiting.add(pool.submit(do, task))
-            if len(waiting) >= ahead:
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for one in ready:
-                    yield one.result()
-        while waiting:
-            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for one in ready:
-                yield one.result()
-    finally:
-        for one in waiting:
-            one.cancel()

@@ -16,7 +16,6 @@ from typing import Final
 from blake3 import blake3
 
 from hilum.clinical.chorus import local_time
-from hilum.core.supervise import die_with_parent
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.engine import Change, Engine
@@ -115,33 +114,6 @@ class Batch:
     beside: tuple[str, ...] | None = None
 
 
-_worker: "Worker | None" = None
-
-
-def start(setup: Setup) -> None:
-    """Make ready this process."""
-    global _worker
-    _worker = Worker(setup)
-
-
-def start_process(setup: Setup) -> None:
-    """Make ready a process of the pool, which ends with the one that leads the run, even when that is killed."""
-    die_with_parent()
-    start(setup)
-
-
-def look(paths: list[str]) -> list[Seen]:
-    """In a process of the pool: what files are."""
-    assert _worker is not None
-    return [_worker.look(path) for path in paths]
-
-
-def carry_out(batch: Batch) -> list[Outcome]:
-    """In a process of the pool: make files, write and verify them."""
-    assert _worker is not None
-    return _worker.carry_out(batch)
-
-
 class Worker:
     """The work on files, one after the other."""
 
@@ -151,8 +123,11 @@ class Worker:
         self._new_uid: Final = engine.new_uid
         self._deidentifier: Final = Deidentifier(engine, setup.pixel_step)
 
-    def look(self, path: str) -> Seen:
-        """What a file is; ``path`` counts from the source folder."""
+    def look(self, paths: list[str]) -> list[Seen]:
+        """What files are; their paths count from the source folder."""
+        return [self._look(path) for path in paths]
+
+    def _look(self, path: str) -> Seen:
         try:
             with Path(self._setup.source, path).open("rb") as file:
                 header = scan_file(file)

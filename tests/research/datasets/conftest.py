@@ -1,6 +1,7 @@
 """An archive with some of the demo's studies, tied to the demo's CDM, for the tests of data sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def fill(archive: Archive, folder: Path, studies: list[StudyEntry]) -> None:
         numbers = [row["id"] for row in sql.rows("select id from hilum.study order by id")]
         for number in numbers:
             complete(sql, number)
+
+
+@contextmanager
+def archive_of(cluster: EmbeddedPostgres, data: Path, files: Iterable[bytes]) -> Iterator[Linked]:
+    """An archive of some files, complete and without a CDM."""
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=6)
+        blobs = LocalBlobs(data / "objects", 0)
+        archive = Archive(database, blobs, Settings(data=data, min_free_bytes=0, database_url=url))
+        with archive.batch(archive.source(), "import") as batch:
+            for number, file in enumerate(files):
+                batch.add(str(number), [file])
+            batch.commit()
+        with database.transaction() as sql:
+            for row in sql.rows("select id from hilum.study"):
+                complete(sql, row["id"])  # pyright: ignore
+        yield Linked(archive, [], url)
+        blobs.close()
+        database.close()
 
 
 @pytest.fixture(scope="module")

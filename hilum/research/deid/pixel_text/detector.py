@@ -4,12 +4,13 @@ a process. What is looked at in which form is for ``scan``, what a reading means
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from hilum.core.errors import Unavailable
@@ -18,6 +19,7 @@ from hilum.imaging.dicom.picture import Picture
 _DETECTOR: Final = "PP-OCRv6_det_small.onnx"
 _READER: Final = "PP-OCRv6_rec_small.onnx"
 _NEEDED: Final = ("onnxruntime", "rapidocr", "cv2")
+_MODULES: Final = {"onnxruntime": "onnxruntime", "rapidocr": "rapidocr", "opencv": "cv2"}
 _GRID: Final = 32
 _SEED: Final = 0.3
 _GROWTH: Final = 1.6
@@ -46,12 +48,17 @@ def missing() -> str:
     return f"{', '.join(lacking)} is not installed: pip install 'hilum[pixels]'." if lacking else ""
 
 
-def versions() -> str:
-    """What finds text, for the report."""
-    try:
-        return f"PP-OCRv6 of rapidocr {version('rapidocr')}, onnxruntime {version('onnxruntime')}"
-    except PackageNotFoundError:
-        return ""
+@cache
+def versions() -> dict[str, str]:
+    """What finds and reads text, with versions, and the digests of the networks; empty when it is not installed."""
+    if missing():
+        return {}
+    found = {
+        name: f"{file} blake3:{blake3((_models() / file).read_bytes()).hexdigest()}"
+        for name, file in (("text_detector", _DETECTOR), ("text_recogniser", _READER))
+    }
+    which = packages_distributions()  # the same modules come in several packages
+    return found | {name: version(which[module][0]) for name, module in _MODULES.items()}
 
 
 def find_lines(picture: Picture) -> list[Line]:
