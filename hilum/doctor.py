@@ -79,11 +79,11 @@ def _text_in_pixels() -> str:
 
 
 def _faces_in_volumes() -> str:
-    from hilum.research.deid.faces.registration import missing, version
+    from hilum.research.deid.faces.registration import missing, versions
 
     if lacking := missing():
         return f"{lacking} Until then a profile that takes faces off quarantines what may show one."
-    return version()
+    return f"SimpleITK {versions()['simpleitk']}"
 
 
 def _nats(settings: Settings) -> str:

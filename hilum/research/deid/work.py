@@ -19,7 +19,7 @@ from hilum.clinical.chorus import local_time
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.engine import Change, Engine
-from hilum.research.deid.faces.step import find_faces, shows_face
+from hilum.research.deid.faces.step import face_unsure, find_faces, shows_face
 from hilum.research.deid.faces.volume import Unsuitable
 from hilum.research.deid.identifiers import Kind
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
@@ -186,7 +186,7 @@ class Worker:
         path = Path(self._setup.source, order.path)
         try:
             if isinstance(face, Unsuitable):
-                raise Quarantined("face_unsure", f"{face}")
+                raise Quarantined("face_unsure", face_unsure(face))
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise Quarantined("too_large", f"Files of more than {MAX_FILE_BYTES >> 30} GiB are not de-identified.")
             file = BytesIO(path.read_bytes())

@@ -79,7 +79,7 @@ def _held() -> dict[str, tuple[list[bytes], str]]:
         "few": (dicom(whole, series=54)[20:25], "fewer than 8"),
         "face alone": (dicom(scan("robex", extent=(0.0, 0.45), **small), series=55), "only in part"),
         "crown alone": (dicom(scan("voxface", "CT", extent=(0.6, 1.0), **small), series=56), "only in part"),
-        "noise": (dicom(noise, series=57), "no head was found"),
+        "noise": (dicom(noise, series=57), "head"),
         "back to front": (dicom(mirrored, series=58), "no head was found"),
         "damaged": ([*(one[:-500] for one in dicom(whole, series=59)[:1]), *dicom(whole, series=59)[1:]], "be read"),
         "PET": (pet, "CT and MR only"),

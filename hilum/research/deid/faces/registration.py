@@ -60,9 +60,9 @@ def missing() -> str:
     return "" if find_spec("SimpleITK") else "SimpleITK is not installed: pip install 'hilum[pixels]'."
 
 
-def version() -> str:
-    """What finds heads, for the report."""
-    return f"SimpleITK {metadata.version('SimpleITK')}"
+def versions() -> dict[str, str]:
+    """What finds heads, with its version; empty when it is not installed."""
+    return {} if missing() else {"simpleitk": metadata.version("SimpleITK")}
 
 
 def sitk() -> Any:

@@ -58,6 +58,11 @@ def find_faces(openers: Sequence[Opener]) -> list[Face | Unsuitable]:
     return found
 
 
+def face_unsure(why: Unsuitable) -> str:
+    """The sentence of why an instance is quarantined (code ``face_unsure``)."""
+    return f"The series may show a face that cannot be taken off: {why}."
+
+
 def shows_face(openers: Sequence[Opener]) -> bool:
     """Whether a face could be made from any file of a series; of what cannot be read that is not said."""
     for opener in openers:

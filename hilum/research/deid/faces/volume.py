@@ -5,6 +5,7 @@ of grey slices is `Unsuitable`, with a sentence that says why."""
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeAlias
 
@@ -41,7 +42,7 @@ _NUMBERS: Final = {vr.decode(): struct.Struct("<" + code) for vr, code in a.NUMB
 
 Point: TypeAlias = NDArray[np.float64]
 Grey: TypeAlias = NDArray[np.float32]
-Opener: TypeAlias = Callable[[], BinaryIO]
+Opener: TypeAlias = Callable[[], AbstractContextManager[BinaryIO]]
 """Opens the original file of an instance, seekable; it is closed after use."""
 
 
