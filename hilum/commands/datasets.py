@@ -12,9 +12,12 @@ from rich.table import Table
 from hilum.commands.terminal import Data, Json, out, print_summary, progress_bar, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sqlalchemy import RowMapping
 
     from hilum.imaging.archive.store import Archive
+    from hilum.research.datasets.definition import Definition
     from hilum.research.datasets.preview import Preview
 
 commands = typer.Typer()
@@ -30,7 +33,10 @@ def export(
     target: Annotated[str, typer.Argument(metavar="OUT", help="A folder, or s3://…, gs://… or az://….")],
     data: Data = None,
     version: Annotated[
-        int | None, typer.Option("--version", help="Which version.  [default: the latest; made if there is none]")
+        int | None,
+        typer.Option(
+            "--version", help="Which version.  [default: the latest of the definition as it is; made if there is none]"
+        ),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Make a new version of what is selected now.")] = False,
     layout: Annotated[
@@ -54,16 +60,17 @@ def export(
     begin = time.monotonic()
     with open_database(settings, pool_size=3) as database:
         archive = open_archive(settings, database)
-        number = _dataset(archive, dataset)
-        with database.connect() as connection:
-            found = versions.find_dataset(connection, str(number))
         if dry_run:
-            _print_preview(preview(database, settings, versions.read_definition(found["definition"])), as_json)
+            _print_preview(preview(database, settings, _definition(archive, dataset)), as_json)
             return
+        number = _dataset(archive, dataset)
         row = None if new else _version(archive, number, version)
+        is_new = row is None
         if row is None:
             row = _make(archive, number, new=new, as_json=as_json)
         versions.check_given_out(row)
+        with database.connect() as connection:
+            held = versions.held_back(connection, row)
         own = versions.definition_of(row).layout
         with progress_bar("Writing", hidden=as_json) as bar:
             done = export_version(archive, row["id"], own, target, layout or own, bar)
@@ -73,35 +80,50 @@ def export(
     ]
     if as_json:
         said = {"dataset": number, "version": row["number"], "digest": f"blake3:{row['digest']}", "counts": counts,
-            "reasons": reasons}  # fmt: skip
+            "held_back": held, "reasons": reasons}  # fmt: skip
         print(json.dumps(said))  # noqa: T201
     else:
         out.print(f"Version {row['number']} of data set {number} is in {target}.", markup=False, highlight=False)
         print_summary(counts, reasons, time.monotonic() - begin)
-    raise typer.Exit(1 if reasons else 0)
+        _print_held(held)
+    raise typer.Exit(1 if reasons or (is_new and held) else 0)
+
+
+def _is_file(reference: str) -> bool:
+    return reference.endswith((".toml", ".json"))
+
+
+def _definition(archive: "Archive", reference: str) -> "Definition":
+    """The definition that a file holds, or a data set has."""
+    from hilum.research.datasets import versions
+    from hilum.research.datasets.definition import profile_of, read_definition, read_definition_file
+
+    if _is_file(reference):
+        definition = read_definition_file(Path(reference))
+        profile_of(definition, archive.settings)
+        return definition
+    with archive.database.connect() as connection:
+        return read_definition(versions.find_dataset(connection, reference)["definition"])
 
 
 def _dataset(archive: "Archive", reference: str) -> int:
     """The number of a data set; one that is given by its definition is kept first, under its name."""
+    from hilum.core.errors import NotFound
     from hilum.research.datasets import versions
-    from hilum.research.datasets.definition import profile_of, read_definition_file
 
-    if not reference.endswith((".toml", ".json")):
+    definition = _definition(archive, reference)
+    try:
         with archive.database.connect() as connection:
-            return versions.find_dataset(connection, reference)["id"]
-    definition = read_definition_file(Path(reference))
-    profile_of(definition, archive.settings)
-    with archive.database.connect() as connection:
-        rows, _ = versions.list_datasets(connection, limit=_ALL, offset=0)
-    same = next((row for row in rows if row["name"] == definition.name), None)
-    if same is None:
+            found = versions.find_dataset(connection, definition.name if _is_file(reference) else reference)
+    except NotFound:
         return versions.add_dataset(archive.database, definition, _WHO)
-    if versions.read_definition(same["definition"]) != definition:
-        versions.change_dataset(archive.database, same["id"], definition)
-    return same["id"]
+    if versions.read_definition(found["definition"]) != definition:
+        versions.change_dataset(archive.database, found["id"], definition)
+    return found["id"]
 
 
 def _version(archive: "Archive", number: int, version: int | None) -> "RowMapping | None":
+    """The version that is asked for; without a number the latest published one of the definition as it is now."""
     from hilum.core.errors import NotFound
     from hilum.research.datasets import versions
 
@@ -109,9 +131,11 @@ def _version(archive: "Archive", number: int, version: int | None) -> "RowMappin
         if version is not None:
             return versions.find_version(connection, number, version)
         try:
-            return versions.find_version(connection, number)
+            found = versions.find_version(connection, number)
         except NotFound:
             return None
+        now = versions.find_dataset(connection, str(number))["definition"]
+    return found if found["definition"] == now else None
 
 
 def _make(archive: "Archive", number: int, *, new: bool, as_json: bool) -> "RowMapping":
@@ -132,8 +156,8 @@ def _make(archive: "Archive", number: int, *, new: bool, as_json: bool) -> "RowM
     ):
         build_version(archive, version, progress)
     if not as_json:
-        reasons = cast("list[dict[str, object]]", progress.summary()["reasons"])
-        print_summary(progress.counts, reasons, time.monotonic() - begin)
+        out.print(f"A version of data set {number} is made.", highlight=False)
+        print_summary(progress.counts, [], time.monotonic() - begin)
     with archive.database.connect() as connection:
         return versions.version_by_id(connection, version)
 
@@ -209,7 +233,11 @@ def _print_preview(found: "Preview", as_json: bool) -> None:
             value = ", ".join(f"{key} {count:,}" for key, count in counts.items())
         if name != "held_back" and value is not None:
             out.print(f"{name.replace('_', ' '):>20}  {value}", markup=False, highlight=False)
-    for held in found.held_back:
+    _print_held(found.held_back)
+
+
+def _print_held(reasons: "Sequence[Mapping[str, object]]") -> None:
+    for held in reasons:
         count = held.get("studies", held.get("instances"))
         what = "studies" if "studies" in held else "files"
         out.print(f"{count:>20,}  {what} held back: {held['reason']}", markup=False, highlight=False, soft_wrap=True)

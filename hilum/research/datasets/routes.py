@@ -222,17 +222,7 @@ def _version(connection: sa.Connection, row: sa.RowMapping) -> schemas.Version:
                 DatasetVersion.number < row["number"],
             )
         )  # fmt: skip
-    held = [schemas.HeldBack(**reason) for reason in row["held"].get("reasons", [])]
-    counted = (
-        sa.select(DatasetInstance.code, sa.func.min(DatasetInstance.reason), sa.func.count())
-        .where(DatasetInstance.version_id == row["id"], DatasetInstance.state == "held")
-        .group_by(DatasetInstance.code)
-        .order_by(sa.func.count().desc(), DatasetInstance.code)
-    )
-    held += [
-        schemas.HeldBack(code=code, reason=reason, instances=count)
-        for code, reason, count in connection.execute(counted)
-    ]
+    held = [schemas.HeldBack.model_validate(one) for one in versions.held_back(connection, row)]
     return schemas.Version(
         dataset_id=row["dataset_id"], version=row["number"], state=cast("schemas.State", row["state"]),
         counts=row["counts"], held_back=held, digest=f"blake3:{row['digest']}" if row["digest"] else "",

@@ -13,7 +13,7 @@ from hilum.core.jobs import Jobs
 from hilum.imaging.archive.models import Source
 from hilum.research.datasets.definition import Definition, read_definition
 from hilum.research.datasets.delete import is_in_use
-from hilum.research.datasets.models import Dataset, DatasetVersion
+from hilum.research.datasets.models import Dataset, DatasetInstance, DatasetVersion
 from hilum.research.datasets.selection import source_id
 
 KIND: Final = "dataset"
@@ -111,6 +111,19 @@ def find_version(connection: sa.Connection, dataset_id: int, number: str | int |
     if row is None:
         raise NotFound("There is no such version, or none is published yet.")
     return row
+
+
+def held_back(connection: sa.Connection, version: sa.RowMapping) -> list[dict[str, object]]:
+    """What does not leave with a version: ``code``, ``reason``, and how many ``studies`` or ``instances``."""
+    reason, count = sa.func.min(DatasetInstance.reason), sa.func.count()
+    counted = (
+        sa.select(DatasetInstance.code, reason.label("reason"), count.label("instances"))
+        .where(DatasetInstance.version_id == version["id"], DatasetInstance.state == "held")
+        .group_by(DatasetInstance.code)
+        .order_by(count.desc(), DatasetInstance.code)
+    )
+    found: list[dict[str, object]] = list(version["held"].get("reasons", []))
+    return found + [dict(row) for row in connection.execute(counted).mappings()]
 
 
 def version_by_id(connection: sa.Connection, version_id: int) -> sa.RowMapping:

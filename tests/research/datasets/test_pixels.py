@@ -18,7 +18,7 @@ from hilum.research.datasets.definition import read_definition
 from hilum.research.datasets.preview import preview
 from hilum.research.deid.pixel_text import detector
 from tests.research.datasets.conftest import Linked, archive_of
-from tests.research.datasets.test_versions import Version, begin, build, dataset
+from tests.research.datasets.test_versions import Version, begin, build, dataset, held_in
 from tests.research.deid.burned import SC, Burned, burned, clean, frames_of, stored, written
 from tests.research.deid.burned import dataset as described
 
@@ -90,7 +90,7 @@ def test_nothing_that_is_written_into_pixels_is_given_out(scanned: Scanned, made
 
 
 def test_what_cannot_be_settled_is_held_back_for_a_person(made: Version) -> None:
-    held = made.manifest()["held_back"]["instances"]  # pyright: ignore
+    held = held_in(made)
     assert [(one["code"], one["instances"]) for one in held] == [("pixels_unsure", 1)]
     assert "more than half of it seems to be text" in held[0]["reason"]
 
