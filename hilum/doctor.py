@@ -75,7 +75,9 @@ def _text_in_pixels() -> str:
     if lacking := missing():
         return f"{lacking} Until then images that may show text are quarantined by hilum deid."
     find_lines(np.zeros((64, 64, 3), np.uint8))
-    return versions()
+    found = versions()
+    models = [found[name].partition(" ")[0] for name in ("text_detector", "text_recogniser")]
+    return f"{', '.join(models)} of rapidocr {found['rapidocr']}, onnxruntime {found['onnxruntime']}"
 
 
 def _faces_in_volumes() -> str:

@@ -10,6 +10,7 @@ from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Row
 from hilum.core.errors import HilumError
 from hilum.imaging.archive.objects import opened
+from hilum.imaging.archive.query import Row as Catalogued
 from hilum.imaging.dicom.problems import Unreadable
 from hilum.research.deid.faces.step import find_faces, shows_face
 from hilum.research.deid.faces.volume import Unsuitable
@@ -57,7 +58,7 @@ def faces_of(blobs: Blobs, volume: Volume) -> dict[int, Face | Unsuitable]:
 def _opened(blobs: Blobs, one: Original) -> AbstractContextManager[BinaryIO]:
     if one is None or int(str(one["size"])) > MAX_FILE_BYTES:
         raise Unreadable("changed", "The instance is no longer what was planned, or too large.")
-    return opened(blobs, cast("Row", one))
+    return opened(blobs, cast("Catalogued", one))
 
 
 _SERIES: Final[LiteralString] = """

@@ -205,7 +205,7 @@ def refine(grid: Grid, template: Template, starts: list[tuple[float, Point]]) ->
     """The affine place of the template's head, from the best of some rigid ones: template mm to patient mm, 4 x 4."""
     tool = sitk()
     moving, moving_mask = _images(grid.values, grid.inside, [_GRID_MM] * 3, grid.origin)
-    head = template.head.astype(np.float32) / 255
+    head = (template.head / np.float32(255)).astype(np.float32)
     fixed, fixed_mask = _images(head, (template.labels & MATCHED) > 0, [template.spacing] * 3, template.origin)
     middle = template.points(BRAIN, 4).mean(axis=0).tolist()
 

@@ -116,11 +116,11 @@ def face_mask(stack: Stack, plane: Plane, matrix: Point, head: Template) -> Mask
     corners = start + ends[:, :1] * by_row + ends[:, 1:] * by_column
     if corners[:, 1].min() > back + 1 or corners[:, 2].min() > top + 1 or corners[:, 2].max() < bottom:
         return None
-    rows, columns = np.arange(lattice.rows, dtype=np.float32), np.arange(lattice.columns, dtype=np.float32)
+    rows, columns = np.arange(lattice.rows), np.arange(lattice.columns)
 
     def along(axis: int) -> NDArray[np.float32]:
-        one = rows * np.float32(by_row[axis]) + np.float32(start[axis] + 0.5)
-        return one[:, np.newaxis] + columns * np.float32(by_column[axis])
+        one = (rows * by_row[axis] + start[axis] + 0.5).astype(np.float32)
+        return one[:, np.newaxis] + (columns * by_column[axis]).astype(np.float32)
 
     deep, high, wide = gone.shape
     up = along(2)
