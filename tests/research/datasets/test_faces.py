@@ -79,5 +79,5 @@ def test_on_the_way_in_a_head_is_set_aside_with_what_to_do(archive: Archive) -> 
     with archive.batch(archive.source("faceless"), "stow") as batch:
         batch.add("one", [dicom(HEAD)[0]])
         (outcome,) = batch.commit().outcomes
-    assert outcome.state == "rejected"
-    assert "hilum deid" in str(outcome)
+    assert (outcome.state, outcome.code) == ("set_aside", "face")
+    assert "`hilum deid`" in outcome.reason
