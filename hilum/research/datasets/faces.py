@@ -8,7 +8,6 @@ from typing import BinaryIO, Final, LiteralString, TypeAlias, cast
 
 from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Row
-from hilum.core.errors import HilumError
 from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import Row as Catalogued
 from hilum.imaging.dicom.problems import Unreadable
@@ -44,15 +43,9 @@ def faces_of(blobs: Blobs, volume: Volume) -> dict[int, Face | Unsuitable]:
         The objects cannot be reached now.
     """
     openers = [partial(_opened, blobs, one) for _, one in volume]
-    try:
-        if not shows_face(openers):
-            return {}
-        found = find_faces(openers)
-    except HilumError as error:
-        if error.status == 503:  # it passes: the job is tried again
-            raise
-        found = [Unsuitable("one of its files cannot be read")] * len(volume)
-    return {number: face for (number, _), face in zip(volume, found, strict=True)}
+    if not shows_face(openers):
+        return {}
+    return {number: face for (number, _), face in zip(volume, find_faces(openers), strict=True)}
 
 
 def _opened(blobs: Blobs, one: Original) -> AbstractContextManager[BinaryIO]:

@@ -5,6 +5,8 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +19,11 @@ from pydicom.dataset import Dataset
 from hilum.imaging.dicom.header import Header, scan_file
 from hilum.research.deid.crosswalk import Crosswalk
 from hilum.research.deid.engine import Engine
+from hilum.research.deid.faces import registration
 from hilum.research.deid.faces.removal import without_face
 from hilum.research.deid.faces.step import find_faces
+from hilum.research.deid.faces.template import BRAIN, REMOVED, template
+from hilum.research.deid.faces.volume import Unsuitable
 from hilum.research.deid.identifiers import Patterns
 from hilum.research.deid.instance import Deidentifier, Quarantined
 from hilum.research.deid.keys import read_keys
@@ -343,5 +348,38 @@ def test_who_is_looked_at(part: str, study: str, series: str, shows: bool) -> No
 
 def test_a_series_that_cannot_be_bounded_is_refused() -> None:
     (data,) = dicom(scan("robex", pixel=12.0, step=20.0), Form(enhanced=True), NumberOfFrames=60_000)
-    (found,) = find_faces([lambda: BytesIO(data)])
+    (found,) = find_faces([partial(BytesIO, data)])
     assert "million voxels" in str(found)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImagePositionPatient": [1e30, 0, 0]}, {"ImagePositionPatient": None}, {"PixelSpacing": [0, 0]},
+        {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
+        {"RescaleSlope": "1e-300"}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}, {"Rows": 1},
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_no_volume(tags: dict[str, Any]) -> None:
+    files = dicom(scan("robex", "CT", pixel=6.0, step=12.0), **tags)
+    found = find_faces([partial(BytesIO, data) for data in files])
+    assert len(found) == len(files)
+    assert all(isinstance(one, Unsuitable) for one in found)
+
+
+def test_without_simpleitk_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "find_spec", lambda _name: None)
+    registration.missing.cache_clear()
+    try:
+        (found,) = find_faces([partial(BytesIO, b"")])
+    finally:
+        registration.missing.cache_clear()
+    assert str(found) == "SimpleITK is not installed: pip install 'hilum[pixels]'"
+
+
+def test_the_template_is_the_one_that_is_told_of() -> None:
+    data = Path(registration.__file__).parent.parent / "data"
+    digest = sha256((data / "faces.npz").read_bytes()).hexdigest()
+    assert f"| `faces.npz` | `{digest}` |" in (data / "faces.md").read_text()
+    head = template()
+    assert not (head.labels & REMOVED)[(head.labels & BRAIN) > 0].any()

@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hilum.core.errors import HilumError, Unavailable
 from hilum.imaging.dicom.header import scan_file
-from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.faces.registration import locate, missing
 from hilum.research.deid.faces.template import REMOVED, Template, template
 from hilum.research.deid.faces.volume import (
@@ -42,6 +42,11 @@ def find_faces(openers: Sequence[Opener]) -> list[Face | Unsuitable]:
     -------
     list
         For each file what goes, or why that cannot be said.
+
+    Raises
+    ------
+    Unavailable
+        The files cannot be reached now.
     """
     if missing():
         return [Unsuitable(missing().rstrip("."))] * len(openers)
@@ -51,10 +56,14 @@ def find_faces(openers: Sequence[Opener]) -> list[Face | Unsuitable]:
         for numbers, stack in stacks(series):
             for number, face in zip(numbers, _of_stack(series, numbers, stack), strict=True):
                 found[number] = face
+    except Unavailable:
+        raise
     except Unsuitable as why:
         return [why] * len(openers)
-    except (NotDicom, Unreadable, OSError):
+    except (HilumError, OSError):
         return [Unsuitable("one of its files cannot be read")] * len(openers)
+    except Exception as error:
+        return [Unsuitable(f"its volume cannot be made ({type(error).__name__})")] * len(openers)
     return found
 
 
@@ -64,13 +73,21 @@ def face_unsure(why: Unsuitable) -> str:
 
 
 def shows_face(openers: Sequence[Opener]) -> bool:
-    """Whether a face could be made from any file of a series; of what cannot be read that is not said."""
+    """Whether a face could be made from any file of a series; of what cannot be read that is not said.
+
+    Raises
+    ------
+    Unavailable
+        The files cannot be reached now.
+    """
     for opener in openers:
         try:
             with opener() as file:
                 if may_show_face(scan_file(file)):
                     return True
-        except (NotDicom, Unreadable, OSError):
+        except Unavailable:
+            raise
+        except (HilumError, OSError):
             continue
     return False
 

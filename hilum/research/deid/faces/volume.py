@@ -33,6 +33,7 @@ _SAME: Final = 2e-3
 _JITTER_MM: Final = 0.1
 _JITTER: Final = 0.05
 _COARSE_MM: Final = 2.0
+_FARTHEST_MM: Final = 1e5
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 # Pixel Measures, Plane Position, Plane Orientation, Pixel Value Transformation (PS3.3 C.7.6.16.2).
 _GROUPS: Final = frozenset((0x00289110, 0x00209113, 0x00209116, 0x00289145))
@@ -297,7 +298,7 @@ def _planes(
         place, turn, size = (
             _numbers(found.get(tag), count) for tag, count in ((_POSITION, 3), (_ORIENTATION, 6), (_SPACING, 2))
         )
-        if place is None or turn is None or size is None:
+        if place is None or turn is None or size is None or max(map(abs, place)) > _FARTHEST_MM:
             raise Unsuitable("its slices do not say where they lie")
         slope, intercept = _numbers(found.get(_SLOPE), 1) or (1.0,), _numbers(found.get(_INTERCEPT), 1) or (0.0,)
         lattice = _lattice(image, turn, size)
