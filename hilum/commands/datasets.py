@@ -114,7 +114,8 @@ def _dataset(archive: "Archive", reference: str) -> int:
     definition = _definition(archive, reference)
     try:
         with archive.database.connect() as connection:
-            found = versions.find_dataset(connection, definition.name if _is_file(reference) else reference)
+            is_file = _is_file(reference)
+            found = versions.find_dataset(connection, definition.name if is_file else reference, named=is_file)
     except NotFound:
         return versions.add_dataset(archive.database, definition, _WHO)
     if versions.read_definition(found["definition"]) != definition:

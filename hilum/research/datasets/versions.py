@@ -57,15 +57,16 @@ def change_dataset(database: Database, number: int, definition: Definition) -> N
         sql.connection.execute(sa.update(Dataset).where(Dataset.id == number).values(values))
 
 
-def find_dataset(connection: sa.Connection, reference: str) -> sa.RowMapping:
-    """A data set by number or name; raises ``NotFound``, or ``Gone`` for the number of one that was deleted."""
-    by_id = reference.isdecimal() and len(reference) < 19
+def find_dataset(connection: sa.Connection, reference: str, *, named: bool = False) -> sa.RowMapping:
+    """A data set by number or name, or by name alone where it is ``named``; raises ``NotFound``, or ``Gone`` for the
+    number of one that was deleted."""
+    by_id = reference.isdecimal() and len(reference) < 19 and not named
     query = sa.select(Dataset.__table__, Source.key.label("source")).join(Source, Source.id == Dataset.source_id)
     row = None
     if by_id:
         row = connection.execute(query.where(Dataset.id == int(reference))).mappings().first()
-    named = query.where(Dataset.name == reference, Dataset.deleted_at.is_(None))
-    row = row or connection.execute(named).mappings().first()
+    there = query.where(Dataset.name == reference, Dataset.deleted_at.is_(None))
+    row = row or connection.execute(there).mappings().first()
     if row is None:
         raise NotFound(f"There is no data set {reference[:80]}.")
     if row["deleted_at"] is not None:
