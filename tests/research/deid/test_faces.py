@@ -38,6 +38,8 @@ from tests.research.deid.burned import J2K, LOSSLESS, LS, RLE
 from tests.research.deid.heads import BIG, DEFLATED, IMPLICIT, LITTLE, Form, Scan, dicom, judged, padding, scan, stored
 from tests.research.deid.planted import MR, PATIENTS, PT, base, image, part10
 
+pytestmark = pytest.mark.timeout(900)  # 20 volumes are looked at before the first test
+
 PROFILE = 'name = "faceless"\nbase = "research"\nfaces = "remove"\n'
 
 
