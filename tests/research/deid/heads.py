@@ -388,7 +388,7 @@ def picture(one: Scan, before: NDArray[Any], after: NDArray[Any], path: Path) ->
             sitk.Resample(image, grid, transform, sitk.sitkLinear, low.tolist(), [1.5] * 3, np.eye(3).ravel().tolist())
         )[::-1]
         solid = cube > (700 if one.modality == "CT" else 90)
-        drawn += [_shaded(solid), _shaded(solid.transpose(0, 2, 1)[:, ::-1].transpose(0, 1, 2))]
+        drawn += [_shaded(solid), _shaded(solid.transpose(0, 2, 1)[:, ::-1])]
         middle = cube[:, :, cube.shape[2] // 2]
         drawn.append(np.clip(middle / np.percentile(cube, 99.5) * 255, 0, 255).astype(np.uint8))
     height = max(one.shape[0] for one in drawn)

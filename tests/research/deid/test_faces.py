@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 
 from hilum.imaging.dicom.header import Header, scan_file
 from hilum.research.deid.crosswalk import Crosswalk
@@ -34,7 +35,7 @@ from hilum.research.deid.profile import Profile, Rules
 from hilum.research.deid.report import Report
 from hilum.research.deid.run import Request, deidentify_folder
 from hilum.research.deid.uids import UidMap
-from tests.research.deid.burned import J2K, LOSSLESS, LS, RLE
+from tests.research.deid.burned import BASELINE, J2K, LOSSLESS, LS, RLE, jpeg
 from tests.research.deid.heads import BIG, DEFLATED, IMPLICIT, LITTLE, Form, Scan, dicom, judged, padding, scan, stored
 from tests.research.deid.planted import MR, PATIENTS, PT, base, image, part10
 
@@ -385,3 +386,19 @@ def test_the_template_is_the_one_that_is_told_of() -> None:
     assert f"| `faces.npz` | `{digest}` |" in (data / "faces.md").read_text()
     head = template()
     assert not (head.labels & REMOVED)[(head.labels & BRAIN) > 0].any()
+
+
+def test_what_was_lossy_is_stored_without_further_loss() -> None:
+    form = Form(enhanced=True, bits=8, slope=8)
+    (data,) = dicom(scan("robex", "CT", pixel=12.0, step=20.0), form, LossyImageCompression="01")
+    ds = pydicom.dcmread(BytesIO(data))
+    ds.PixelData = encapsulate([jpeg(one, subsampling=None) for one in ds.pixel_array])
+    ds["PixelData"].is_undefined_length = True
+    data = part10(ds, BASELINE)
+    before = pydicom.dcmread(BytesIO(data)).pixel_array
+    masks = np.random.default_rng(3).random(before.shape) < 0.3
+    face = Face(tuple(np.packbits(mask).tobytes() for mask in masks), (9,) * len(masks))
+    maker = Deidentifier(Engine(Rules(Profile("own", faces="remove")), UidMap(b"k" * 32).new))
+    after = pydicom.dcmread(BytesIO(maker.make(BytesIO(data), Person("1", 0), "2", face=face).data))
+    assert (after.pixel_array == np.where(masks, 9, before)).all()
+    assert (after.file_meta.TransferSyntaxUID, after.LossyImageCompression) == (J2K, "01")
