@@ -65,6 +65,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _tried(f"codec {name}", partial(_codec, encoder, decoder, bits, exact))
     yield _tried("codec RLE", _rle)
     yield _tried("text in pixels", _text_in_pixels)
+    yield _tried("faces in volumes", _faces_in_volumes)
     yield _tried("web page", _page)
 
 
@@ -74,7 +75,17 @@ def _text_in_pixels() -> str:
     if lacking := missing():
         return f"{lacking} Until then images that may show text are quarantined by hilum deid."
     find_lines(np.zeros((64, 64, 3), np.uint8))
-    return versions()
+    found = versions()
+    models = [found[name].partition(" ")[0] for name in ("text_detector", "text_recogniser")]
+    return f"{', '.join(models)} of rapidocr {found['rapidocr']}, onnxruntime {found['onnxruntime']}"
+
+
+def _faces_in_volumes() -> str:
+    from hilum.research.deid.faces.registration import missing, versions
+
+    if lacking := missing():
+        return f"{lacking} Until then a profile that takes faces off quarantines what may show one."
+    return f"SimpleITK {versions()['simpleitk']}"
 
 
 def _nats(settings: Settings) -> str:

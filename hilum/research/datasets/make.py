@@ -2,8 +2,10 @@
 say is noted. What may not leave is held back with its reason. A batch is durable before it is noted, so that a version
 that was interrupted goes on behind it; over how many processes it is spread makes no difference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import groupby
 from typing import Final, LiteralString, cast
 
 import msgspec
@@ -13,9 +15,11 @@ from hilum.core.database import Database, Row
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 from hilum.research.datasets.decisions import Decided, frozen
+from hilum.research.datasets.faces import Volume, original, volume_of
 from hilum.research.datasets.people import SetPerson
 from hilum.research.datasets.work import Order, Outcome, Setup, Worker
 from hilum.research.deid.keys import Keys
+from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
 from hilum.research.deid.team import Team, processors
 
@@ -52,7 +56,7 @@ def make_instances(archive: Archive, version_id: int, setup: Setup, progress: Pr
     if not count:
         return
     with Team(count, Worker, setup) as team:
-        for outcomes in team.spread(Worker.carry_out, _batches(database, version_id, setup.keys)):
+        for outcomes in team.spread(Worker.carry_out, _batches(database, version_id, setup)):
             _note(database, outcomes)
             for one in outcomes:
                 _tell(progress, one)
@@ -77,42 +81,62 @@ def _left(database: Database, version_id: int) -> int:
     return cast("int", row["n"])
 
 
-def _batches(database: Database, version_id: int, keys: Keys) -> Iterator[list[Order]]:
-    """What is planned, in its order, some files and not too many bytes at a time."""
+def _batches(database: Database, version_id: int, setup: Setup) -> Iterator[list[Order]]:
+    """What is planned, in its order, some files and not too many bytes at a time; whole series where faces are taken
+    off."""
+    for volume, rows in groupby(_planned(database, version_id), partial(_volume_of, setup.profile)):
+        of_series: Volume | None = None
+        for batch in _cut(rows, whole=volume is not None):
+            people = people_of(database, version_id, setup.keys, {str(row["person"]) for row in batch})
+            if volume is not None:
+                of_series = volume_of(database, version_id, batch[0])
+            yield [_order(row, people, of_series) for row in batch]
+
+
+def _volume_of(profile: Profile, row: Row) -> tuple[object, ...] | None:
+    """The series whose volume an instance is looked at in; None where that is not wanted."""
+    return (row["person"], row["study"], row["series"]) if profile.faces == "remove" else None
+
+
+def _planned(database: Database, version_id: int) -> Iterator[Row]:
     after: tuple[object, ...] = ("", "", "", -1, "", -1)
     while True:
         with database.transaction() as sql:
             rows = sql.rows(_PLANNED, (version_id, *after, _PAGE))
-        people = people_of(database, version_id, keys, {str(row["person"]) for row in rows})
-        batch: list[Order] = []
-        size = 0
-        for row in rows:
-            size += cast("int", row["size"] or 0)
-            if batch and (len(batch) >= _AT_ONCE or size > _MOST_BYTES):
-                yield batch
-                batch, size = [], cast("int", row["size"] or 0)
-            batch.append(_order(row, people))
-        if batch:
-            yield batch
+        yield from rows
         if len(rows) < _PAGE:
             return
         after = tuple(rows[-1][name] for name in ("person", "study", "series", "number", "sop", "id"))
 
 
-def order_of(database: Database, version_id: int, keys: Keys, instance: int, decided: Decided | None) -> Order:
+def order_of(database: Database, version_id: int, setup: Setup, instance: int, decided: Decided | None) -> Order:
     """The order to make one instance of a version (by Hilum's number of it) once more, by another decision."""
     with database.transaction() as sql:
         (row,) = sql.rows(f"{_ORDERED} where d.id = %s", (instance,))
-    people = people_of(database, version_id, keys, {str(row["person"])})
-    return replace(_order(row, people), decision=decided.for_pixels() if decided else None, check_validity=False)
+    people = people_of(database, version_id, setup.keys, {str(row["person"])})
+    volume = volume_of(database, version_id, row) if _volume_of(setup.profile, row) else None
+    order = _order(row, people, volume)
+    return replace(order, decision=decided.for_pixels() if decided else None, check_validity=False)
 
 
-def _order(row: Row, people: Mapping[str, SetPerson]) -> Order:
-    where = {name: row[name] for name in ("blob_key", "path", "path_mtime_ns", "size")} if row["same"] else None
+def _cut(rows: Iterable[Row], *, whole: bool) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        size += cast("int", row["size"] or 0)
+        if batch and not whole and (len(batch) >= _AT_ONCE or size > _MOST_BYTES):
+            yield batch
+            batch, size = [], cast("int", row["size"] or 0)
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _order(row: Row, people: Mapping[str, SetPerson], volume: Volume | None) -> Order:
     decided = frozen(row["decision"])
     return Order(
-        cast("int", row["id"]), str(row["sop"]), people[str(row["person"])].person, str(row["accession"]), where,
-        bool(row["first"]), decided.for_pixels() if decided else None,
+        cast("int", row["id"]), str(row["sop"]), people[str(row["person"])].person, str(row["accession"]),
+        original(row), bool(row["first"]), decided.for_pixels() if decided else None, volume,
     )  # fmt: skip
 
 

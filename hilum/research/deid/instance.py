@@ -2,7 +2,7 @@
 around it. Who the person is, where the file goes and whether it may leave is for ``run`` and ``verify``."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from typing import BinaryIO, Final
@@ -18,10 +18,12 @@ from hilum.imaging.dicom.uids import is_video
 from hilum.imaging.dicom.writer import element_bytes, meta_information
 from hilum.research.deid.dates import Shift, older_than_89
 from hilum.research.deid.engine import Change, Engine, Subject
+from hilum.research.deid.faces.removal import covered, without_face
 from hilum.research.deid.identifiers import Identifiers, Kind, Patterns
 from hilum.research.deid.person import Person, identifiers_in
+from hilum.research.deid.pixel_text.blackout import Refused
 from hilum.research.deid.pixel_text.detector import missing
-from hilum.research.deid.pixels import Box, Decision, PixelStep, may_show_face, refusal, scan_reason
+from hilum.research.deid.pixels import Box, Decision, Face, PixelStep, may_show_face, refusal, scan_reason
 from hilum.research.deid.profile import VOCABULARY_UIDS, Profile
 from hilum.research.deid.streams import OFFSET_TABLES, pixel_element
 from hilum.research.deid.table import BASIC, CLEAN_FACES, CLEAN_PIXELS, OPTIONS, tables
@@ -33,6 +35,10 @@ _TEXTS: Final = {
 }  # fmt: skip
 _METHOD_CODES: Final = 0x00120064
 _MODIFIED_DATES: Final = "113107"
+_FACE_ALONE: Final = (
+    "which is taken off whole series only, not off a single image: de-identify its folder by `hilum deid`, or take the "
+    "originals in and make a data set of them."
+)
 
 
 class Quarantined(Exception):
@@ -81,10 +87,11 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """The file whose pixels may leave, by which code they were cleaned, and what of them was changed."""
+    """The file whose pixels may leave, how they were cleaned, and what of them was changed."""
 
     file: BinaryIO
-    step: str | None = None
+    cleaned: bool = False
+    face_gone: bool = False
     changed: tuple[Element, ...] = ()
     told: tuple[Change, ...] = ()
     blackened: tuple[Box, ...] = ()
@@ -114,6 +121,7 @@ class Deidentifier:
         accession_number: str,
         *,
         decision: Decision | None = None,
+        face: Face | None = None,
         explain: bool = False,
     ) -> Made:
         """De-identify one file.
@@ -128,6 +136,8 @@ class Deidentifier:
             The new one.
         decision
             What a person decided on its pixels.
+        face
+            What of it goes with the face; None where that was not looked for.
         explain
             Whether to name all attributes of the original, too.
 
@@ -145,13 +155,13 @@ class Deidentifier:
         data = read_data_set(file, header)
         elements = [*read_tree(data, header), *read_tail(data, header)]
         facts = _facts(elements)
-        self._refuse(header)
+        self._refuse(header, face)
         before = facts.get("PatientIdentityRemoved", "").upper() == "YES"
         known = frozenset(identifiers_in(elements, self._profile)) | person.known
         patterns, cleaner = _cleaner(
             known, frozenset((person.person_id, accession_number)), self._engine, self._profile.words
         )
-        pixels = self._pixels(file, header, facts, patterns, decision)
+        pixels = self._pixels(file, header, facts, patterns, decision, face)
         days = 0 if before and _moved_before(elements, facts) else person.days
         subject = Subject(
             person.person_id, accession_number,
@@ -163,15 +173,15 @@ class Deidentifier:
         made, changes = self._engine.deidentify(elements, header.first("SOPClassUID"), subject)
         found = {element.tag: element for element in made}
         found.update((element.tag, element) for element in pixels.changed)
-        found.update(self._marks(header, pixels.step))
+        found.update(self._marks(header, pixels))
         old_uids = frozenset[str]() if "retain_uids" in self._profile.options else _own_uids(elements)
         return Made(
             self._file(file, header, found, pixels.file), [*changes, *pixels.told], patterns, old_uids, before,
-            pixels_cleaned=pixels.step is not None, blackened=pixels.blackened,
+            pixels_cleaned=pixels.cleaned, blackened=pixels.blackened,
             paths=tuple(_paths(elements, "")) if explain else (),
         )  # fmt: skip
 
-    def _refuse(self, header: Header) -> None:
+    def _refuse(self, header: Header, face: Face | None) -> None:
         why = refusal(header)
         if why:
             raise Quarantined(why, "Documents and sound inside of DICOM are not de-identified.")
@@ -179,13 +189,37 @@ class Deidentifier:
             raise Quarantined("video", "Video is not de-identified.")
         if header.pixel_data is not None and header.pixel_data.encapsulated and not header.little_endian:
             raise Quarantined("unreadable", "The compressed pixels are damaged.")
-        if may_show_face(header) and self._profile.faces == "quarantine":
-            raise Quarantined("face", "The volume may show a face, and faces are not taken off.")
+        if face is None and self._profile.faces != "flag" and may_show_face(header):
+            why = _FACE_ALONE if self._profile.faces == "remove" else "and faces are not taken off."
+            raise Quarantined("face", f"The volume may show a face, {why}")
 
     def _pixels(
+        self,
+        file: BinaryIO,
+        header: Header,
+        facts: dict[str, str],
+        patterns: Patterns,
+        decision: Decision | None,
+        face: Face | None,
+    ) -> _Pixels:
+        """The file whose pixels may leave: without its face first, then without text."""
+        if face is None:
+            return self._without_text(file, header, facts, patterns, decision)
+        try:
+            made = without_face(file, header, face)
+        except Refused as problem:
+            raise Quarantined("face_unsure", f"Its face cannot be taken off: {problem}.") from None
+        if made is None:
+            return replace(self._without_text(file, header, facts, patterns, decision), face_gone=True)
+        file = BytesIO(made.data)
+        pixels = self._without_text(file, scan_file(file), facts, patterns, decision)
+        told = Change("7FE00010", "OW", "", "deface", "face taken off", f"{covered(face)} samples")
+        changed = {element.tag: element for element in (*made.changed, *pixels.changed)}
+        return replace(pixels, face_gone=True, changed=tuple(changed.values()), told=(told, *pixels.told))
+
+    def _without_text(
         self, file: BinaryIO, header: Header, facts: dict[str, str], patterns: Patterns, decision: Decision | None
     ) -> _Pixels:
-        """The file whose pixels may leave, and by which code they were cleaned."""
         why = scan_reason(header, facts.get("BurnedInAnnotation", ""))
         if not why and self._profile.pixels == "all" and header.pixel_data is not None:
             why = "all_images"
@@ -199,12 +233,13 @@ class Deidentifier:
         if verdict.state == "unsure":
             sentence = f"A person must look at its pixels ({verdict.reason or why})."
             raise Quarantined("pixels_unsure", sentence, verdict.boxes)
-        step = "faces" if verdict.face else "pixels"
         if verdict.data is None:
-            return _Pixels(file, step)
+            return _Pixels(file, cleaned=True)
         boxes = " ".join(f"{box.row},{box.column},{box.rows},{box.columns}" for box in verdict.boxes)
         told = Change("7FE00010", "OW", "", "blacken", verdict.reason or why, boxes)
-        return _Pixels(BytesIO(verdict.data), step, verdict.changed, (told,), verdict.boxes)
+        return _Pixels(
+            BytesIO(verdict.data), cleaned=True, changed=verdict.changed, told=(told,), blackened=verdict.boxes
+        )
 
     def _file(self, file: BinaryIO, header: Header, found: dict[int, Element], pixels: BinaryIO) -> bytes:
         # The new file is told by what the engine made of the old one's identity.
@@ -222,13 +257,13 @@ class Deidentifier:
         head = b"".join(element_bytes(found[tag] for tag in sorted(found) if tag < 0x7FE00008))
         return b"".join((meta_information(sop_class, sop_instance, syntax), head, body))
 
-    def _marks(self, header: Header, step: str | None) -> dict[int, Element]:
+    def _marks(self, header: Header, pixels: _Pixels) -> dict[int, Element]:
         """What says that, and how, the instance was de-identified (PS3.15 E.1.1, PS3.3 C.12.1.1.1)."""
         profile = self._profile
         codes = [BASIC, *(OPTIONS[option] for option in OPTIONS if option in profile.options)]
-        if step:
+        if pixels.cleaned:
             codes.append(CLEAN_PIXELS)
-        if step == "faces":
+        if pixels.face_gone:
             codes.append(CLEAN_FACES)
         dates = "UNMODIFIED" if profile.full_dates else "MODIFIED" if profile.modified_dates else "REMOVED"
         method = f"Hilum {hilum.__version__}, profile {profile.name[:16]}, PS3.15 {tables().edition}"
@@ -238,10 +273,10 @@ class Deidentifier:
             Element(_METHOD_CODES, "SQ", b"", [_code(*code) for code in codes]),
             _text(0x00280303, "CS", dates),
         ]
-        if step:
+        if pixels.cleaned:
             marks.append(_text(0x00280301, "CS", "NO"))
-        if may_show_face(header):
-            marks.append(_text(0x00280302, "CS", "NO" if step == "faces" else "YES"))
+        if pixels.face_gone or may_show_face(header):
+            marks.append(_text(0x00280302, "CS", "NO" if pixels.face_gone else "YES"))
         return {element.tag: element for element in marks}
 
 

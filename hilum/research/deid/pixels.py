@@ -1,7 +1,9 @@
 """Which instances must have their pixels looked at before they may leave, and the one place where that is plugged
 in: a `PixelStep` looks at an instance (and may black out). Without one, what must be looked at is set aside; so
-nothing leaves unseen. Finding text and blacking it out, and taking faces off, are other modules' work."""
+nothing leaves unseen. Finding text and blacking it out (``pixel_text``), and taking faces off (``faces``), are others'
+work."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, TypeAlias
@@ -23,8 +25,44 @@ _AUDIO: Final = ("1.2.840.10008.5.1.4.1.1.9.4.",)
 _SUSPICIOUS_TYPES: Final = frozenset(
     ("SECONDARY", "SCREEN SAVE", "SCREENSAVE", "SCREEN", "CAPTURE", "PHOTO", "DOSE_INFO")
 )
-_HEAD: Final = ("head", "brain", "skull", "face", "orbit", "neck", "sinus", "iac", "maxillofacial", "ear", "whole")
+# What stands in descriptions of images that show a head, anywhere in a word, or as a word.
+_HEAD: Final = re.compile(
+    "head|brain|skull|facial|orbit|neck|sinus|maxill|mandib|dental|cerebr|crani|carotid|pituit|whole|cervic|temporal"
+    "|neuro|stroke|c-spine|cspine|c spine"
+)
+_HEAD_WORDS: Final = frozenset(
+    ("face", "ear", "ears", "iac", "iacs", "eye", "eyes", "tmj", "nose", "jaw", "cow", "hnc", "wb", "totalbody")
+)
+# What names a part of the body without a head, where nothing of the above stands beside it.
+_ELSEWHERE: Final = re.compile(
+    "chest|thora|lung|pulmon|abdom|pelv|liver|hepat|kidney|renal|urogr|knee|ankle|wrist|elbow|shoulder|femur|thigh"
+    "|tibia|fibula|humer|forearm|extremit|cardia|heart|coronar|breast|mamm|prostat|lumb|sacr|colon|entero|uter|ovar"
+    "|pancrea|spleen|bladder|clavic|scapula|calcane|finger|hallux|tspine|lspine|t-spine|l-spine|t spine|l spine"
+)
+_ELSEWHERE_WORDS: Final = frozenset(
+    (
+        "hand",
+        "hands",
+        "foot",
+        "feet",
+        "hip",
+        "hips",
+        "leg",
+        "legs",
+        "arm",
+        "arms",
+        "toe",
+        "toes",
+        "thumb",
+        "rib",
+        "ribs",
+    )
+)
 _FACE_MODALITIES: Final = frozenset(("CT", "MR", "PT"))
+# X-Ray 3D Angiographic and Craniofacial Image Storage.
+_FACE_CLASSES: Final = frozenset(("1.2.840.10008.5.1.4.1.1.13.1.1", "1.2.840.10008.5.1.4.1.1.13.1.2"))
+_TEXTS: Final = ("BodyPartExamined", "CodeMeaning", "StudyDescription", "SeriesDescription", "ProtocolName")
+_WORD: Final = re.compile("[a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +94,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Face:
+    """What of an instance goes with the face, as was found in the volume of its series.
+
+    Attributes
+    ----------
+    masks
+        For each frame the samples that go, a bit each, row by row, highest bits first; None where none does.
+    values
+        For each frame the stored value that they get.
+    """
+
+    masks: tuple[bytes | None, ...]
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What looking at an instance's pixels came to.
 
@@ -67,8 +121,6 @@ class Verdict:
         Where text was found.
     data
         The whole file with the boxes blacked out; the other pixels as they were.
-    face
-        Whether a face was taken off, for CID 7050 113102.
     reason
         Why a person must look, or what was made black.
     changed
@@ -78,7 +130,6 @@ class Verdict:
     state: Literal["clean", "blackened", "unsure"]
     boxes: tuple[Box, ...] = ()
     data: bytes | None = None
-    face: bool = False
     reason: str = ""
     changed: tuple[Element, ...] = ()
 
@@ -120,8 +171,19 @@ def scan_reason(header: Header, burned_in: str) -> str:
 
 
 def may_show_face(header: Header) -> bool:
-    """Whether a face could be made from the instance: a section through a head, or through who knows what."""
-    if header.first("Modality") not in _FACE_MODALITIES or header.pixel_data is None:
+    """Whether a face could be made from the instance: a section through a head, or through who knows what.
+
+    That is told by body part, anatomic region, descriptions and protocol: whatever names a head, a neck or a whole
+    body, and whatever does not name another part of the body.
+    """
+    if header.pixel_data is None:
         return False
-    texts = [header.text(key).lower() for key in ("BodyPartExamined", "StudyDescription", "SeriesDescription")]
-    return any(word in text for text in texts for word in _HEAD) or not any(texts)
+    if header.first("SOPClassUID") in _FACE_CLASSES:
+        return True
+    if header.first("Modality").upper() not in _FACE_MODALITIES:
+        return False
+    text = " ".join(header.text(key) for key in _TEXTS).lower().replace("_", " ")
+    words = set(_WORD.findall(text))
+    if _HEAD.search(text) or words & _HEAD_WORDS:
+        return True
+    return not (_ELSEWHERE.search(text) or words & _ELSEWHERE_WORDS)

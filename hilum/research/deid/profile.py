@@ -57,7 +57,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     options: list[str] | None = None
     unmapped: Literal["quarantine", "pseudonym"] | None = None
     time_zone: str | None = None
-    faces: Literal["flag", "quarantine"] | None = None
+    faces: Literal["flag", "quarantine", "remove"] | None = None
     xr: bool | None = None
     pixels: Literal["clean", "all", "quarantine"] | None = None
     markers: Literal["keep", "blacken"] | None = None
@@ -87,7 +87,8 @@ class Profile:
     time_zone
         Name of the zone of the site's clocks, for the offset of daylight saving; empty: offsets are dropped.
     faces
-        What becomes of head volumes whose face was not taken off: flagged as recognizable, or quarantined.
+        What becomes of volumes that may show a face: they are flagged as recognizable, quarantined, or their face is
+        taken off, and what that fails with is quarantined.
     xr
         Whether folders say XR for CR and DX.
     pixels
@@ -112,7 +113,7 @@ class Profile:
     options: frozenset[str] = frozenset()
     unmapped: Literal["quarantine", "pseudonym"] = "quarantine"
     time_zone: str = ""
-    faces: Literal["flag", "quarantine"] = "flag"
+    faces: Literal["flag", "quarantine", "remove"] = "flag"
     xr: bool = False
     pixels: Literal["clean", "all", "quarantine"] = "clean"
     markers: Literal["keep", "blacken"] = "keep"

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -31,7 +32,7 @@ from hilum.research.deid.registry import write_registry
 from hilum.research.deid.report import Report
 from hilum.research.deid.review import read_decisions
 from hilum.research.deid.team import Team, pieces, processors
-from hilum.research.deid.work import Order, Outcome, Seen, Setup, Worker
+from hilum.research.deid.work import Batch, Order, Outcome, Seen, Setup, Worker
 
 TEMPORARY: Final = ".hilum-deid"
 _LOOK_AT_ONCE: Final = 64
@@ -275,25 +276,29 @@ class _Run:
             done += len(outcomes)
             bar(done, total)
 
-    def _batches(self, under_way: dict[int, FileRow]) -> Iterator[list[Order]]:
-        """Orders of one person at a time; the first file of each series has its validity checked."""
+    def _batches(self, under_way: dict[int, FileRow]) -> Iterator[Batch]:
+        """Orders of one person at a time, of a whole series where its volume is looked at; the first file of each
+        series has its validity checked."""
         checked = ""
-        batch: list[Order] = []
         person = Person("", 0)
-        for row in self.crosswalk.files("planned"):
-            under_way[row.id] = row
-            if batch and (row.person_id != person.person_id or len(batch) >= _MAKE_AT_ONCE):
-                yield batch
-                batch = []
-            if row.person_id != person.person_id:
-                person = Person(row.person_id, self.days[row.person_id], frozenset(self.known[row.person_id]))
-            decision = self.decisions.get(row.path)
-            batch.append(
-                Order(row.id, row.path, person, row.accession, row.target or "", row.series != checked, decision)
-            )
-            checked = row.series
-        if batch:
-            yield batch
+        for (person_id, volume), rows in groupby(self.crosswalk.files("planned"), self._together):
+            if person_id != person.person_id:
+                person = Person(person_id, self.days[person_id], frozenset(self.known[person_id]))
+            beside = tuple(self.crosswalk.paths(*volume)) if volume else None
+            for piece in [list(rows)] if volume else pieces(rows, _MAKE_AT_ONCE):
+                orders: list[Order] = []
+                for row in piece:
+                    under_way[row.id] = row
+                    first, checked = row.series != checked, row.series
+                    orders.append(
+                        Order(row.id, row.path, person, row.accession, row.target or "", first,
+                              self.decisions.get(row.path))
+                    )  # fmt: skip
+                yield Batch(orders, beside)
+
+    def _together(self, row: FileRow) -> tuple[str, tuple[str, str, str] | None]:
+        """What files have in common that are made together: the person, and the series where faces are taken off."""
+        return row.person_id, (row.person_id, row.study, row.series) if self.profile.faces == "remove" else None
 
     def _took(self, row: FileRow, outcome: Outcome) -> None:
         if outcome.code:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import time as clock
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,12 @@ from hilum.clinical.chorus import local_time
 from hilum.imaging.dicom.header import Header, identity, scan, scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.deid.engine import Change, Engine
+from hilum.research.deid.faces.step import face_unsure, find_faces, shows_face
+from hilum.research.deid.faces.volume import Unsuitable
 from hilum.research.deid.identifiers import Kind
 from hilum.research.deid.instance import Deidentifier, Made, Quarantined
 from hilum.research.deid.person import Person
-from hilum.research.deid.pixels import Decision, PixelStep
+from hilum.research.deid.pixels import Decision, Face, PixelStep
 from hilum.research.deid.profile import Profile, Rules
 from hilum.research.deid.uids import UidMap
 from hilum.research.deid.verify import Leak, Search, dciodvfy, new_errors, verify
@@ -94,6 +97,23 @@ class Setup:
     dry: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files to make one after the other.
+
+    Attributes
+    ----------
+    orders
+        Of one person.
+    beside
+        Paths of files that are out already and make a volume with these, all of one series; None where no volume is
+        looked at.
+    """
+
+    orders: list[Order]
+    beside: tuple[str, ...] | None = None
+
+
 class Worker:
     """The work on files, one after the other."""
 
@@ -127,13 +147,24 @@ class Worker:
             max(0, header.integer("InstanceNumber") or 0), frozenset(one for one in known if one[1]),
         )  # fmt: skip
 
-    def carry_out(self, batch: list[Order]) -> list[Outcome]:
+    def carry_out(self, batch: Batch) -> list[Outcome]:
         """Make files; those written are on the disk when this returns."""
-        outcomes = [self._one(order) for order in batch]
+        faces = self._faces(batch)
+        outcomes = [self._one(order, faces.get(order.path)) for order in batch.orders]
         if not self._setup.dry:
-            written = [order for order, outcome in zip(batch, outcomes, strict=True) if not outcome.code]
+            written = [order for order, outcome in zip(batch.orders, outcomes, strict=True) if not outcome.code]
             self._publish(written)
         return outcomes
+
+    def _faces(self, batch: Batch) -> dict[str, Face | Unsuitable]:
+        """What goes with the face of each file of a series; nothing where none of them may show one."""
+        if batch.beside is None:
+            return {}
+        paths = sorted({*(order.path for order in batch.orders), *batch.beside})
+        openers = [partial(Path(self._setup.source, path).open, "rb") for path in paths]
+        if not shows_face(openers):
+            return {}
+        return dict(zip(paths, find_faces(openers), strict=True))
 
     def _publish(self, orders: Sequence[Order]) -> None:
         """Put verified files where they belong, in the order that a lost power supply cannot harm."""
@@ -151,14 +182,16 @@ class Worker:
     def _temporary(self, order: Order) -> Path:
         return Path(self._setup.temporary, f"{order.file_id}.dcm")
 
-    def _one(self, order: Order) -> Outcome:
+    def _one(self, order: Order, face: Face | Unsuitable | None) -> Outcome:
         path = Path(self._setup.source, order.path)
         try:
+            if isinstance(face, Unsuitable):
+                raise Quarantined("face_unsure", face_unsure(face))
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise Quarantined("too_large", f"Files of more than {MAX_FILE_BYTES >> 30} GiB are not de-identified.")
             file = BytesIO(path.read_bytes())
             made = self._deidentifier.make(
-                file, order.person, order.accession, decision=order.decision, explain=self._setup.dry
+                file, order.person, order.accession, decision=order.decision, face=face, explain=self._setup.dry
             )
             return self._dry(order, made) if self._setup.dry else self._write(order, path, made)
         except (NotDicom, Unreadable, Quarantined) as problem:

@@ -75,7 +75,9 @@ def blacken(file: BinaryIO, header: Header, image: ImageDescription, boxes: Sequ
     """
     offsets = frame_offsets(file, header) if header.pixel_data and header.pixel_data.encapsulated else ()
     count = len(offsets) - 1 if offsets else native_frame(header).count
-    syntax = _target(header.transfer_syntax_uid, compressed=bool(offsets))
+    syntax = header.transfer_syntax_uid
+    if not offsets or syntax not in _JPEG:
+        syntax = lossless_syntax(syntax, compressed=bool(offsets))
     samples: Samples | None = None
     frames: list[bytes] = []
     for number in range(count):
@@ -92,14 +94,14 @@ def blacken(file: BinaryIO, header: Header, image: ImageDescription, boxes: Sequ
             samples = lies or samples
         frames.append(frame)
     changed = tuple(samples.elements(image)) if samples is not None else ()
-    return Blackened(_file(file, header, frames, syntax, changed), changed)
+    return Blackened(rewritten(file, header, frames, syntax, changed), changed)
 
 
-def _target(syntax: str, *, compressed: bool) -> str:
-    """The transfer syntax of the new file: the old one, or one without loss where that cannot be edited."""
+def lossless_syntax(syntax: str, *, compressed: bool) -> str:
+    """The transfer syntax in which a file's changed frames lose nothing: its own where that has no loss."""
     if not compressed or syntax in _NATIVE_INSIDE:
         return a.EXPLICIT_LITTLE
-    if syntax in _JPEG or syntax in SYNTAXES:
+    if syntax in SYNTAXES:
         return syntax
     if syntax == _NEAR_LOSSLESS:
         return JPEG_LS
@@ -194,7 +196,10 @@ def _dark(photometric: str, bits: int) -> list[float]:
     return [16 << (bits - 8) if photometric.startswith("YBR_PARTIAL") else 0, middle, middle]
 
 
-def _file(file: BinaryIO, header: Header, frames: Sequence[bytes], syntax: str, changed: Sequence[Element]) -> bytes:
+def rewritten(
+    file: BinaryIO, header: Header, frames: Sequence[bytes], syntax: str, changed: Sequence[Element]
+) -> bytes:
+    """A file with other frames, in a transfer syntax that they are in, and with the elements that describe them."""
     found = {
         element.tag: element
         for element in read_tree(read_data_set(file, header), header)
@@ -241,4 +246,4 @@ def within(box: Box, image: ImageDescription) -> Box:
     return replace(box, row=top, column=left, rows=max(0, bottom - top), columns=max(0, right - left))
 
 
-__all__ = ["Blackened", "Refused", "Unreadable", "blacken", "within"]
+__all__ = ["Blackened", "Refused", "Unreadable", "blacken", "lossless_syntax", "rewritten", "within"]
