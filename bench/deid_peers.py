@@ -1,6 +1,6 @@
 """Other tools that de-identify DICOM files, each in an environment of its own that is made on the way and kept beside
-the bench's files. Those that cannot be installed or do not run are told of, never an error. What their outputs are worth
-is for ``deid_score``."""
+the bench's files. Those that cannot be installed or do not run are told of. What their outputs are worth is for
+``deid_score``."""
 
 import os
 import resource
@@ -20,22 +20,28 @@ _SECONDS = 1800
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: what it is installed from (nothing for Hilum), how it is called, and whether it looks for text in
-    pixels."""
+    """A tool: what it is installed from (nothing for Hilum), how it is called, whether it looks for text in pixels, and
+    in which folders of its output there is what it lets go."""
 
     name: str
     requirement: str
     command: Callable[[Path, Path, Path, Path], list[str]]
     pixels: bool = False
+    clean: tuple[str, ...] = ("",)
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return self.requirement.replace("==", " ") or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a run cost: seconds by the clock and of CPU, and how many files came out."""
+    """What a run cost: seconds by the clock and of CPU, and the files that came out."""
 
     wall: float
     cpu: float
-    written: int
+    written: list[Path]
 
 
 def _hilum(python: Path, source: Path, target: Path, work: Path) -> list[str]:
@@ -63,15 +69,13 @@ def _dentdeid(python: Path, source: Path, target: Path, work: Path) -> list[str]
 
 
 def _deid(python: Path, source: Path, target: Path, _work: Path) -> list[str]:
-    return [
-        str(python.parent / "deid"), "--outfolder", str(target), "identifiers", "--action", "all", "--input", str(source)
-    ]  # fmt: skip
+    program = str(python.parent / "deid")
+    return [program, "--outfolder", str(target), "identifiers", "--action", "all", "--input", str(source)]
 
 
 HILUM = Tool("Hilum", "", _hilum, pixels=True)
 PEERS = (
-    Tool("dentdeid", "dentdeid==0.1.0", _dentdeid, pixels=True),
-    Tool("isocenter", "isocenter==1.0.0", _deid, pixels=True),
+    Tool("dentdeid", "dentdeid==0.1.0", _dentdeid, pixels=True, clean=("clean", "review")),
     Tool("dicom-anonymizer", "dicom-anonymizer==2.1.0", _anonymizer),
     Tool("dicognito", "dicognito==0.19.0", _dicognito),
     Tool("deid", "deid==0.4.13", _deid),
@@ -126,7 +130,8 @@ def run(tool: Tool, source: Path, work: Path) -> Ran:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Failed(f"{tool.name}: {error}") from None
     wall, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    written = sum(1 for path in target.rglob("*") if path.is_file() and _is_dicom(path))
+    found = (path for folder in tool.clean for path in (target / folder).rglob("*"))
+    written = sorted(path for path in found if path.is_file() and _is_dicom(path))
     if not written:
         raise Failed(f"{tool.name} wrote nothing: {(work / 'log').read_text(errors='replace').strip()[-300:]}")
     return Ran(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, written)

@@ -6,19 +6,20 @@ A file that is not in the output has kept no secret and retained nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from tests.research.deid.burned import burned
+from tests.research.deid.burned import Mask, burned
 from tests.research.deid.cases import build
 from tests.research.deid.planted import PATIENTS, Planted, Set, accession, part10
 from tests.research.deid.score import at
@@ -36,7 +37,7 @@ NOT_NULL = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUI
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 REFERENCE = "ReferencedImageSequence/0/ReferencedSOPInstanceUID"
 BURNED = ("CR 14", "CR 32", "MG", "DX hershey", "MONOCHROME1", "dark letters", "turned left", "US planar")
-_FIRST_BURNED = ("CR 14", "CR 32", "MG", "DX hershey", "MONOCHROME1", "dark letters", "turned left", "US planar")
+_FIRST_BURNED = 9001
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Inputs:
     """The set as all tools get it: its files, those with burned-in letters, and where these letters are."""
 
     planted: Set
-    letters: dict[int, np.ndarray]
+    letters: dict[int, Mask]
 
     def write(self, folder: Path) -> int:
         """Write the files flat into a folder; how many they are."""
@@ -59,7 +60,7 @@ def inputs() -> Inputs:
     made, wide = build(), build_wide()
     made.files += wide.files
     made.uids |= wide.uids
-    letters: dict[int, np.ndarray] = {}
+    letters: dict[int, Mask] = {}
     for image in burned():
         if image.name in BURNED:
             number = _FIRST_BURNED + len(letters)
@@ -93,9 +94,9 @@ class Score:
         return sum(shares) / max(1, len(shares))
 
 
-def score(given: Inputs, folder: Path) -> Score:
-    """Judge a folder of outputs."""
-    found = _found(folder)
+def score(given: Inputs, outputs: Iterable[Path]) -> Score:
+    """Judge outputs."""
+    found = _found(outputs)
     required: dict[str, int] = dict.fromkeys(ACTIONS, 0)
     done: dict[str, int] = dict.fromkeys(ACTIONS, 0)
     failed: list[str] = []
@@ -109,10 +110,10 @@ def score(given: Inputs, folder: Path) -> Score:
     return Score(required, done, failed, judge.exact_dates())
 
 
-def _found(folder: Path) -> dict[int, tuple[bytes, Dataset]]:
+def _found(outputs: Iterable[Path]) -> dict[int, tuple[bytes, Dataset]]:
     """Outputs by the InstanceNumber, which every tool keeps."""
     found: dict[int, tuple[bytes, Dataset]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in outputs:
         try:
             ds = pydicom.dcmread(path)
             found[int(ds.InstanceNumber)] = path.read_bytes(), ds
@@ -141,14 +142,14 @@ class _Judge:
         for place, value in one.kept.items():
             if place != "suv":
                 yield "text_retained", place, ds is not None and str(_at(ds, place)).strip() == str(value).strip()
-        original = pydicom.dcmread(BytesIO(one.data), stop_before_pixels=True)
+        original = pydicom.dcmread(BytesIO(one.data))
         yield from self._tags(original, ds)
         yield from self._dates(one, ds)
         yield from self._identity(original, ds)
         if one.pixels:
             yield "pixels_retained", "", ds is not None and _samples(ds) == one.pixels
         if one.number in self._letters:
-            yield "pixels_hidden", "", ds is None or _hidden(ds, self._letters[one.number])
+            yield "pixels_hidden", "", ds is None or _hidden(ds, original, self._letters[one.number])
 
     def _tags(self, original: Dataset, ds: Dataset | None) -> Iterator[tuple[str, str, bool]]:
         for keyword in REQUIRED:
@@ -220,19 +221,23 @@ def _samples(ds: Dataset) -> bytes:
         return b""
 
 
-def _hidden(ds: Dataset, ink: np.ndarray) -> bool:
-    """Whether nothing of the letters is to be seen where they were."""
+def _hidden(ds: Dataset, original: Dataset, ink: Mask) -> bool:
+    """Whether letters no longer stand out from what is right around them."""
+    before = _contrast(original, ink)
     try:
-        pixels = ds.pixel_array.astype(float)
+        after = _contrast(ds, ink)
     except Exception:  # a tool's output may be anything
         return True
+    return abs(after) < 0.1 * abs(before)
+
+
+def _contrast(ds: Dataset, ink: Mask) -> float:
+    """How much brighter letters are than the two pixels around them."""
+    pixels = ds.pixel_array.astype(float)
     pixels = pixels.mean(axis=-1) if pixels.ndim == 3 and pixels.shape[-1] == 3 else pixels
     pixels = pixels[0] if pixels.ndim > 2 else pixels
-    rows, columns = np.nonzero(ink)
-    box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    if pixels.shape != ink.shape or not pixels[box].std():
-        return True
-    return abs(float(np.corrcoef(pixels[box].ravel(), ink[box].ravel())[0, 1])) < 0.25
+    around = (cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & ~ink
+    return float(pixels[ink].mean() - pixels[around].mean())
 
 
 def _days(old: str, new: str) -> int:
@@ -241,8 +246,3 @@ def _days(old: str, new: str) -> int:
     except ValueError:
         return 0
     return (second - first).days if new[8:] == old[8:] else 0
-
-
-def worst(found: Score, count: int = 20) -> Sequence[str]:
-    """What was not done, for a look."""
-    return found.failed[:count]

@@ -26,8 +26,12 @@ def told(item: Sequence[Element], profile: Profile) -> Action | None:
     Action or None
         REMOVE: the item goes with all below it. KEEP, CLEAN, DUMMY: of its value.
     """
-    scheme, code, value_type = _concept(item)
-    row = tables().contents.get((scheme, code, value_type))
+    name = next((element.items for element in item if element.tag == CONCEPT), None)
+    if not name:
+        return None
+    coded = {one.tag: _plain(one) for one in name[0]}
+    value_type = next((_plain(element) for element in item if element.tag == _VALUE_TYPE), "")
+    row = tables().contents.get((coded.get(_SCHEME, ""), coded.get(_CODE, ""), value_type))
     if row is None:
         return None
     codes = {row.options[option] for option in profile.options if option in row.options}
@@ -58,14 +62,6 @@ def value_rule(tag: int, rule: Rule, said: Action | None, profile: Profile) -> R
 def _basic(row: Row) -> str:
     """X or D; of both D, since a template may need the item."""
     return "D" if "D" in row.basic else "X"
-
-
-def _concept(item: Sequence[Element]) -> tuple[str, str, str]:
-    """Coding scheme, code and value type of a content item."""
-    found = {element.tag: element for element in item}
-    name, kind = found.get(CONCEPT), found.get(_VALUE_TYPE)
-    coded = {one.tag: _plain(one) for one in name.items[0]} if name is not None and name.items else {}
-    return coded.get(_SCHEME, ""), coded.get(_CODE, ""), _plain(kind) if kind is not None else ""
 
 
 def _plain(element: Element) -> str:
