@@ -16,7 +16,7 @@ _OF: Final = r"[\s.,/_-]*(?:(?:of|de|di|den)\s)?"
 # Ages over 89, and 90 to 99 with nothing but m or f behind them.
 _OLD: Final = (
     r"(?<![\w.])(?:9\d|1[0-2]\d)[\s-]*(?:y\.?\s?/?o(?:\.|\b)|yrs?\b|years?\b|year-old|jahre|jahrige|ans\b|anos\b|anni\b|jaar|歳|岁|세)"
-    r"|(?<![\w.])9\d\s?(?:yo)?[mf](?![\w.])|(?<![a-z])aged?\s?[:=]?\s?(?:9\d|1[0-2]\d)(?!\d)"
+    r"|(?<![\w.-])(?:9\d\s?(?:yo|f)|9[0-8]\s?m|9\dyom)(?![\w.])|(?<![a-z])aged?\s?[:=]?\s?(?:9\d|1[0-2]\d)(?!\d)"
 )
 _PATTERNS: Final = re.compile(
     "|".join(
@@ -39,6 +39,7 @@ _PATTERNS: Final = re.compile(
             r"(?<!\d)\d{1,4}\s?[年년](?:\s?\d{1,2}\s?[月월](?:\s?\d{1,2}\s?[日일号]?)?)?|\d{1,2}\s?[月월]\s?\d{1,2}\s?[日일号]",
             _OLD,
             r"(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])",  # IP address
+            r"(?<![\w.])\d{1,5}[a-z]?\s(?:[^\W\d_]+\.?\s){1,3}(?:street|lane|avenue|road|drive|boulevard|terrace|plaza)(?![a-z])",
             r"(?<![a-z])(?:pat(?:ient)?\s?)?name\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
             r"(?<![a-z])(?:mrn|ssn|nhs|hn|dob|d\.o\.b\.?|born|geb\.?|acc(?:ession|t|ount)?(?:\s?(?:no|nr|number|#))?|"
             r"pat(?:ient)?(?:\s?(?:id|no|nr))?|pid|phone|ph|tel|fax|mobile|cell|address|addr|policy|order|visit|"
@@ -69,6 +70,11 @@ _SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)|(?<![\w.=])\d{2,}-
 _DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
 _TORN: Final = re.compile(r"(?<=[^\W_])_\s+_(?=[^\W_])")
 _SPACES: Final = re.compile(r"\s{2,}")
+# Nobody is called so: arthrogram, cystoscopy, lithotomy.
+_MEDICAL: Final = re.compile(
+    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|itis|opathy|megaly)"
+)
+_KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?")
 _MAX_DIGITS: Final = 4
 _MEMORY: Final = 20_000
 _MAX_DESCRIPTION: Final = 1 << 18
@@ -157,7 +163,7 @@ class Cleaner:
 
     def _chunk(self, chunk: str) -> str:
         folded = fold(chunk)
-        if self._allowed(folded):
+        if self._allowed(folded) or _KERNEL.fullmatch(folded):
             return chunk
         digits = sum(map(str.isdigit, chunk))
         if digits > _MAX_DIGITS:
@@ -180,7 +186,7 @@ class Cleaner:
         return len(parts) > 1 and all(len(part) > 1 and self._allowed(fold(part)) for part in parts)
 
     def _allowed(self, folded: str) -> bool:
-        return folded in allowed_words() or folded in self._words
+        return folded in allowed_words() or folded in self._words or _MEDICAL.fullmatch(folded) is not None
 
 
 def _phrases(folded: list[str]) -> set[int]:
@@ -202,7 +208,8 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         kept: list[str] = []
         place = 0
         for match in pattern.finditer(folded):
-            if pattern is _TITLED and is_word(match[1] or match[2]):
+            written = text[match.start() : match.start() + 2]  # of a modality both letters are large
+            if pattern is _TITLED and is_word(match[1] or match[2]) and written not in ("Dr", "Mr", "Ms"):
                 continue
             kept.append(text[place : match.start()])
             place = match.end()

@@ -1,13 +1,13 @@
-"""The words that a description may hold: those of the coded concepts of DICOM, those that protocols are named with, and
-the like in other languages. All are data files; a profile adds a site's own. Names are not among them, as far as that
-goes."""
+"""The words that a description may hold: those of the coded concepts of DICOM, those that protocols are named with,
+those of diseases and injuries, and the like in other languages. All are data files; a profile adds a site's own. Names
+are not among them, as far as that goes."""
 
 from functools import cache
 from typing import Final
 
 from hilum.research.deid.table import data_text
 
-_FILES: Final = ("words_radiology.txt", "words_concepts.txt", "words_languages.txt")
+_FILES: Final = ("words_radiology.txt", "words_concepts.txt", "words_conditions.txt", "words_languages.txt")
 
 
 @cache

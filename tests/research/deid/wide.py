@@ -46,7 +46,7 @@ SENTENCES = [
     ("SSN 078-05-1120 pelvis", "pelvis"), ("chest 12/05/2017", "chest"), ("chest 12 May 2017 AP", "chest AP"),
     ("chest 2017-05-12T08:15", "chest"), ("hip, tel. (212) 555-0187", "hip"), ("hip +49 89 1234567", "hip"),
     ("mail to szczepanski@hospital.example: foot", "to foot"), ("foot http://pacs.example/x?id=7 AP", "foot AP"),
-    ("born 12.05.1951 hand", "hand"), ("94 year old, hand", "old, hand"), ("MRN: AB-77 hand", "hand"),
+    ("born 12.05.1951 hand", "born hand"), ("94 year old, hand", "old, hand"), ("MRN: AB-77 hand", "hand"),
     ("Mrs. Stone, wrist PA", "wrist PA"), ("12. März 2017 Schädel", "Schädel"), ("pt DOB 1951-05 skull", "pt skull"),
 ]  # fmt: skip
 
