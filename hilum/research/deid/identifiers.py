@@ -4,13 +4,12 @@ What is known comes from the file itself and from the site's list; what is done 
 
 import datetime as dt
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
-from hilum.research.deid.words import is_word, stands_inside_a_word
+from hilum.research.deid.words import fold, is_word, stands_inside_a_word
 
 Kind: TypeAlias = Literal["name", "id", "date", "phone", "text"]
 
@@ -51,24 +50,6 @@ WHOLE_MONTH: Final = (
 _LONG_NAME: Final = 6
 _CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
 _MIN_RAW: Final = 6
-
-
-@lru_cache(maxsize=65536)
-def fold(text: str) -> str:
-    """A text in small letters without accents, of the same length, so that places in it are places in the text."""
-    if text.isascii():
-        return text.lower()
-    return "".join(map(_folded, text))
-
-
-@lru_cache(maxsize=4096)
-def _folded(character: str) -> str:
-    if "가" <= character <= "힣":
-        return character  # a syllable, which would come apart
-    for one in unicodedata.normalize("NFKD", character).casefold():
-        if not unicodedata.combining(one):
-            return chr(ord(one) - 0x60) if "ァ" <= one <= "ヶ" else one
-    return character
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from hilum.core.errors import Invalid
-from hilum.research.deid.identifiers import fold
 from hilum.research.deid.table import CURVE, OPTIONS, OVERLAY, Row, tables
+from hilum.research.deid.words import fold
 
 MAX_PROFILE_BYTES: Final = 1 << 20
 _DATES: Final = frozenset(("DA", "DT", "TM"))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from hilum.research.deid.identifiers import MONTH, WHOLE_MONTH, Patterns, fold
-from hilum.research.deid.words import allowed_phrases, allowed_words, is_run_of_words, is_word
+from hilum.research.deid.identifiers import MONTH, WHOLE_MONTH, Patterns
+from hilum.research.deid.words import allowed_phrases, allowed_words, fold, is_run_of_words
 
 _YEAR: Final = r"(?:19|20)\d\d"
 # A day, a month by its name, and what may stand between them.
@@ -209,7 +209,7 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         place = 0
         for match in pattern.finditer(folded):
             written = text[match.start() : match.start() + 2]  # of a modality both letters are large
-            if pattern is _TITLED and is_word(match[1] or match[2]) and written not in ("Dr", "Mr", "Ms"):
+            if pattern is _TITLED and (match[1] or match[2]) in allowed_words() and written not in ("Dr", "Mr", "Ms"):
                 continue
             kept.append(text[place : match.start()])
             place = match.end()

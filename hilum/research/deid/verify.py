@@ -17,7 +17,8 @@ from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
-from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.identifiers import Patterns
+from hilum.research.deid.words import fold
 
 _SEARCHED: Final = DECODED | {"AE", "CS", "UI", "UR", "AS"}
 _UID: Final = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")

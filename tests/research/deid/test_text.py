@@ -122,3 +122,9 @@ def test_cleaning_is_fast_whatever_the_text() -> None:
     for text in ("a" * 10_000, "1.2." * 2500, "Dr " * 3000, "1-" * 5000, "Müller " * 1500, "a.b@" * 2500):
         cleaner().describe(text)
         cleaner().scrub(text)
+
+
+def test_a_name_that_is_a_word_of_plain_english_is_taken_for_a_name() -> None:
+    one = cleaner(("name", "Burns^Kidd"))
+    assert one.describe("chest, burns of arm") == "chest, of arm"
+    assert cleaner().describe("chest, burns of arm") == "chest, burns of arm"
