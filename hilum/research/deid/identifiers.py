@@ -195,15 +195,17 @@ def _single(form: str, weak: set[str], strong: set[str], plain: set[str]) -> Non
 
 
 def _together(parts: list[str]) -> Iterator[str]:
-    """Two parts in either order, and one with the other's initial."""
+    """Two parts in either order, and one with the initials of others."""
     folded = [re.escape(fold(part)) for part in parts[:6]]
+    letters = "[" + "".join(sorted({part[0] for part in folded if part[0].isalpha()})) + "]"
     for first in folded:
         for second in folded:
             if first != second and len(first) + len(second) > (3 if first.isascii() else 2):
                 yield rf"(?<![a-z]){first}{_GAP}{second}(?![a-z])"
                 if len(second) > 1 and first.isascii():
-                    yield rf"(?<![a-z]){first[0]}{_INITIAL if len(second) > 2 else _POINT}{second}(?![a-z])"
-                    yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}(?![a-z])"
+                    initial = _INITIAL if len(second) > 2 else _POINT
+                    yield rf"(?<![a-z])(?:{letters}{initial}){{0,2}}{first[0]}{initial}{second}(?![a-z])"
+                    yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}\b(?:(?:{_SEPARATED}){letters}\b){{0,2}}"
 
 
 def _initials(parts: list[str]) -> Iterator[str]:

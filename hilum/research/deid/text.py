@@ -24,7 +24,7 @@ _PATTERNS: Final = re.compile(
             r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",  # e-mail
             r"(?:https?|ftp)://\S+|www\.\S+",
             r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
-            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}(?!\d)",
+            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?!\d)",
             r"(?<!\w)\+\d{1,3}\s?(?:\(0\))?(?:[\s./-]?\d{2,5}){2,5}(?!\d)",
             r"(?<![\w.])\(?0\d{1,4}\)?[\s./-]\d{2,4}[\s./-]?\d{3,}(?!\d)",
             r"(?<![\w.=-])\d{3}-\d{4}(?![\d-])",
@@ -67,14 +67,15 @@ _RUN: Final = re.compile(
 )
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)|(?<![\w.=])\d{2,}-\d{4,}(?!\d)")
-_DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
+_DANGLING: Final = re.compile(r"(?<!\w)'s(?!\w)|(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
 _TORN: Final = re.compile(r"(?<=[^\W_])_\s+_(?=[^\W_])")
 _SPACES: Final = re.compile(r"\s{2,}")
 # Nobody is called so: arthrogram, cystoscopy, lithotomy.
 _MEDICAL: Final = re.compile(
     r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|itis|opathy|megaly)"
 )
-_KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?")
+# Kernels and matrices: Br40d, 512x512.
+_KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?|\d{1,4}(?:x\d{1,4}){1,2}(?:mm)?")
 _MAX_DIGITS: Final = 4
 _MEMORY: Final = 20_000
 _MAX_DESCRIPTION: Final = 1 << 18

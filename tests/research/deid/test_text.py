@@ -96,6 +96,10 @@ def test_names_with_particles_apostrophes_and_other_scripts_go_whole() -> None:
         assert one.scrub(text) == "MRI of"
     assert one.describe("흉부 MRI coronal 冠動脈造影") == "흉부 MRI coronal 冠動脈造影"
     assert one.describe("李胸部") == ""
+    other = cleaner(("name", "Whitfield^Jonathan^R"), ("phone", "+1 (212) 555-0187"))
+    for text in ("WHITFIELD J R CT", "J.R.Whitfield CT", "J R Whitfield's CT", "JWHITFIELD_CT", "(212)555-0187 CT"):
+        assert other.describe(text) == "CT"
+    assert other.describe("FOV 240x240 512x512 J kernel") == "FOV 240x240 512x512 J kernel"
 
 
 def test_a_uid_in_a_text_becomes_the_new_one() -> None:
