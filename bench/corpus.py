@@ -51,21 +51,27 @@ def uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest, 'big')}"
 
 
+def home() -> Path:
+    """The folder in which the bench keeps what it makes for later runs."""
+    found = Path(tempfile.gettempdir()) / f"hilum-bench-corpus-{os.getuid()}"
+    found.mkdir(mode=0o700, exist_ok=True)
+    status = found.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise SystemExit(f"{found} belongs to someone else; remove it or set TMPDIR.")
+    return found
+
+
 def ensure(corpus: Corpus) -> Path:
     """Make the corpus where it is not there yet, and return its folder."""
-    home = Path(tempfile.gettempdir()) / f"hilum-bench-corpus-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    status = home.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise SystemExit(f"{home} belongs to someone else; remove it or set TMPDIR.")
+    kept = home()
     shape = f"v{VERSION}-{corpus.studies}x{corpus.series}x{corpus.instances}-{corpus.edge}{'-body' * corpus.body}"
-    folder = home / f"{corpus.name}-{shape}"
+    folder = kept / f"{corpus.name}-{shape}"
     if folder.is_dir():
         return folder
-    if shutil.disk_usage(home).free < 2 * corpus.num_bytes:
-        raise SystemExit(f"{home} has no room for {corpus.num_bytes // 1_000_000} MB of benchmark files; set TMPDIR.")
+    if shutil.disk_usage(kept).free < 2 * corpus.num_bytes:
+        raise SystemExit(f"{kept} has no room for {corpus.num_bytes // 1_000_000} MB of benchmark files; set TMPDIR.")
     print(f"making {corpus.num_instances} files in {folder}", file=sys.stderr)
-    unfinished = Path(tempfile.mkdtemp(prefix="making-", dir=home))
+    unfinished = Path(tempfile.mkdtemp(prefix="making-", dir=kept))
     for study in range(corpus.studies):
         for series in range(corpus.series):
             _write_series(corpus, unfinished, study, series)

@@ -1,11 +1,9 @@
-"""De-identification by `hilum deid`: files without pixels to speak of, and images that are looked at for text, some of
-them with text burned in. The peer has nothing like it; other tools are told of in the documentation."""
+"""De-identification by `hilum deid` and by other tools: files without pixels to speak of, images that are looked at for
+text, some of them with text burned in, and how well it is done over the planted set of the tests."""
 
-import resource
-import subprocess
+import os
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +12,103 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bench import corpus
 from bench.corpus import Corpus
+from bench.deid_peers import HILUM, PEERS, Ran, Tool, run
+from bench.deid_score import inputs, score
 from bench.processes import Failed
 from bench.table import Goal, Row
 
-ROWS = (
-    Row("deid.rate", "header-only CT files de-identified, profile research", "files/s", "higher", Goal("value", 40)),
-    Row("deid.cpu", "CPU of that", "ms/file", "lower"),
-    Row("text.rate", "images of 512 x 512 looked at for text", "images/s", "higher", Goal("value", 10)),
-    Row("text.cpu", "CPU of that", "ms/image", "lower"),
-)
 PICTURES = Corpus("body", studies=1, series=1, instances=60, edge=512, body=True)
+_PLAIN = "header-only CT files de-identified"
+_LOOKED = "images of 512 x 512 looked at for text"
+_SCORE = "MIDI-B-like score over the planted set"
+ROWS = (
+    Row("deid.rate", f"{_PLAIN}, profile research; peer: the fastest", "files/s", "higher", Goal("value", 40)),
+    Row("deid.cpu", "CPU of that", "ms/file", "lower"),
+    *(Row(f"deid.rate.{tool.name}", f"{_PLAIN} by {tool.title}", "files/s", "higher") for tool in PEERS),
+    Row("text.rate", f"{_LOOKED}; peer: the fastest that can", "images/s", "higher", Goal("value", 10)),
+    Row("text.cpu", "CPU of that", "ms/image", "lower"),
+    *(
+        Row(f"text.rate.{tool.name}", f"{_LOOKED} by {tool.title}", "images/s", "higher")
+        for tool in PEERS
+        if tool.pixels
+    ),
+)
+SCORE_ROWS = (
+    Row("score.micro", f"{_SCORE}, micro; peer: the best", "%", "higher", Goal("value", 99.5)),
+    Row("score.macro", f"{_SCORE}, macro", "%", "higher", Goal("value", 99)),
+    Row("score.dates", "dates moved by the person's one whole number of days", "%", "higher", Goal("value", 98)),
+    *(Row(f"score.{kind}.{tool.name}", f"{_SCORE}, {kind}, {tool.title}", "%", "higher")
+      for tool in PEERS for kind in ("micro", "macro")),
+)  # fmt: skip
 
 
 def measure(folder: Path, files: Corpus) -> Mapping[str, float]:
-    """De-identify two folders, one after the other."""
-    pictures = folder / "pictures"
+    """Hilum over two folders, one after the other."""
+    plain, pictures = _sources(folder, files)
+    one, other = _all_of(HILUM, plain, folder / "plain"), _all_of(HILUM, pictures, folder / "looked")
+    return {
+        "deid.rate": _rate(one), "deid.cpu": 1000 * one.cpu / len(one.written),
+        "text.rate": _rate(other), "text.cpu": 1000 * other.cpu / len(other.written),
+    }  # fmt: skip
+
+
+def measure_peers(folder: Path, files: Corpus) -> Mapping[str, float]:
+    """The other tools over the same folders; those that look for text over both."""
+    plain, pictures = _sources(folder, files)
+    figures: dict[str, float] = {}
+    for tool in PEERS:
+        try:
+            figures[f"deid.rate.{tool.name}"] = _rate(_all_of(tool, plain, folder / "plain" / tool.name))
+            if tool.pixels:
+                looked = run(tool, pictures, folder / "looked" / tool.name)
+                figures[f"text.rate.{tool.name}"] = len(list(pictures.iterdir())) / looked.wall
+        except Failed as failure:
+            print(f"    no figure: {failure}", file=sys.stderr)
+    for key in ("deid.rate", "text.rate"):
+        found = [value for name, value in figures.items() if name.startswith(f"{key}.")]
+        figures |= {key: max(found)} if found else {}
+    return figures
+
+
+def measure_score(folder: Path, _files: Corpus) -> Mapping[str, float]:
+    """How well Hilum does it."""
+    return _scored(folder, [HILUM])
+
+
+def measure_peers_score(folder: Path, _files: Corpus) -> Mapping[str, float]:
+    """How well the others do."""
+    return _scored(folder, PEERS)
+
+
+def _scored(folder: Path, tools: Sequence[Tool]) -> Mapping[str, float]:
+    given = inputs()
+    given.write(folder / "in")
+    given.planted.write_maps(folder / "maps")
+    figures: dict[str, float] = {}
+    for tool in tools:
+        try:
+            found = score(given, run(tool, folder / "in", folder / tool.name).written)
+        except Failed as failure:
+            print(f"    no figure: {failure}", file=sys.stderr)
+            continue
+        own = "" if tool is HILUM else f".{tool.name}"
+        figures |= {f"score.micro{own}": found.micro, f"score.macro{own}": found.macro}
+        figures["score.dates"] = max(found.exact_dates, figures.get("score.dates", 0))
+        parts = [f"{action} {found.done[action]}/{count}" for action, count in found.required.items()]
+        print(f"    {tool.name}: {', '.join(parts)}", file=sys.stderr)
+        for kind, value in (("micro", found.micro), ("macro", found.macro)):
+            figures[f"score.{kind}"] = max(value, figures.get(f"score.{kind}", 0))
+    return figures
+
+
+def _sources(folder: Path, files: Corpus) -> tuple[Path, Path]:
+    """Both folders, flat, since not all tools go into folders."""
+    plain, pictures = folder / "files", folder / "pictures"
+    plain.mkdir()
+    for number, path in enumerate(sorted(corpus.ensure(files).rglob("*.dcm"))):
+        os.link(path, plain / f"{number:05}.dcm")
     _write_pictures(pictures)
-    plain = _run(folder / "plain", corpus.ensure(files), files.num_instances)
-    looked = _run(folder / "looked", pictures, PICTURES.num_instances)
-    return {"deid.rate": plain[0], "deid.cpu": plain[1], "text.rate": looked[0], "text.cpu": looked[1]}
+    return plain, pictures
 
 
 def _write_pictures(folder: Path) -> None:
@@ -52,18 +128,13 @@ def _write_pictures(folder: Path) -> None:
         ds.save_as(folder / path.name)
 
 
-def _run(work: Path, source: Path, count: int) -> tuple[float, float]:
-    """Files a second, and milliseconds of CPU a file."""
-    work.mkdir()
-    command = [
-        sys.executable, "-m", "hilum", "deid", str(source), str(work / "out"), "--profile", "research",
-        "--key-file", str(work / "key"), "--crosswalk", str(work / "crosswalk"),
-    ]  # fmt: skip
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    written = sum(1 for _ in (work / "out").rglob("*.dcm"))
-    if done.returncode or written != count:
-        raise Failed(f"hilum deid wrote {written} of {count} files: {done.stderr[-400:]}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return count / wall, 1000 * cpu / count
+def _all_of(tool: Tool, source: Path, work: Path) -> Ran:
+    """A run that has to bring every file out."""
+    done, count = run(tool, source, work), sum(1 for _ in source.iterdir())
+    if len(done.written) != count:
+        raise Failed(f"{tool.name} wrote {len(done.written)} of {count} files")
+    return done
+
+
+def _rate(done: Ran) -> float:
+    return len(done.written) / done.wall

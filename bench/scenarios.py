@@ -419,12 +419,21 @@ SCENARIOS = (
     ),
     Scenario(
         "deid",
-        "hilum deid: headers, and images looked at for text",
+        "hilum deid beside other tools: headers, and images looked at for text",
         Corpus("headers", studies=4, series=2, instances=100, edge=8),
         Corpus("headers", studies=2, series=2, instances=50, edge=8),
         deid.measure,
-        None,
+        deid.measure_peers,
         deid.ROWS,
+    ),
+    Scenario(
+        "deid-score",
+        "hilum deid beside other tools: how well it is done",
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        deid.measure_score,
+        deid.measure_peers_score,
+        deid.SCORE_ROWS,
     ),
     Scenario(
         "demo",

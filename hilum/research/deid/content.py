@@ -1,5 +1,5 @@
 """Structured content (PS3.15 E.3.4): what a content item's concept says of its value by table E.3.4-1, and what becomes
-of the value of an item that no row names. The engine asks at each item of a content sequence."""
+of the value of an item that no row names. The engine asks at each item that has a concept."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,13 +8,14 @@ from hilum.imaging.dicom.elements import Element
 from hilum.research.deid.profile import Action, Profile, Rule
 from hilum.research.deid.table import Row, tables
 
-SEQUENCES: Final = frozenset((0x0040A730, 0x00400555, 0x0040B020, 0x00400612))
 _TEXT, _DATETIME, _DATE, _TIME, _NAME, _UID = (
     0x0040A160, 0x0040A120, 0x0040A121, 0x0040A122, 0x0040A123, 0x0040A124,
 )  # fmt: skip
 VALUES: Final = frozenset((_TEXT, _DATETIME, _DATE, _TIME, _NAME, _UID))
 _TIMES: Final = frozenset((_DATETIME, _DATE, _TIME))
-_CONCEPT, _VALUE_TYPE, _CODE, _SCHEME = 0x0040A043, 0x0040A040, 0x00080100, 0x00080102
+CONCEPT: Final = 0x0040A043
+"""What an item has that is one of content, in whichever sequence."""
+_VALUE_TYPE, _CODE, _SCHEME = 0x0040A040, 0x00080100, 0x00080102
 
 
 def told(item: Sequence[Element], profile: Profile) -> Action | None:
@@ -25,8 +26,12 @@ def told(item: Sequence[Element], profile: Profile) -> Action | None:
     Action or None
         REMOVE: the item goes with all below it. KEEP, CLEAN, DUMMY: of its value.
     """
-    scheme, code, value_type = _concept(item)
-    row = tables().contents.get((scheme, code, value_type))
+    name = next((element.items for element in item if element.tag == CONCEPT), None)
+    if not name:
+        return None
+    coded = {one.tag: _plain(one) for one in name[0]}
+    value_type = next((_plain(element) for element in item if element.tag == _VALUE_TYPE), "")
+    row = tables().contents.get((coded.get(_SCHEME, ""), coded.get(_CODE, ""), value_type))
     if row is None:
         return None
     codes = {row.options[option] for option in profile.options if option in row.options}
@@ -57,14 +62,6 @@ def value_rule(tag: int, rule: Rule, said: Action | None, profile: Profile) -> R
 def _basic(row: Row) -> str:
     """X or D; of both D, since a template may need the item."""
     return "D" if "D" in row.basic else "X"
-
-
-def _concept(item: Sequence[Element]) -> tuple[str, str, str]:
-    """Coding scheme, code and value type of a content item."""
-    found = {element.tag: element for element in item}
-    name, kind = found.get(_CONCEPT), found.get(_VALUE_TYPE)
-    coded = {one.tag: _plain(one) for one in name.items[0]} if name is not None and name.items else {}
-    return coded.get(_SCHEME, ""), coded.get(_CODE, ""), _plain(kind) if kind is not None else ""
 
 
 def _plain(element: Element) -> str:

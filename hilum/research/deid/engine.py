@@ -31,8 +31,16 @@ _UNSTRUCTURED: Final = frozenset((0x00420011, 0x00340007))
 _TRAILING_PADDING: Final = 0xFFFCFFFC
 _CODING_SCHEME, _CODE_MEANING = 0x00080102, 0x00080104
 _LOCAL_MEANING: Final = Rule(Action.CLEAN, "the meaning of a local code", Action.DUMMY)
+_CODECS: Final = (
+    "utf_8", "latin_1", "gb18030", "iso2022_jp", "iso8859_2", "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_8",
+    "iso8859_9", "iso8859_3", "iso8859_4", "iso8859_15", "tis_620", "shift_jis", "euc_kr",
+)  # fmt: skip
+"""In which a text is written anew; of these the one is taken that is read back as the same text."""
 _SHOWN: Final = 2048
 _MAX_LEAVES: Final = 2000
+_LONG_NUMBER: Final = 6
+"""Digits of a number that is an identifier rather than a measurement when it is one of the person's."""
+_CLEANED: Final = {Action.CLEAN: Cleaner.describe, Action.TECHNICAL: Cleaner.plain}
 
 
 class Change(NamedTuple):
@@ -118,7 +126,8 @@ class _One:
         """One level; ``said`` is what a content item's concept says of its value."""
         characters = _characters(elements, outer)
         creators = _Creators(elements)
-        local = "clean_descriptors" in self._rules.profile.options and _locally_coded(elements)
+        local = _locally_coded(elements)
+        item = any(element.tag == content.CONCEPT for element in elements)
         made: dict[int, Element] = {}
         for element in elements:
             tag = element.tag
@@ -133,7 +142,7 @@ class _One:
                 rule = self._rules.rule(tag, vr, parent, self._sop_class)
                 if tag == _CODE_MEANING and local:
                     rule = _LOCAL_MEANING
-                elif tag in content.VALUES and parent in content.SEQUENCES:
+                elif tag in content.VALUES and item:
                     rule = content.value_rule(tag, rule, said, self._rules.profile)
                 new = self._apply(element._replace(vr=vr), rule, characters, above)
             if new is not None:
@@ -150,8 +159,7 @@ class _One:
         if vr is None or (vr == "SQ") != (element.items is not None):
             self._removed(element, above, "private attribute", characters)
             return None
-        rule = Rule(Action.KEEP, "safe private attribute")
-        return self._apply(element._replace(vr=vr), rule, characters, above)
+        return self._apply(element._replace(vr=vr), self._rules.private_rule(vr), characters, above)
 
     def _apply(self, element: Element, rule: Rule, characters: CharacterSet, above: str) -> Element | None:
         if element.items is not None:
@@ -179,7 +187,7 @@ class _One:
         made: list[list[Element]] = []
         for number, item in enumerate(items, 1):
             path = f"{above}{tag:08X}/{number}/"
-            said = content.told(item, self._rules.profile) if tag in content.SEQUENCES else None
+            said = content.told(item, self._rules.profile)
             if said is Action.REMOVE:
                 self._item_removed(item, path, "E.3.4-1 X", characters)
                 continue
@@ -230,15 +238,18 @@ class _One:
         if action is Action.AGE or vr == "AS":
             return capped_age(text)
         if vr in ("DS", "IS"):
-            return text if _NUMBER.fullmatch(text) else None
+            known = len(text) >= _LONG_NUMBER and subject.cleaner.knows(text)
+            return text if _NUMBER.fullmatch(text) and not known else None
         if vr in ("DA", "TM", "DT"):
             return text if _valid_time(vr, text) else None
         if vr == "CS":
             known = subject.cleaner.knows(text) or not _CODE_STRING.fullmatch(text)
             return "" if known else text
         if vr == "UI":
+            if subject.cleaner.knows(text):
+                return self._new_uid(text)
             return text if re.fullmatch(r"[0-9.]{1,64}", text) else None
-        made = subject.cleaner.describe(text) if action is Action.CLEAN else subject.cleaner.scrub(text)
+        made = _CLEANED.get(action, Cleaner.scrub)(subject.cleaner, text)
         return made[: _LENGTHS.get(vr, 1 << 30)].rstrip() if made != text else text
 
     def _moved(self, vr: str, text: str, *, birth: bool) -> str | None:
@@ -331,7 +342,7 @@ def _encoded(text: str, vr: str, characters: CharacterSet) -> bytes:
     """A text in the data set's own character set; what that cannot be made to hold is left out."""
     if text.isascii():
         return text.encode("ascii")
-    for codec in ("utf_8", "latin_1"):
+    for codec in _CODECS:
         try:
             encoded = text.encode(codec)
         except UnicodeEncodeError:

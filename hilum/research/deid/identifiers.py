@@ -4,13 +4,12 @@ What is known comes from the file itself and from the site's list; what is done 
 
 import datetime as dt
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
-from hilum.research.deid.words import is_word
+from hilum.research.deid.words import fold, is_word, stands_inside_a_word
 
 Kind: TypeAlias = Literal["name", "id", "date", "phone", "text"]
 
@@ -24,26 +23,33 @@ _PARTICLES: Final = frozenset(
     rn prof iii ii and the of for no none unknown anonymous anon test
     """.split()  # noqa: SIM905 - easier to read
 )
-_MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+# By English abbreviations and names, then names and abbreviations in other languages, all folded.
+_MONTHS: Final = (
+    "jan(?:uary|uar|vier|eiro)?|januari|enero|gennaio|ene|января|stycznia",
+    "feb(?:ruary|ruar|ruari|rero|braio)?|fevrier|fevereiro|fev|февраля|lutego",
+    "mar(?:ch|z|s|zo|co)?|mrz|maart|marca|марта",
+    "apr(?:il|ile)?|avril|abril|avr|abr|апреля|kwietnia",
+    "may|mai|mayo|maio|maggio|mei|maja|мая",
+    "june?|juni|juin|junio|junho|giugno|июня|czerwca",
+    "july?|juli|juillet|juil|julio|julho|luglio|июля|lipca",
+    "aug(?:ust|ustus)?|aout|agosto|ago|августа|sierpnia",
+    "sept?(?:ember|embre|iembre)?|settembre|setembro|сентября|wrzesnia",
+    "oct(?:ober|obre|ubre)?|okt(?:ober)?|outubro|ottobre|октября|pazdziernika",
+    "nov(?:ember|embre|iembre|embro)?|ноября|listopada",
+    "dec(?:ember|embre)?|dez(?:ember|embro)?|dic(?:iembre|embre)?|dicembre|декабря|grudnia",
+)
+MONTH: Final = f"(?:{'|'.join(_MONTHS)})(?![^\\W\\d_])"
+"""A month by its name, in folded text."""
+WHOLE_MONTH: Final = (
+    "(?:january|januar|janvier|janeiro|enero|gennaio|february|februar|fevrier|fevereiro|febrero|febbraio|march|april|avril|"
+    "abril|aprile|maggio|june|juin|junio|junho|giugno|july|juillet|julio|julho|luglio|august|agosto|september|septembre|"
+    "septiembre|settembre|setembro|october|oktober|octobre|octubre|outubro|ottobre|november|novembre|noviembre|novembro|"
+    "december|dezember|decembre|diciembre|dezembro|dicembre)(?![^\\W\\d_])"
+)
+"""One whose name means nothing else, so that it needs no year beside it."""
 _LONG_NAME: Final = 6
 _CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
 _MIN_RAW: Final = 6
-
-
-@lru_cache(maxsize=65536)
-def fold(text: str) -> str:
-    """A text in small letters without accents, of the same length, so that places in it are places in the text."""
-    if text.isascii():
-        return text.lower()
-    return "".join(map(_folded, text))
-
-
-@lru_cache(maxsize=4096)
-def _folded(character: str) -> str:
-    for one in unicodedata.normalize("NFKD", character).casefold():
-        if not unicodedata.combining(one):
-            return one
-    return character
 
 
 @dataclass(slots=True)
@@ -132,9 +138,14 @@ def _name(value: str, weak: set[str], strong: set[str], plain: set[str]) -> None
     for group in value.split("="):
         components = [part.strip() for part in group.replace(",", "^").split("^")]
         parts = [part for component in components for part in _parts(component)]
-        for part in parts:
+        joined = [
+            "".join(_LETTERS.findall(component)) for component in components if re.search(r"\w['’\-]\w", component)
+        ]
+        strong.update(map(_spelled, filter(_has_particle, components)))
+        for part in (*parts, *joined):
             for form in _forms(part):
                 _single(form, weak, strong, plain)
+        weak.update(_initials(parts))
         if len(parts) > 1:
             strong.update(_together(parts))
             if len(parts) < 5:
@@ -143,6 +154,16 @@ def _name(value: str, weak: set[str], strong: set[str], plain: set[str]) -> None
 
 def _parts(component: str) -> list[str]:
     return [part for part in _LETTERS.findall(component) if fold(part) not in _PARTICLES]
+
+
+def _has_particle(component: str) -> bool:
+    words = _LETTERS.findall(component)
+    return 1 < len(words) < 6 and any(fold(word) in _PARTICLES for word in words) and bool(_parts(component))
+
+
+def _spelled(component: str) -> str:
+    """A part of a name with its particles, as in de la Cruz."""
+    return r"(?<![a-z])" + r"[\W_]{1,3}".join(map(fold, _LETTERS.findall(component))) + r"(?![a-z])"
 
 
 def _forms(part: str) -> Iterator[str]:
@@ -167,21 +188,35 @@ def _single(form: str, weak: set[str], strong: set[str], plain: set[str]) -> Non
     if len(form) == 2:
         weak.add(rf"(?<![a-z]){form}(?![a-z])")
         return
-    strong.add(form if len(form) >= _LONG_NAME else rf"(?<![a-z]){form}(?![a-z])")
+    alone = len(form) < _LONG_NAME or stands_inside_a_word(form)
+    strong.add(rf"(?<![a-z]){form}(?![a-z])" if alone else form)
     if len(form) > 4:
         plain.add(form)
 
 
 def _together(parts: list[str]) -> Iterator[str]:
-    """Two parts in either order, and one with the other's initial."""
+    """Two parts in either order, and one with the initials of others."""
     folded = [re.escape(fold(part)) for part in parts[:6]]
+    letters = "[" + "".join(sorted({part[0] for part in folded if part[0].isalpha()})) + "]"
     for first in folded:
         for second in folded:
-            if first != second and len(first) + len(second) > 3:
+            if first != second and len(first) + len(second) > (3 if first.isascii() else 2):
                 yield rf"(?<![a-z]){first}{_GAP}{second}(?![a-z])"
                 if len(second) > 1 and first.isascii():
-                    yield rf"(?<![a-z]){first[0]}{_INITIAL if len(second) > 2 else _POINT}{second}(?![a-z])"
-                    yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}(?![a-z])"
+                    initial = _INITIAL if len(second) > 2 else _POINT
+                    yield rf"(?<![a-z])(?:{letters}{initial}){{0,2}}{first[0]}{initial}{second}(?![a-z])"
+                    yield rf"(?<![a-z]){second}(?:{_SEPARATED}){first[0]}\b(?:(?:{_SEPARATED}){letters}\b){{0,2}}"
+
+
+def _initials(parts: list[str]) -> Iterator[str]:
+    """Three or four initials as they stand or with points, and two with points, the family's first or last."""
+    letters = [fold(part)[0] for part in parts[:4]]
+    if len(letters) < 2 or not all(one.isascii() for one in letters):
+        return
+    for order in (letters, letters[1:] + letters[:1]):
+        yield r"(?<![a-z])" + r"\s?".join(rf"{one}\." for one in order) + r"(?![a-z])"
+        if len(order) > 2 and not is_word("".join(order)):
+            yield rf"(?<![a-z]){''.join(order)}(?![a-z])"
 
 
 _INITIAL: Final = r"[._\-]?\s?"
@@ -195,6 +230,8 @@ def _number(value: str, strong: set[str], plain: set[str], *, phone: bool) -> No
     if phone:
         digits = re.sub(r"\D", "", core)
         core = digits[-10:]
+        if len(digits) >= 10:
+            strong.add(rf"(?<![\w.]){digits[-7:-4]}[\s.\-]{digits[-4:]}(?!\d)")
     if len(core) < 3 or (not any(one.isdigit() for one in core) and (len(core) < 4 or is_word(core))):
         return
     longest = max(re.findall(r"\d+", core), key=len, default="")
@@ -236,8 +273,9 @@ def _dates(value: str) -> Iterator[str]:
     for first, second in ((m, d), (d, m)):
         yield rf"(?<!\d){first}{s}{second}{s}(?:{y}|{short})(?!\d)"
     yield rf"(?<!\d)(?:{day:%m%d}|{day:%d%m}){y}(?!\d)"
-    month = rf"{_MONTHS[day.month - 1]}[a-z]*"
-    yield rf"(?<!\d){d}(?:st|nd|rd|th)?[\s.,\-/]*{month}[\s.,\-/]*(?:{y}|{short})(?!\d)"
+    month = f"(?:{_MONTHS[day.month - 1]})"
+    between = r"[\s.,\-/_]*(?:(?:of|de)\s)?"
+    yield rf"(?<!\d){d}(?:st|nd|rd|th)?{between}{month}{between}(?:{y}|{short})(?!\d)"
     yield rf"(?<![a-z]){month}[\s.,\-/]*{d}(?:st|nd|rd|th)?[\s.,\-/]*(?:{y}|{short})(?!\d)"
 
 

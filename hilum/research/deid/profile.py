@@ -14,21 +14,29 @@ import msgspec
 
 from hilum.core.errors import Invalid
 from hilum.research.deid.table import CURVE, OPTIONS, OVERLAY, Row, tables
+from hilum.research.deid.words import fold
 
 MAX_PROFILE_BYTES: Final = 1 << 20
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 _TEXT: Final = frozenset(("AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UR", "UT"))
+_VRS: Final = frozenset(
+    "AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()  # noqa: SIM905
+)
 _TIMEZONE: Final = 0x00080201
 # Retired, in no row of the tables, and about nothing but the image.
 _HARMLESS_RETIRED: Final = frozenset((0x00280005, 0x00280040, 0x00280060, 0x00280200, 0x00201070, 0x00540401))
-# UIDs that name a vocabulary, not an instance.
-VOCABULARY_UIDS: Final = frozenset((0x0008010C, 0x00080117, 0x00080118))
+# UIDs that name a vocabulary or a kind of object, not an instance.
+VOCABULARY_UIDS: Final = frozenset(
+    (0x0008010C, 0x00080117, 0x00080118, 0x00080016, 0x0008001A, 0x0008001B, 0x0008115A, 0x00081150, 0x00083002)
+)
 
 
 class Action(StrEnum):
     """What becomes of an attribute."""
 
     KEEP = "keep"
+    TECHNICAL = "technical"
+    """Keep, without what is known of the person: of versions and models, which look like dates and addresses."""
     REMOVE = "remove"
     EMPTY = "empty"
     DUMMY = "dummy"
@@ -174,7 +182,7 @@ def _loaded(name: str, depth: int) -> Profile:
         ultrasound=given.ultrasound or base.ultrasound,
         device_rules=base.device_rules if given.device_rules is None else _beside(name, given.device_rules),
         attributes={**base.attributes, **own},
-        words=base.words | {word.casefold() for word in given.words},
+        words=base.words | {fold(word) for word in given.words},
         safe_private={**base.safe_private, **private},
     )
 
@@ -228,11 +236,18 @@ def _private(one: _Private, profile: str) -> tuple[int, str, int]:
         group, element = int(one.tag[:4], 16), int(one.tag[-2:], 16)
     except ValueError:
         raise Invalid(f"The profile {profile}: a private tag is written as 0019xx0c, not {one.tag}.") from None
+    if one.vr not in _VRS:
+        raise Invalid(f"The profile {profile}: there is no value representation {one.vr}.")
     return group, one.creator.strip(), element
 
 
 class Rules:
     """The rule of every attribute under one profile."""
+
+    def private_rule(self, vr: str) -> Rule:
+        """The rule of a private attribute that is safe to keep: dates, UIDs and names are treated as everywhere."""
+        rule = self._by_representation(vr, keep_uids=False)
+        return rule if rule is not None else Rule(Action.KEEP, "safe private attribute")
 
     def __init__(self, profile: Profile) -> None:
         self.profile: Final = profile
@@ -299,6 +314,14 @@ class Rules:
             return Rule(Action.REMOVE, "unknown attribute")
         if retired and tag not in _HARMLESS_RETIRED:
             return Rule(Action.REMOVE, "retired attribute")
+        judged = self._tables.unlisted.get(tag)
+        if judged is not None and not (judged == "clean" and vr not in _TEXT):
+            return Rule(Action(judged), "no row in E.1-1; unlisted.csv", Action.DUMMY)
+        found = self._by_representation(vr, keep_uids=tag in VOCABULARY_UIDS)
+        return found if found is not None else Rule(Action.KEEP, "no row in E.1-1", Action.DUMMY)
+
+    def _by_representation(self, vr: str, *, keep_uids: bool) -> Rule | None:
+        """What a value's representation alone asks for; None where it asks for nothing."""
         if vr == "PN":
             return Rule(Action.EMPTY, "a person's name")
         if vr in _DATES:
@@ -306,11 +329,11 @@ class Rules:
                 return Rule(Action.SHIFT, "a date or time")
             return Rule(Action.KEEP if self.profile.full_dates else Action.REMOVE, "a date or time")
         if vr == "UI":
-            uids = "retain_uids" in self.profile.options or tag in VOCABULARY_UIDS
+            uids = keep_uids or "retain_uids" in self.profile.options
             return Rule(Action.KEEP if uids else Action.UID, "a UID")
         if vr in ("UR", "UN", "AE"):
             return Rule(Action.REMOVE, f"of representation {vr}")
-        return Rule(Action.AGE if vr == "AS" else Action.KEEP, "no row in E.1-1", Action.DUMMY)
+        return Rule(Action.AGE, "no row in E.1-1", Action.DUMMY) if vr == "AS" else None
 
     def _alternative(self, codes: str, tag: int, parent: int, sop_class_uid: str) -> Rule:
         """One of several codes, by the attribute's type where it stands (PS3.15 E.1)."""

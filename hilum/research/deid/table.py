@@ -4,7 +4,7 @@ type of an attribute where the action depends on it. Which options are in force 
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -70,6 +70,8 @@ class Tables:
         Rows of E.3.4-1 by coding scheme designator, code value and value type.
     safe_private
         VR by group, private creator and low byte of the element.
+    unlisted
+        What Hilum does with attributes that E.1-1 does not name, by tag: clean, remove, empty or technical.
     types
         Attribute type (1, 1C, 2, 2C, 3) by SOP class UID and tag.
     nested_types
@@ -81,6 +83,7 @@ class Tables:
     repeating: Mapping[int, Row]
     contents: Mapping[tuple[str, str, str], Row]
     safe_private: Mapping[tuple[int, str, int], str]
+    unlisted: Mapping[int, str]
     types: Mapping[str, Mapping[int, str]]
     nested_types: Mapping[int, Mapping[int, str]]
 
@@ -109,6 +112,7 @@ def tables() -> Tables:
             for item in found["content_items"]
         },
         safe_private=_safe_private(),
+        unlisted={int(row["tag"], 16): row["action"] for row in _csv("unlisted.csv")},
         types={uid: _by_tag(types) for uid, types in kinds["sop_classes"].items()},
         nested_types={int(tag, 16): _by_tag(types) for tag, types in kinds["sequences"].items()},
     )
@@ -123,5 +127,9 @@ def _by_tag(types: Mapping[str, str]) -> dict[int, str]:
 
 
 def _safe_private() -> dict[tuple[int, str, int], str]:
-    lines = [line for line in data_text("safe_private.csv").splitlines() if not line.startswith("#")]
-    return {(int(r["group"], 16), r["creator"], int(r["element"], 16)): r["vr"] for r in csv.DictReader(lines)}
+    rows = _csv("safe_private.csv")
+    return {(int(row["group"], 16), row["creator"], int(row["element"], 16)): row["vr"] for row in rows}
+
+
+def _csv(name: str) -> Iterator[dict[str, str]]:
+    return csv.DictReader(line for line in data_text(name).splitlines() if not line.startswith("#"))

@@ -6,44 +6,76 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from hilum.research.deid.identifiers import Patterns, fold
-from hilum.research.deid.words import allowed_phrases, allowed_words, is_word
+from hilum.research.deid.identifiers import MONTH, WHOLE_MONTH, Patterns
+from hilum.research.deid.words import allowed_phrases, allowed_words, fold, is_run_of_words
 
-_MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _YEAR: Final = r"(?:19|20)\d\d"
+# A day, a month by its name, and what may stand between them.
+_DAY: Final = r"\d{1,2}(?:st|nd|rd|th|er|º|ª)?"
+_OF: Final = r"[\s.,/_-]*(?:(?:of|de|di|den)\s)?"
+# Ages over 89, and 90 to 99 with nothing but m or f behind them.
+_OLD: Final = (
+    r"(?<![\w.])(?:9\d|1[0-2]\d)[\s-]*(?:y\.?\s?/?o(?:\.|\b)|yrs?\b|years?\b|year-old|jahre|jahrige|ans\b|anos\b|anni\b|jaar|歳|岁|세)"
+    r"|(?<![\w.-])(?:9\d\s?(?:yo|f)|9[0-8]\s?m|9\dyom)(?![\w.])|(?<![a-z])aged?\s?[:=]?\s?(?:9\d|1[0-2]\d)(?!\d)"
+)
 _PATTERNS: Final = re.compile(
     "|".join(
         (
             r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",  # e-mail
             r"(?:https?|ftp)://\S+|www\.\S+",
             r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)",  # SSN
-            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?\(?\d{3}\)?[\s.-]\d{3}[\s.-]\d{4}(?!\d)",
-            r"(?<!\w)\+\d{1,3}(?:[\s./-]?\d{2,5}){2,5}(?!\d)",
+            r"(?<![\w.])(?:\+?\d{1,3}[\s.-])?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?!\d)",
+            r"(?<!\w)\+\d{1,3}\s?(?:\(0\))?(?:[\s./-]?\d{2,5}){2,5}(?!\d)",
+            r"(?<![\w.])\(?0\d{1,4}\)?[\s./-]\d{2,4}[\s./-]?\d{3,}(?!\d)",
+            r"(?<![\w.=-])\d{3}-\d{4}(?![\d-])",
             rf"(?<!\d){_YEAR}[-./_](?:0?[1-9]|1[0-2])[-./_](?:[12]\d|3[01]|0?[1-9])(?:[t\s]\d\d:\d\d(?::\d\d)?)?(?!\d)",
             rf"(?<!\d)(?:[12]\d|3[01]|0?[1-9])[-./_](?:[12]\d|3[01]|0?[1-9])[-./_](?:{_YEAR}|\d\d)(?![\d.])",
-            rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{4}}(?:\d\d)?)?(?!\d)",
-            rf"(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]*{_MONTH}[\s.,-]*(?:{_YEAR}|'?\d\d)(?!\d)",
-            rf"(?<![a-z]){_MONTH}[\s.,-]*\d{{1,2}}(?:st|nd|rd|th)?[\s.,-]+{_YEAR}(?!\d)",
+            rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[_t-]?\d{{4}}(?:\d\d)?)?(?!\d)",
+            rf"(?<!\d){_YEAR}[-/.](?:0[1-9]|1[0-2])(?![\d.])|(?<![\d/.])(?:0?[1-9]|1[0-2])[-/]{_YEAR}(?!\d)",
+            rf"(?<!\d){_DAY}{_OF}{MONTH}{_OF}(?:{_YEAR}|'?\d\d)(?!\d)",
+            rf"(?<![a-z]){MONTH}[\s.,-]*{_DAY}[\s.,-]+(?:{_YEAR}|'\d\d)(?!\d)",
+            rf"(?<![a-z]){MONTH}{_OF}{_YEAR}(?!\d)",
+            rf"(?<!\d){_DAY}{_OF}{WHOLE_MONTH}|(?<![a-z]){WHOLE_MONTH}\s{_DAY}(?![\w.])",
+            r"(?<!\d)\d{1,4}\s?[年년](?:\s?\d{1,2}\s?[月월](?:\s?\d{1,2}\s?[日일号]?)?)?|\d{1,2}\s?[月월]\s?\d{1,2}\s?[日일号]",
+            _OLD,
             r"(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])",  # IP address
-            r"(?<![a-z])(?:mrn|ssn|dob|d\.o\.b\.?|acc(?:ession)?(?:\s?(?:no|nr|number|#))?|pat(?:ient)?\s?(?:id|name|no)|"
-            r"pid|name|phone|tel|fax|mobile|address)\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
-            r"(?<![a-z])(?:mrn|ssn|dob)\s+[\w/.-]*\d[\w/.-]*",
+            r"(?<![\w.])\d{1,5}[a-z]?\s(?:[^\W\d_]+\.?\s){1,3}(?:street|lane|avenue|road|drive|boulevard|terrace|plaza)(?![a-z])",
+            r"(?<![a-z])(?:pat(?:ient)?\s?)?name\s?[:#=]\s?[^\s,;]+(?:\s?[,^]\s?[^\s,;]+)?",
+            r"(?<![a-z])(?:mrn|ssn|nhs|hn|dob|d\.o\.b\.?|born|geb\.?|acc(?:ession|t|ount)?(?:\s?(?:no|nr|number|#))?|"
+            r"pat(?:ient)?(?:\s?(?:id|no|nr))?|pid|phone|ph|tel|fax|mobile|cell|address|addr|policy|order|visit|"
+            r"case|chart|insurance|passport)\s?(?:[:#=]|no\.|nr\.)\s?[^\s,;]+",
+            r"(?<![a-z])(?:mrn|ssn|dob|nhs)\s+[\w/.-]*\d[\w/.-]*(?:\s\d{3,})*",
         )
     )
 )
+_NAME: Final = r"(?:[^\W\d_]\.\s?)?([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?"
+# What is said before a name and before nothing else: whatever follows goes.
+_ADDRESSED: Final = re.compile(
+    rf"(?<![a-z])(?:(?:dr|prof|mr|ms|dott)\.\s?|(?:mrs|mme|mlle|herr|frau|senora?|signora?|monsieur|madame)\.?\s|"
+    rf"(?:nurse|doctor|physician|tech|technologist|radiologist|operator|patient|surgeon)\s?:\s?){_NAME}"
+)
 # A title and a name, or a name and a degree; "MR brain" and "DR chest" are none.
 _TITLED: Final = re.compile(
-    r"(?<![a-z])(?:dr|prof|mr|mrs|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)"
-    r"(?:\.\s?|:\s?|\s)(?:[^\W\d_]\.\s?)?([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?"
+    rf"(?<![a-z])(?:dr|prof|mr|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)\s{_NAME}"
     r"|(?<![^\W\d_])([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
 )
-_UID: Final = re.compile(r"(?<![\d.])[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
+_UID: Final = re.compile(r"(?<![\d.])(?=[\d.]{14})[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
 _CHUNK: Final = re.compile(r"[^\W_]+")
-_RUN: Final = re.compile(r"[^\W\d_]+|\d+")
+# Chinese, Japanese and Korean characters; other letters; digits.
+_RUN: Final = re.compile(
+    r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|(?:(?![\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3])[^\W\d_])+|\d+"
+)
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
-_SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)")
-_DANGLING: Final = re.compile(r"(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
+_SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)|(?<![\w.=])\d{2,}-\d{4,}(?!\d)")
+_DANGLING: Final = re.compile(r"(?<!\w)'s(?!\w)|(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
+_TORN: Final = re.compile(r"(?<=[^\W_])_\s+_(?=[^\W_])")
 _SPACES: Final = re.compile(r"\s{2,}")
+# Nobody is called so: arthrogram, cystoscopy, lithotomy.
+_MEDICAL: Final = re.compile(
+    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|itis|opathy|megaly)"
+)
+# Kernels and matrices: Br40d, 512x512.
+_KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?|\d{1,4}(?:x\d{1,4}){1,2}(?:mm)?")
 _MAX_DIGITS: Final = 4
 _MEMORY: Final = 20_000
 _MAX_DESCRIPTION: Final = 1 << 18
@@ -88,13 +120,17 @@ class Cleaner:
             found = self._scrubbed[text] = self._scrub(text)
         return found
 
+    def plain(self, text: str) -> str:
+        """A text without what is known of the person: of versions and models, which look like dates and addresses."""
+        return _tidy(_without(text, (self._patterns.strong,))) if self.knows(text) else text
+
     def knows(self, text: str) -> bool:
         """Whether a text holds something known of the person that can be nothing else."""
         return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
 
     def _scrub(self, text: str) -> str:
         known = self._patterns.strong
-        cut = self._between_uids(text, lambda part: _without(part, (_TITLED, _PATTERNS, known)))
+        cut = self._between_uids(text, lambda part: _without(part, (_ADDRESSED, _TITLED, _PATTERNS, known)))
         return text if cut == text else _tidy(cut)
 
     def _describe(self, text: str) -> str:
@@ -107,7 +143,7 @@ class Cleaner:
         return made if re.search(r"\w", made) else ""
 
     def _described_part(self, text: str) -> str:
-        cut = _without(text, (_TITLED, _PATTERNS, self._patterns.all, _SERIAL))
+        cut = _without(text, (_ADDRESSED, _TITLED, _PATTERNS, self._patterns.all, _SERIAL))
         chunks = list(_CHUNK.finditer(cut))
         let_pass = _phrases([fold(chunk[0]) for chunk in chunks])
         kept: list[str] = []
@@ -128,16 +164,22 @@ class Cleaner:
 
     def _chunk(self, chunk: str) -> str:
         folded = fold(chunk)
-        if self._allowed(folded):
+        if self._allowed(folded) or _KERNEL.fullmatch(folded):
             return chunk
         digits = sum(map(str.isdigit, chunk))
         if digits > _MAX_DIGITS:
             return ""
         runs = _RUN.findall(chunk)
-        if digits:
-            fine = all(run.isdigit() or len(run) == 1 or self._allowed(fold(run)) or self._camel(run) for run in runs)
-            return chunk if fine else ""
+        if digits or len(runs) > 1 or not chunk.isascii():
+            return chunk if all(map(self._fine, runs)) else ""
         return chunk if len(chunk) > 3 and self._camel(chunk) else ""
+
+    def _fine(self, run: str) -> bool:
+        """Whether a run of characters of one kind may stay, as a part of a word."""
+        if run.isdigit() or (len(run) == 1 and run.isascii()):
+            return True
+        folded = fold(run)
+        return self._allowed(folded) or self._camel(run) or (not run.isascii() and is_run_of_words(folded))
 
     def _camel(self, run: str) -> bool:
         """Whether words written into one are all allowed, as in ChestAbdPelvis."""
@@ -145,7 +187,7 @@ class Cleaner:
         return len(parts) > 1 and all(len(part) > 1 and self._allowed(fold(part)) for part in parts)
 
     def _allowed(self, folded: str) -> bool:
-        return folded in allowed_words() or folded in self._words
+        return folded in allowed_words() or folded in self._words or _MEDICAL.fullmatch(folded) is not None
 
 
 def _phrases(folded: list[str]) -> set[int]:
@@ -167,7 +209,8 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         kept: list[str] = []
         place = 0
         for match in pattern.finditer(folded):
-            if pattern is _TITLED and is_word(match[1] or match[2]):
+            written = text[match.start() : match.start() + 2]  # of a modality both letters are large
+            if pattern is _TITLED and (match[1] or match[2]) in allowed_words() and written not in ("Dr", "Mr", "Ms"):
                 continue
             kept.append(text[place : match.start()])
             place = match.end()
@@ -177,4 +220,4 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
 
 
 def _tidy(text: str) -> str:
-    return _SPACES.sub(" ", _DANGLING.sub(" ", text)).strip(" \t\r\n,;:-_/\\^.=&|")
+    return _SPACES.sub(" ", _DANGLING.sub(" ", _TORN.sub("_", text))).strip(" \t\r\n,;:-_/\\^.=&|")

@@ -3,9 +3,12 @@ key can neither go back nor check a guess, and every reference comes out the sam
 
 import hashlib
 import hmac
+import re
 from typing import Final
 
-_REGISTERED: Final = "1.2.840.10008."
+# Of DICOM itself; its numbers are short, so that what someone invents below this root, with a date or an id in it, is
+# none.
+_REGISTERED: Final = re.compile(r"1\.2\.840\.10008(?:\.\d{1,4}){1,12}", re.ASCII)
 
 
 class UidMap:
@@ -24,7 +27,7 @@ class UidMap:
     def new(self, uid: str) -> str:
         """The new UID; one that DICOM registers (a SOP class, a transfer syntax) and an empty one stay."""
         uid = uid.strip(" \0")
-        if not uid or uid.startswith(_REGISTERED):
+        if not uid or _REGISTERED.fullmatch(uid):
             return uid
         found = self._known.get(uid)
         if found is None:

@@ -17,13 +17,15 @@ from hilum.imaging.dicom.elements import Element
 from hilum.imaging.dicom.header import scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
-from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.identifiers import Patterns
+from hilum.research.deid.words import fold
 
 _SEARCHED: Final = DECODED | {"AE", "CS", "UI", "UR", "AS"}
 _UID: Final = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
 _ALNUM: Final = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyz")
 _VALUES: Final = re.compile(r'"[^"]*"|<[^<>]*[^<>A-Za-z][^<>]*>|[\d.]+')
-_UNREAD: Final = "Error - Dicom dataset read failed"
+# The checker could not read a file, or could not tell what it is.
+_UNREAD: Final = frozenset(("Error - Dicom dataset read failed", "Error - Information Object Not found"))
 _SECONDS: Final = 60
 
 
@@ -115,7 +117,7 @@ def dciodvfy() -> str:
 def new_errors(original: Path, made: Path) -> list[str]:
     """Errors of validity that a file has and its original lacks, without values; none where that cannot be read."""
     before = _errors(original)
-    return [] if _UNREAD in before else sorted(_errors(made) - before)
+    return [] if _UNREAD & before else sorted(_errors(made) - before)
 
 
 def _errors(path: Path) -> set[str]:

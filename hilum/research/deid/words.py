@@ -1,31 +1,74 @@
-"""The words that a description may hold: those of the coded concepts of DICOM and those that protocols are named with.
-Both are data files; a profile adds a site's own. Names are not among them, as far as that goes."""
+"""The words that a description may hold: those of the coded concepts of DICOM, those that protocols are named with,
+those of diseases and injuries, and the like in other languages. All are data files; a profile adds a site's own. Names
+are not among them, as far as that goes."""
 
-from functools import cache
+import unicodedata
+from functools import cache, lru_cache
 from typing import Final
 
 from hilum.research.deid.table import data_text
 
-_FILES: Final = ("words_radiology.txt", "words_concepts.txt")
+_OF_RADIOLOGY: Final = ("words_radiology.txt", "words_concepts.txt")
+_OTHERS: Final = ("words_prose.txt", "words_conditions.txt", "words_languages.txt")
+
+
+@lru_cache(maxsize=65536)
+def fold(text: str) -> str:
+    """A text in small letters without accents, of the same length, so that places in it are places in the text."""
+    if text.isascii():
+        return text.lower()
+    return "".join(map(_folded, text))
+
+
+@lru_cache(maxsize=4096)
+def _folded(character: str) -> str:
+    if "가" <= character <= "힣":
+        return character  # a syllable, which would come apart
+    for one in unicodedata.normalize("NFKD", character).casefold():
+        if not unicodedata.combining(one):
+            return chr(ord(one) - 0x60) if "ァ" <= one <= "ヶ" else one
+    return character
 
 
 @cache
 def allowed_words() -> frozenset[str]:
-    """Single words, in small letters."""
-    return frozenset(line for line in _lines() if " " not in line)
+    """Single words, folded as texts are."""
+    return frozenset(line for line in _lines(*_OF_RADIOLOGY, *_OTHERS) if " " not in line)
 
 
 @cache
 def allowed_phrases() -> frozenset[tuple[str, ...]]:
     """Words that are let pass only in this order."""
-    return frozenset(tuple(line.split()) for line in _lines() if " " in line)
+    return frozenset(tuple(line.split()) for line in _lines(*_OF_RADIOLOGY, *_OTHERS) if " " in line)
+
+
+@cache
+def _words_of_radiology() -> frozenset[str]:
+    return frozenset(_lines(*_OF_RADIOLOGY))
 
 
 def is_word(folded: str) -> bool:
-    """Whether a folded word is one of radiology."""
-    return folded in allowed_words()
+    """Whether a folded word is one of radiology, so that by itself it is not taken for the name that it may be, too."""
+    return folded in _words_of_radiology()
 
 
-def _lines() -> list[str]:
-    found = [line.strip() for name in _FILES for line in data_text(name).splitlines()]
+@cache
+def stands_inside_a_word(folded: str) -> bool:
+    """Whether letters also stand inside of longer words of radiology, as Corona does in coronal."""
+    return any(folded in word for word in allowed_words())
+
+
+def is_run_of_words(folded: str) -> bool:
+    """Whether characters of a script that is written without spaces can be parted into words of radiology."""
+    reached = [True, *(False for _ in folded)]
+    longest = 8
+    for end in range(1, len(folded) + 1):
+        reached[end] = any(
+            reached[begin] and folded[begin:end] in allowed_words() for begin in range(max(0, end - longest), end)
+        )
+    return reached[-1]
+
+
+def _lines(*names: str) -> list[str]:
+    found = [line.strip() for name in names for line in data_text(name).splitlines()]
     return [line for line in found if line and not line.startswith("#")]

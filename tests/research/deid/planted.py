@@ -38,6 +38,12 @@ PATIENTS = [
     Patient("HEAD000042", ["Long^Head"], "19550605", "10001006", -77),
     Patient("OLD9090909", ["Oldenburg^Wilhelmina"], "19240303", "10001007", -400),
     Patient("DEID000900", ["DEID000900"], "", "10001008", -50),
+    Patient("GR44001239", ["Παπαδόπουλος^Γιώργος"], "19661128", "10001009", -13, "ISO_IR 126"),
+    Patient("AR77889901", ["قباني^لنزار"], "19710310", "10001010", -89, "ISO_IR 127"),
+    Patient("CN20180042", ["Wang^XiaoDong=王^小东"], "19831231", "10001011", -301, "GB18030"),
+    Patient("OB-112-233", ["O'Brien-Smythe^Moira Quenby^J^^Jr"], "19520229", "10001012", -600),
+    Patient("007321456", ["de la Cruz^José María"], "19990909", "10001013", -5, "ISO_IR 100"),
+    Patient("ID.88.4521", ["Søndergård^Åse"], "19420704", "10001014", -128, "ISO_IR 192"),
 ]
 THIRD = ["Featherstonehaugh", "Szczepanski", "Quattlebaum"]
 

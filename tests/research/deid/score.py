@@ -76,7 +76,7 @@ def _judge(one: Planted, path: Path, ds: Dataset, old_uids: set[str], new_uids: 
             new: Any = suv(ds)
             result.suv += same
         else:
-            new = _at(ds, place)
+            new = at(ds, place)
             same = new == value or str(new).strip() == str(value).strip()
         if same:
             result.kept += 1
@@ -86,10 +86,10 @@ def _judge(one: Planted, path: Path, ds: Dataset, old_uids: set[str], new_uids: 
     for place, value in one.dates.items():
         day = dt.datetime.strptime(value[:8], "%Y%m%d") + dt.timedelta(days)  # noqa: DTZ007
         expected = f"{day:%Y%m%d}{value[8:]}"
-        if str(_at(ds, place)) == expected:
+        if str(at(ds, place)) == expected:
             result.moved += 1
         else:
-            result.wrong_dates.append(f"{one.number} {place}: {value} -> {_at(ds, place)}")
+            result.wrong_dates.append(f"{one.number} {place}: {value} -> {at(ds, place)}")
     for element in ds.iterall():
         if element.keyword == "ReferencedSOPInstanceUID" and str(element.value) not in new_uids:
             result.broken.append(f"{one.number} {element.value}")
@@ -101,7 +101,7 @@ def _judge(one: Planted, path: Path, ds: Dataset, old_uids: set[str], new_uids: 
         result.broken.append(f"{one.number} identity")
 
 
-def _at(ds: Dataset, place: str) -> Any:
+def at(ds: Dataset, place: str) -> Any:
     """A value by a path of keywords, item numbers from 0, or +TYPE for the content item of a value type."""
     if "," in place:
         element = ds.get(Tag(int(place.replace(",", ""), 16)))

@@ -229,3 +229,42 @@ def test_the_last_look_finds_what_the_engine_might_have_left(tmp_path: Path) -> 
     with pytest.raises(Leak):
         verify(made.data[: len(made.data) // 2], Search(known, old))
     assert clean.PatientID == "1001"
+
+
+def test_a_private_sop_class_stays_and_an_invented_uid_of_dicom_does_not() -> None:
+    private, invented = "1.3.12.2.1107.5.9.1", "1.2.840.10008.481516.20180310.1"
+    ds = ct(private)
+    del ds.PixelData, ds.Rows, ds.Columns
+    ds.ReferencedImageSequence = [item(ReferencedSOPClassUID=private, ReferencedSOPInstanceUID=invented)]
+    made = read(make(ds))
+    assert made.SOPClassUID == made.file_meta.MediaStorageSOPClassUID == private
+    assert made.ReferencedImageSequence[0].ReferencedSOPClassUID == private
+    assert made.ReferencedImageSequence[0].ReferencedSOPInstanceUID == UIDS.new(invented) != invented
+
+
+@pytest.mark.parametrize("version", ["5.1.7.2", "1.5.0.0.1", "VB40A 2012.05.01", "syngo MR XA30", "MR VE11C"])
+def test_versions_stay(version: str) -> None:
+    ds = ct()
+    ds.SoftwareVersions, ds.ManufacturerModelName = [version, "MRN00481516 x"], "Skyra"
+    ds.StationName = "Skyra"
+    made = read(make(ds))
+    assert list(made.SoftwareVersions) == [version, "x"]
+    assert made.ManufacturerModelName == "Skyra"
+
+
+def test_an_id_as_a_number_goes_and_other_numbers_stay() -> None:
+    ds = ct()
+    ds.AcquisitionNumber, ds.ExposureTime = "481516", "481517"
+    made = read(make(ds))
+    assert (made.AcquisitionNumber, made.ExposureTime) == (0, 481517)
+
+
+def test_the_value_of_a_content_item_is_one_in_whichever_sequence_it_stands() -> None:
+    ds = ct()
+    ds.ProtocolContextSequence = [
+        item(ValueType="PNAME", ConceptNameCodeSequence=[item(CodeValue="1", CodingSchemeDesignator="99X",
+             CodeMeaning="by Quattlebaum")], PersonName="Quattlebaum^X", TextValue="for Szczepanski, liver")
+    ]  # fmt: skip
+    made = read(make(ds)).ProtocolContextSequence[0]
+    assert (made.PersonName, made.TextValue) == ("REMOVED", "for liver")
+    assert made.ConceptNameCodeSequence[0].CodeMeaning == "by"

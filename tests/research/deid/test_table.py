@@ -11,7 +11,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from hilum.core.errors import Invalid
 from hilum.research.deid.profile import Action, Rules, load_profile, profile_names
-from hilum.research.deid.table import OPTIONS, tables
+from hilum.research.deid.table import OPTIONS, data_text, tables
 from tests.research.deid.planted import CT, KEEP_LIST
 
 ROOT = Path(__file__).parents[3]
@@ -91,7 +91,7 @@ def test_the_list_of_the_chorus_sop_is_kept(keyword: str) -> None:
     tag = tag_for_keyword(keyword)
     assert tag is not None
     rule = Rules(load_profile("chorus")).rule(tag, dictionary_VR(tag)[:2], 0, CT)
-    assert rule.action is Action.KEEP
+    assert rule.action in (Action.KEEP, Action.TECHNICAL)
 
 
 def test_the_list_of_the_chorus_sop_is_whole() -> None:
@@ -150,6 +150,7 @@ def test_a_site_extends_a_profile(tmp_path: Path) -> None:
         'name = "x"\n[attributes]\nPatientID = "frobnicate"', 'name = "x"\nnonsense = 1', "name = ", 'title = "x"',
         'name = "x"\ntime_zone = "Mars/Olympus"', 'name = "x"\nbase = "nonesuch"',
         'name = "x"\n[[safe_private]]\ncreator = "A"\ntag = "zz"\nvr = "DS"',
+        'name = "x"\n[[safe_private]]\ncreator = "A"\ntag = "0019xx01"\nvr = "XX"',
     ],
 )  # fmt: skip
 def test_a_profile_that_is_not_understood_is_refused(text: str, tmp_path: Path) -> None:
@@ -163,3 +164,24 @@ def test_all_profiles_that_come_along_load() -> None:
     assert profile_names() == ["basic", "chorus", "limited-dataset", "research"]
     for name in profile_names():
         assert load_profile(name).name == name
+
+
+def test_what_hilum_says_of_unlisted_attributes_is_of_attributes_that_no_row_names() -> None:
+    rows = [line.split(",") for line in data_text("unlisted.csv").splitlines() if not line.startswith("#")][1:]
+    assert len(rows) > 150
+    for tag, keyword, action in rows:
+        assert tag_for_keyword(keyword) == int(tag, 16) not in tables().attributes
+        assert action in ("clean", "remove", "empty", "technical")
+    rules = Rules(load_profile("basic"))
+    assert rules.rule(0x00620006, "ST", 0, CT).action is Action.CLEAN  # Segment Description
+    assert rules.rule(0x00100033, "LO", 0, CT).action is Action.REMOVE  # birth date in another calendar
+    assert rules.rule(0x00181020, "LO", 0, CT).action is Action.TECHNICAL  # Software Versions
+
+
+def test_a_private_attribute_that_a_site_keeps_is_treated_by_its_representation() -> None:
+    rules = Rules(load_profile("chorus"))
+    found = {vr: rules.private_rule(vr).action for vr in ("DA", "DT", "UI", "PN", "AS", "DS", "LO", "UR")}
+    assert found == {
+        "DA": Action.SHIFT, "DT": Action.SHIFT, "UI": Action.UID, "PN": Action.EMPTY, "AS": Action.AGE,
+        "DS": Action.KEEP, "LO": Action.KEEP, "UR": Action.REMOVE,
+    }  # fmt: skip

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 
 from hilum.imaging.dicom.picture import Picture
-from hilum.research.deid.identifiers import Patterns, fold
+from hilum.research.deid.identifiers import Patterns
 from hilum.research.deid.pixel_text.detector import read_lines
 from hilum.research.deid.pixel_text.scan import Spot, Views
 from hilum.research.deid.table import data_text
+from hilum.research.deid.words import fold
 
 _SURE: Final = 0.8
 _READ: Final = 0.6
