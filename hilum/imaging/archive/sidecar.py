@@ -31,7 +31,7 @@ _STUDY: Final[LiteralString] = (
 
 CDM: Final = ("cdm_schema", "vocabulary_schema", "imaging_schema", "results_schema", "cdm_attached")
 _SOURCE: Final[LiteralString] = (
-    "id, key, name, intake_profile, created_at, "
+    "id, key, name, intake_profile, created_at, removed, removed_at, "
     "cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 )
 
@@ -158,6 +158,7 @@ def _record_sources(database: Database, blobs: Blobs) -> int:
             record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
             record["intake_profile"] = row["intake_profile"]
             record["created_at"] = row["created_at"]
+            record["removed_at"] = row["removed_at"] if row["removed"] else None
             record["cdm"] = {name: row[name] for name in CDM} if row["cdm_schema"] else None
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))
             record["facilities"] = sql.rows(_CHANGED_FACILITIES, (row["id"],))
