@@ -172,11 +172,16 @@ def status(data: Data = None, source: Source = "default", as_json: Json = False,
         return
     for check in found.checks:
         style = "yellow" if check.count and not check.good else None
-        out.print(f"{check.count:>10,}  {check.text}", markup=False, highlight=False, style=style)
+        out.print(f"{check.count:>10,}  {check.text}", markup=False, highlight=False, soft_wrap=True, style=style)
         if show_sql:
             out.print(f"            {check.sql}", markup=False, highlight=False, style="dim", soft_wrap=True)
     for each in found.waiting:
-        out.print(f"{each['studies']:>10,}  wait for a {each['kind']}: {each['text']}", markup=False, highlight=False)
+        out.print(
+            f"{each['studies']:>10,}  wait for a {each['kind']}: {each['text']}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     _print_missing(found.missing)
 
 
