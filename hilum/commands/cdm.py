@@ -122,11 +122,16 @@ def vocabulary(
     folder: Annotated[
         Path | None, typer.Argument(help="Athena's files; without it, the small vocabulary that ships.")
     ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option("--add", help="CSV of further concepts or relationships, added to what is there; repeatable."),
+    ] = None,
     data: Data = None,
     source: Source = "default",
     as_json: Json = False,
 ) -> None:
     """Load a vocabulary from Athena, and tell what Hilum's own concepts lack in it."""
+    from hilum.clinical.cdm.additions import add_vocabulary
     from hilum.clinical.cdm.cdm import require_cdm
     from hilum.clinical.cdm.concepts import missing_concepts
     from hilum.clinical.cdm.seed import load_seed
@@ -135,17 +140,20 @@ def vocabulary(
 
     with open_database(read_settings(data), pool_size=1) as database, progress_bar("Loading", hidden=as_json) as step:
         counts = load_vocabulary(database, source, folder, step) if folder else {}
+        added = add_vocabulary(database, source, add, step) if add else {}
         with database.transaction() as sql:
             cdm = require_cdm(sql, source)
-            if folder is None and not cdm.attached:
+            if folder is None and not add and not cdm.attached:
                 counts["concept"] = load_seed(sql, cdm)
             missing = missing_concepts(sql, cdm)
     if as_json:
         lacking = [{"concept_id": seed.concept_id, "use": seed.use, "word": seed.word} for seed in missing]
-        print(json.dumps({"rows": counts, "missing": lacking}))  # noqa: T201
+        print(json.dumps({"rows": counts, "added": added, "missing": lacking}))  # noqa: T201
         return
     for table, rows in counts.items():
         out.print(f"{table}: {'as before' if rows is None else f'{rows:,} rows'}", markup=False, highlight=False)
+    for table, rows in added.items():
+        out.print(f"{table}: {rows:,} rows added or changed", markup=False, highlight=False)
     _print_missing(missing)
 
 
@@ -164,11 +172,16 @@ def status(data: Data = None, source: Source = "default", as_json: Json = False,
         return
     for check in found.checks:
         style = "yellow" if check.count and not check.good else None
-        out.print(f"{check.count:>10,}  {check.text}", markup=False, highlight=False, style=style)
+        out.print(f"{check.count:>10,}  {check.text}", markup=False, highlight=False, soft_wrap=True, style=style)
         if show_sql:
             out.print(f"            {check.sql}", markup=False, highlight=False, style="dim", soft_wrap=True)
     for each in found.waiting:
-        out.print(f"{each['studies']:>10,}  wait for a {each['kind']}: {each['text']}", markup=False, highlight=False)
+        out.print(
+            f"{each['studies']:>10,}  wait for a {each['kind']}: {each['text']}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     _print_missing(found.missing)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+_WHO: Final = "command"
 _MAX_LIST: Final = 64 << 20
 _HARMLESS: Final = frozenset(("deleted", "other_modality"))
 
@@ -62,6 +63,41 @@ def set_remote(
     out.print(
         f"The remote archive of {key} is {server.url} (credentials: {server.login}); images are fetched "
         f"{ {'never': 'never', 'asked': 'when asked for', 'indexed': 'once indexed'}[server.fetch]}.",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+@source_commands.command("remove")
+def remove(
+    key: Annotated[str, typer.Argument(help="Key of the source.")],
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Also where studies are known from its remote archive.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Remove a source that holds no images, with what is known from its remote archive; it can be brought back."""
+    settings = read_settings(data)
+    from hilum.core.database import open_database
+    from hilum.imaging.remote.removal import remove_source
+
+    with open_database(settings, pool_size=1) as database:
+        studies = remove_source(database, key, _WHO, forget=forget)
+    days = settings.delete_grace_days
+    kept = f" Its {studies:,} studies can be brought back for {days:g} days: hilum source restore {key}."
+    out.print(f"Source {key} is removed.{kept if studies else ''}", markup=False, highlight=False, soft_wrap=True)
+
+
+@source_commands.command("restore")
+def restore(key: Annotated[str, typer.Argument(help="Key of the source.")], data: Data = None) -> None:
+    """Bring a removed source back, with its studies if the grace has not passed."""
+    settings = read_settings(data)
+    from hilum.core.database import open_database
+    from hilum.imaging.remote.removal import restore_source
+
+    with open_database(settings, pool_size=1) as database:
+        studies = restore_source(database, key, _WHO)
+    out.print(
+        f"Source {key} is there again, with {studies:,} studies; its credentials have to be given anew.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 

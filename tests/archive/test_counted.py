@@ -103,7 +103,7 @@ def test_an_instance_of_a_series_that_only_a_remote_archive_told_of(archive: Arc
     told = {"study_instance_uid": uid(1), "num_series": 7, "num_instances": 700}
     series = [{"series_instance_uid": uid(1, 1), "num_instances": 700}]
     with archive.database.transaction() as sql:
-        keep_remote(sql, source, RemoteStudy(Patient("0001", ""), told, series), "")
+        keep_remote(sql, source, [RemoteStudy(Patient("0001", ""), told, series)], "")
     for number in (1, 2):
         store(archive, source, ct(instance=number, PatientID="0001"))
     row = study_row(archive, uid(1))

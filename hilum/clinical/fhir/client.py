@@ -1,23 +1,25 @@
-"""A FHIR server of others, spoken to over HTTP: what is sent and asked, bounded in time and size. No redirect is
-followed, and what the server says of an error is told by its codes alone, for its words may name a patient."""
+"""A FHIR server of others, spoken to over HTTP by `hilum.core.outgoing`: what is sent and asked, bounded in time and
+size. No redirect is followed, and what the server says of an error is told by its codes alone, for its words may name a
+patient."""
 
+import base64
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import anyio
-import httpx
+import httpcore
 import msgspec
 
 from hilum.clinical.fhir.codes import Element
 from hilum.clinical.fhir.outcome import FHIR_JSON
 from hilum.core.config import Settings
 from hilum.core.errors import Invalid
+from hilum.core.outgoing import Forbidden, Network, check_url
 from hilum.core.retry_after import seconds_of
 from hilum.core.trust import trusting
 
@@ -27,6 +29,7 @@ SECONDS: Final = 30.0
 _OF_SERVER: Final = frozenset((401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 504))
 _CODE: Final = re.compile(r"[a-z-]{1,30}")
 _PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9.\[\]]{0,100}")
+_ADDRESS: Final = re.compile("[!-~]{1,8000}")
 _ID: Final = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _REASONS: Final = {
     401: "it does not know the credentials",
@@ -77,7 +80,7 @@ class Answer:
 
 
 class FhirServer:
-    """A FHIR R4 server, by its base URL.
+    """A FHIR R4 server, by its base URL, over one connection; used by one thread at a time.
 
     Parameters
     ----------
@@ -96,29 +99,26 @@ class FhirServer:
     ) -> None:
         self.base = checked_url(base)
         self._seconds = seconds
-        headers = {"Accept": FHIR_JSON, "Accept-Encoding": "identity", "User-Agent": "Hilum"}
-        auth = httpx.BasicAuth(credentials.user, credentials.password) if credentials.user else None
+        self._headers = {"Accept": FHIR_JSON, "Accept-Encoding": "identity", "User-Agent": "Hilum"}
         if credentials.token:
-            headers["Authorization"] = f"Bearer {credentials.token}"
-            auth = None
-        # No proxy and no credentials of the environment: only what is named here is asked, and told.
-        self._http = httpx.AsyncClient(
-            headers=headers,
-            auth=auth,
-            timeout=httpx.Timeout(seconds),
-            verify=trusting(authorities),
-            trust_env=False,
+            self._headers["Authorization"] = f"Bearer {credentials.token}"
+        elif credentials.user:
+            login = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {login}"
+        self._network = Network()
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=trusting(authorities) if self.base.lower().startswith("https:") else None,
+            max_connections=1,
+            network_backend=self._network,
         )
 
-    async def __aenter__(self) -> "FhirServer":
+    def __enter__(self) -> "FhirServer":
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        await self._http.aclose()
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._pool.close()
 
-    async def put(self, kind: str, identifier: str, resource: bytes) -> str:
+    def put(self, kind: str, identifier: str, resource: bytes) -> str:
         """Create a resource, or update the one that has an identifier (conditional update, R4 section 3.1.0.4.3).
 
         Returns
@@ -134,47 +134,53 @@ class FhirServer:
             None would be.
         """
         headers = {"Content-Type": FHIR_JSON, "Prefer": "return=minimal"}
-        address = f"{self.base}/{kind}"
-        answer = await self._ask("PUT", address, params={"identifier": identifier}, content=resource, headers=headers)
-        return _id_of(kind, answer)
+        return _id_of(kind, self._ask("PUT", self._named(kind, identifier), headers, resource))
 
-    async def find(self, kind: str, identifier: str) -> str:
+    def find(self, kind: str, identifier: str) -> str:
         """Id of the resource that has an identifier; raises ``Refused`` when it is not exactly one."""
-        bundle = (await self._ask("GET", f"{self.base}/{kind}", params={"identifier": identifier})).body
+        bundle = self._ask("GET", self._named(kind, identifier)).body
         entries = cast("list[Mapping[str, object]]", bundle.get("entry") or [])
         ids = [str(cast("Element", entry.get("resource") or {}).get("id", "")) for entry in entries]
         if len(ids) != 1 or not _ID.fullmatch(ids[0]):
             raise Refused(f"The server has {len(ids)} {kind} resources of one identifier.")
         return ids[0]
 
-    async def get(self, address: str) -> Element:
+    def get(self, address: str) -> Element:
         """What is at an address of the server; raises ``Refused`` where that is another server's."""
-        if not self.owns(address):
+        if not _ADDRESS.fullmatch(address) or not self.owns(address):
             raise Refused("The server names a page that lies elsewhere.")
-        return (await self._ask("GET", address)).body
+        return self._ask("GET", address).body
 
     def owns(self, address: str) -> bool:
         """Whether an address is one of this server."""
-        mine, other = urlsplit(self.base), urlsplit(address)
+        mine = urlsplit(self.base)
+        try:
+            other = urlsplit(address)
+        except ValueError:
+            return False
         return (mine.scheme, mine.netloc) == (other.scheme, other.netloc)
 
-    async def _ask(self, method: str, address: str, **options: object) -> Answer:
+    def _named(self, kind: str, identifier: str) -> str:
+        return f"{self.base}/{kind}?{urlencode({'identifier': identifier})}"
+
+    def _ask(
+        self, method: str, address: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Answer:
+        fields = [(name.encode(), value.encode()) for name, value in {**self._headers, **(headers or {})}.items()]
+        self._network.deadline = time.monotonic() + self._seconds
         try:
-            with anyio.fail_after(self._seconds):
-                async with self._answered(method, address, options) as response:
-                    body = await _read(response)
-        except TimeoutError:
+            with self._pool.stream(method, address, headers=fields, content=content) as response:
+                answer = Answer(response.status, _fields(response.headers), _read(response))
+        except (httpcore.ReadTimeout, httpcore.WriteTimeout):
             raise ServerFailed(f"The server did not answer within {self._seconds:g} s.") from None
-        except httpx.TransportError as error:
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise ServerFailed(f"The server cannot be reached ({type(error).__name__}).") from None
-        answer = Answer(response.status_code, response.headers, body)
+        except Forbidden:
+            raise ServerFailed(
+                "The server's name stands for a link-local or metadata address, to which nothing is sent."
+            ) from None
         _check(answer)
         return answer
-
-    @asynccontextmanager
-    async def _answered(self, method: str, address: str, options: dict[str, object]) -> AsyncGenerator[httpx.Response]:
-        async with self._http.stream(method, address, **options) as response:  # pyright: ignore[reportArgumentType]
-            yield response
 
 
 def checked_url(url: str) -> str:
@@ -183,32 +189,30 @@ def checked_url(url: str) -> str:
     Raises
     ------
     Invalid
-        It is not one of HTTP, or holds credentials, a query or a fragment.
+        It is not one of HTTP, holds credentials, a query or a fragment, or names a place to which nothing is sent.
     """
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         usable, parts = False, urlsplit("")
-    if (
-        not usable
-        or parts.username
-        or parts.password
-        or parts.query
-        or parts.fragment
-        or not re.fullmatch("[!-~]+", url)
-    ):
+    if not usable or parts.username or parts.password or parts.query or parts.fragment or not _ADDRESS.fullmatch(url):
         raise Invalid(
             "The base URL of a FHIR server is of the form https://fhir.example/r4, without credentials in it: "
             "those have settings of their own."
         )
+    check_url(url)
     return url.rstrip("/")
 
 
-async def _read(response: httpx.Response) -> Element:
+def _fields(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _read(response: httpcore.Response) -> Element:
     """The JSON object of an answer; nothing where there is none."""
-    body = b""
-    async for chunk in response.aiter_raw():
+    body = bytearray()
+    for chunk in response.iter_stream():
         body += chunk
         if len(body) > MAX_ANSWER:
             raise ServerFailed("The server's answer is larger than any should be.")

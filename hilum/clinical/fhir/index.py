@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Annotated, Final, cast
 
-import anyio
 import msgspec
 
 from hilum.clinical.fhir import codes
@@ -104,7 +103,7 @@ def index_imaging_studies(archive: Archive, arguments: Mapping[str, object], pro
     limit = min(cast("int", arguments.get("limit", LIMIT)), MAX_LIMIT)
     server = FhirServer(url, _credentials(archive, source, url), authorities=archive.settings.outgoing_ca)
     try:
-        anyio.run(_index, archive, source, server, limit, progress)
+        _index(archive, source, server, limit, progress)
     except (ServerFailed, Refused) as error:
         raise Unavailable(f"The FHIR server of source '{source.key}' could not be indexed. {error}") from None
 
@@ -140,14 +139,14 @@ def _credentials(archive: Archive, source: SourceRef, url: str) -> Credentials:
     return Credentials.of(archive.settings) if published else Credentials()
 
 
-async def _index(archive: Archive, source: SourceRef, server: FhirServer, limit: int, progress: Progress) -> None:
-    async with server:
+def _index(archive: Archive, source: SourceRef, server: FhirServer, limit: int, progress: Progress) -> None:
+    with server:
         address = f"{server.base}/ImagingStudy?_count={min(limit, _PAGE)}"
         seen: set[str] = set()
         done = 0
         while address and address not in seen and len(seen) < MAX_LIMIT:
             seen.add(address)
-            bundle = await server.get(address)
+            bundle = server.get(address)
             for resource in _resources(bundle):
                 if done >= limit:
                     return
@@ -170,7 +169,7 @@ def _take(archive: Archive, source: SourceRef, resource: Element, progress: Prog
         return
     uid = str(found.study["study_instance_uid"])
     with archive.database.transaction() as sql:
-        became = keep_remote(sql, source, found, archive.choice.name)
+        (became,) = keep_remote(sql, source, [found], archive.choice.name)
         if became in ("new", "updated"):
             keep(archive, sql, source.id, uid)
     if became == "deleted":

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, LiteralString, cast
 
-import anyio
 import msgspec
 import structlog
 
@@ -99,7 +98,7 @@ class Publisher:
         try:
             if not self._aim():
                 return 0
-            sent = anyio.run(self._send_all)
+            sent = self._send_all()
         finally:
             self._running.release()
         if sent:
@@ -119,16 +118,16 @@ class Publisher:
             sql.rows(_BEGIN_ANEW)
         return True
 
-    async def _send_all(self) -> int:
+    def _send_all(self) -> int:
         sent, refused = 0, 0
         until = time.monotonic() + self._manners.round
-        async with FhirServer(self._url, self._credentials, self._manners.answer, self._authorities) as server:
+        with FhirServer(self._url, self._credentials, self._manners.answer, self._authorities) as server:
             while time.monotonic() < until and refused < MAX_REFUSED:
                 due = self._take()
                 if due is None:
                     break
                 try:
-                    await self._send(server, due)
+                    self._send(server, due)
                 except Refused as error:
                     refused += 1
                     self._note_refused(due, str(error))
@@ -143,19 +142,19 @@ class Publisher:
                     self._note_failed(None, ServerFailed("The server refuses one study after the other."))
         return sent
 
-    async def _send(self, server: FhirServer, due: _Due) -> None:
+    def _send(self, server: FhirServer, due: _Due) -> None:
         resource = cast("Element", msgspec.json.decode(due.content))
         references = cast("list[Element]", resource.get("endpoint", []))
         for reference in references:
             name = str(reference["reference"]).removeprefix("Endpoint/")
-            reference["reference"] = f"Endpoint/{await self._endpoint(server, name)}"
+            reference["reference"] = f"Endpoint/{self._endpoint(server, name)}"
         try:
-            await server.put("ImagingStudy", f"{codes.DICOM_UID}|urn:oid:{due.uid}", _encode(resource))
+            server.put("ImagingStudy", f"{codes.DICOM_UID}|urn:oid:{due.uid}", _encode(resource))
         except Refused:
             self._endpoints.clear()  # which it may have lost
             raise
 
-    async def _endpoint(self, server: FhirServer, name: str) -> str:
+    def _endpoint(self, server: FhirServer, name: str) -> str:
         """Id that an Endpoint has on the server, which is told of it first."""
         with self._database.connect() as connection:
             found = {each.id: each for each in list_endpoints(connection, self._base)}
@@ -169,8 +168,8 @@ class Publisher:
         with self._database.transaction() as sql:
             # One worker at a time, for a server that looks and writes in two steps would make two of one identifier.
             sql.rows("select pg_advisory_xact_lock(%s)", (_ENDPOINT_LOCK,))
-            number = await server.put("Endpoint", identifier, _encode(endpoint.resource()))
-        number = number or await server.find("Endpoint", identifier)
+            number = server.put("Endpoint", identifier, _encode(endpoint.resource()))
+        number = number or server.find("Endpoint", identifier)
         self._endpoints[name] = (endpoint, number)
         return number
 

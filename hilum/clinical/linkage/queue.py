@@ -129,7 +129,7 @@ _SOURCES: Final[LiteralString] = """
   select k.key, k.name, k.cdm_schema, k.cdm_attached as attached, (select count(*) from hilum.study_link l
     join hilum.study s on s.id = l.study_id where s.source_id = k.id and s.deleted_at is null and k.cdm_schema <> ''
       and l.reason <> '' and l.reason <> 'unlinked') as waiting
-  from hilum.source k order by k.cdm_schema = '', k.key
+  from hilum.source k where not k.removed order by k.cdm_schema = '', k.key
 """
 _LINKS: Final[LiteralString] = """
   select kind, target_id, method, evidence, reason, made_by, made_at from hilum.study_link

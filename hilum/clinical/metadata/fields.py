@@ -111,37 +111,19 @@ def _text(value: object) -> str:
     return str(value)
 
 
-_PROCEDURE: Final = "00081032"
-_REQUESTED: Final = "00321064"
-_REQUEST: Final = "00400275"
-_LOINC: Final = frozenset(("LN", "LOINC", "2.16.840.1.113883.6.1"))
-_PLAYBOOK: Final = frozenset(("RPID", "RADLEX", "2.16.840.1.113883.6.256"))
+# Designators of the schemes (PS3.16 table 8-1), in capitals.
+_LOINC: Final = ("LN", "LOINC", "2.16.840.1.113883.6.1")
+_PLAYBOOK: Final = ("RPID", "RADLEX", "2.16.840.1.113883.6.256")
 
 
-def _codes(header: DicomJson) -> list[tuple[str, str, str]]:
-    """Value, scheme and meaning of the codes of the procedure: performed (0008,1032), then requested (0032,1064)."""
-    places = [header, *_items(header.get(_REQUEST))]
-    items = _items(header.get(_PROCEDURE)) + [item for place in places for item in _items(place.get(_REQUESTED))]
-    return [
-        (_first(item, "00080100") or _first(item, "00080119"), _first(item, "00080102"), _first(item, "00080104"))
-        for item in items
-    ]
-
-
-def _first(item: DicomJson, tag: str) -> str:
-    return next(iter(_texts(item.get(tag))), "").strip()
-
-
-def _coded(schemes: frozenset[str], start: str = "") -> Take:
-    def take(header: DicomJson) -> str | None:
-        found = (value for value, scheme, _ in _codes(header) if scheme.upper() in schemes and value.startswith(start))
-        return next(found, None)
-
-    return take
-
-
-def _part(place: int) -> Take:
-    return lambda header: next((code[place] or None for code in _codes(header)), None)
+def _coded(schemes: Sequence[str], start: str = "") -> str:
+    """SQL for the first of a procedure's codes that is of one of some schemes, and begins so."""
+    listed = ", ".join(f"'{scheme}'" for scheme in schemes)
+    return (
+        "(select g.item->>'code' from jsonb_array_elements(c.procedure_codes) with ordinality g (item, place) "
+        f"where upper(g.item->>'scheme') in ({listed}) and starts_with(g.item->>'code', '{start}') "
+        "order by g.place limit 1)"
+    )
 
 
 def _text_field(name: str, sql: str) -> Field:
@@ -168,11 +150,11 @@ _STUDIES: Final = (
     _text_field("ContrastBolusRoute", "s.contrast_bolus_route"),
     Field("NumberOfStudyRelatedSeries", "integer", "s.num_series"),
     Field("NumberOfStudyRelatedInstances", "integer", "s.num_instances"),
-    Field("LoincCode", "text", take=_coded(_LOINC)),
-    Field("PlaybookCode", "text", take=_coded(_PLAYBOOK, "RPID")),
-    Field("ProcedureCodeSequence.CodeValue", "text", take=_part(0)),
-    Field("ProcedureCodeSequence.CodingSchemeDesignator", "text", take=_part(1)),
-    Field("ProcedureCodeSequence.CodeMeaning", "text", take=_part(2)),
+    Field("LoincCode", "text", _coded(_LOINC)),
+    Field("PlaybookCode", "text", _coded(_PLAYBOOK, "RPID")),
+    _text_field("ProcedureCodeSequence.CodeValue", "c.procedure_codes->0->>'code'"),
+    _text_field("ProcedureCodeSequence.CodingSchemeDesignator", "c.procedure_codes->0->>'scheme'"),
+    _text_field("ProcedureCodeSequence.CodeMeaning", "c.procedure_codes->0->>'meaning'"),
 )
 _SERIES: Final = (
     _text_field("StudyInstanceUID", "s.study_instance_uid"),

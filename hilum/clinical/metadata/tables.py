@@ -1,10 +1,11 @@
 """The metadata tables of a source as Parquet or CSV: read some hundred rows at a time, in order, so that memory stays
-flat; headers of files are read only for columns that the catalogue does not have."""
+flat. What the catalogue does not have of orders, linkage keeps; headers are read only for what a setting adds."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, Literal, LiteralString, TypeAlias, cast
 
 from hilum.clinical.cdm.cdm import find_cdm
+from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.metadata.fields import Field, Table, fields_of
 from hilum.core.database import Row
 from hilum.imaging.archive.series_header import DicomJson, series_headers
@@ -69,18 +70,23 @@ def _batches(archive: Archive, source: str, table: Table, fields: Sequence[Field
     query = cast("LiteralString", f"select {_KEY[table]} as _number, {columns} {_FROM[table]}")
     taken = [field for field in fields if field.take]
     after = 0
-    while True:
-        with archive.database.transaction() as sql:
-            rows = sql.rows(query, {"source": source, "after": after, "limit": _AT_ONCE})
-        if not rows:
-            return
-        numbers = [cast("int", row["_number"]) for row in rows]
+    while numbers := _next(archive, source, table, after):
         after = numbers[-1]
+        if table == "studies":
+            read_orders(archive, numbers)
+        with archive.database.transaction() as sql:
+            rows = sql.rows(query, (numbers,))
         headers = _headers(archive, table, numbers) if taken else {}
-        for row, number in zip(rows, numbers, strict=True):
-            header = headers.get(number, {})
+        for row in rows:
+            header = headers.get(cast("int", row["_number"]), {})
             row.update({field.name: field.take(header) for field in taken if field.take})
         yield rows
+
+
+def _next(archive: Archive, source: str, table: Table, after: int) -> list[int]:
+    with archive.database.transaction() as sql:
+        rows = sql.rows(_NEXT[table], {"source": source, "after": after, "limit": _AT_ONCE})
+    return [cast("int", row["id"]) for row in rows]
 
 
 def _headers(archive: Archive, table: Table, numbers: Sequence[int]) -> dict[int, DicomJson]:
@@ -97,19 +103,33 @@ _FIRST: Final[LiteralString] = """
   select distinct on (study_id) study_id as study, id as series from hilum.series
   where study_id = any(%s) and num_instances > 0 order by study_id, series_number nulls last, id
 """
+_NEXT: Final[dict[Table, LiteralString]] = {
+    "studies": """
+      select s.id from hilum.study s join hilum.source k on k.id = s.source_id
+      where k.key = %(source)s and s.deleted_at is null and s.id > %(after)s order by s.id limit %(limit)s
+    """,
+    "series": """
+      select e.id from hilum.series e join hilum.study s on s.id = e.study_id join hilum.source k on k.id = s.source_id
+      where k.key = %(source)s and s.deleted_at is null and e.id > %(after)s order by e.id limit %(limit)s
+    """,
+}
 _KEY: Final = {"studies": "s.id", "series": "e.id"}
 _PERSON: Final = "left join hilum.study_link p on p.study_id = s.id and p.kind = 'person'"
 _FROM: Final = {
     "studies": f"""
-      from hilum.study s join hilum.source k on k.id = s.source_id {_PERSON}
+      from hilum.study s {_PERSON}
       left join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure'
       left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
-      where k.key = %(source)s and s.deleted_at is null and s.id > %(after)s order by s.id limit %(limit)s
+      left join lateral (
+        select o.procedure_codes from hilum.series e join hilum.series_order o on o.series_id = e.id
+        where e.study_id = s.id and o.procedure_codes <> '[]' order by e.series_number nulls last, e.id limit 1
+      ) c on true
+      where s.id = any(%s) order by s.id
     """,
     "series": f"""
-      from hilum.series e join hilum.study s on s.id = e.study_id join hilum.source k on k.id = s.source_id {_PERSON}
+      from hilum.series e join hilum.study s on s.id = e.study_id {_PERSON}
       left join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
         and o.series_instance_uid = e.series_instance_uid and p.target_id is not null
-      where k.key = %(source)s and s.deleted_at is null and e.id > %(after)s order by e.id limit %(limit)s
+      where e.id = any(%s) order by e.id
     """,
 }

@@ -54,7 +54,8 @@ class Source(Table):
     """One data source, with studies of its own; where its remote archive answers and which schemas its OMOP CDM is in,
     if it has them. ``fhir_secret`` is the password of ``fhir_user`` there, or a bearer token where nobody is named; a
     CDM that is ``attached`` is another's. What is fetched from its DICOMweb, and how long it is kept, is for
-    `hilum.imaging.remote`. With an ``intake_profile`` what comes in is de-identified before it is stored."""
+    `hilum.imaging.remote`. With an ``intake_profile`` what comes in is de-identified before it is stored. One that was
+    ``removed`` is in no list and at no address; ``removed_at`` is when it last was."""
 
     __tablename__ = "source"
 
@@ -79,6 +80,8 @@ class Source(Table):
     remote_keep_days: Mapped[int | None]
     remote_keep_bytes: Mapped[int | None] = mapped_column(BIG)
     intake_profile: Mapped[str] = tables.text()
+    removed: Mapped[bool] = tables.no()
+    removed_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
 
 class Patient(Table):

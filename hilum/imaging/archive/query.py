@@ -376,7 +376,7 @@ def sources(connection: sa.Connection) -> Sequence[Row]:
     count = sa.select(sa.func.count()).where(*belongs).scalar_subquery()
     cdm = Source.cdm_schema, Source.vocabulary_schema, Source.imaging_schema, Source.results_schema, Source.cdm_attached
     columns = Source.key, Source.name, Source.intake_profile, *cdm, Source.dicomweb_url
-    query = sa.select(*columns, count.label("studies")).order_by(Source.key)
+    query = sa.select(*columns, count.label("studies")).where(~Source.removed).order_by(Source.key)
     return connection.execute(query).mappings().all()
 
 

@@ -204,10 +204,12 @@ def _bring_back_source(archive: Archive, key: str, done: Repaired) -> SourceRef:
         if not known:
             name = str(records[-1]["name"]) if records else key
             profile = str(records[-1].get("intake_profile") or "") if records else ""
+            removed_at = records[-1].get("removed_at") if records else None
             insert: LiteralString = (
-                "insert into hilum.source (key, name, intake_profile) values (%s, %s, %s) returning id, cdm_schema"
+                "insert into hilum.source (key, name, intake_profile, removed, removed_at) "
+                "values (%s, %s, %s, %s, %s::timestamptz) returning id, cdm_schema"
             )
-            known = sql.rows(insert, (key, name, profile))
+            known = sql.rows(insert, (key, name, profile, removed_at is not None, removed_at))
             done.count("sources")
             if not records:
                 done.lost.append(f"{key}: the name of the source")

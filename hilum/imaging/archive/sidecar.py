@@ -37,7 +37,7 @@ MAPS: Final[dict[str, LiteralString]] = {
 _MOST_LINES: Final = 500_000
 CDM: Final = ("cdm_schema", "vocabulary_schema", "imaging_schema", "results_schema", "cdm_attached")
 _SOURCE: Final[LiteralString] = (
-    "id, key, name, intake_profile, created_at, "
+    "id, key, name, intake_profile, created_at, removed, removed_at, "
     "cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 )
 
@@ -164,6 +164,7 @@ def _record_sources(database: Database, blobs: Blobs) -> int:
             record: Record = {"format": FORMAT, "kind": "source", "key": row["key"], "name": row["name"]}
             record["intake_profile"] = row["intake_profile"]
             record["created_at"] = row["created_at"]
+            record["removed_at"] = row["removed_at"] if row["removed"] else None
             record["cdm"] = {name: row[name] for name in CDM} if row["cdm_schema"] else None
             record["maps"] = {table: _map_lines(sql, table, columns, row["id"]) for table, columns in MAPS.items()}
             record["physicians"] = sql.rows(_CHANGED_PHYSICIANS, (row["id"],))

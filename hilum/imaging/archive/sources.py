@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from hilum.core.database import Database, Transaction
-from hilum.core.errors import Invalid
+from hilum.core.errors import Conflict, Invalid
 from hilum.imaging.archive.models import Source
 from hilum.imaging.archive.sidecar import MAPS
 
+DEFAULT: Final = "default"
+"""Key of the source that is always there."""
 _URL = re.compile(r"https?://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,260}(?:/[!-~]{0,1000})?")
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
@@ -46,6 +48,8 @@ def add_source(
 
     Raises
     ------
+    Conflict
+        There was such a source, and it was removed.
     Invalid
         The key is not made of lower-case letters, digits and hyphens; a URL is none; there is a name without a secret.
     """
@@ -68,6 +72,8 @@ def add_source(
     kept = login if fhir_secret else {column: sa.case((stays, getattr(Source, column)), else_="") for column in login}
     statement = insert(Source).values(key=key, **given, **login)
     with database.transaction() as transaction:
+        if transaction.rows("select 1 from hilum.source where key = %s and removed", (key,)):
+            raise Conflict(f"Source '{key}' was removed: bring it back with hilum source restore {key}.")
         transaction.connection.execute(
             statement.on_conflict_do_update(index_elements=["key"], set_=given | kept | forgotten | {"recorded": False})
         )
@@ -106,7 +112,7 @@ def checked_url(url: str) -> str:
 def source_keys(database: Database) -> list[str]:
     """The keys of all sources."""
     with database.connect() as connection:
-        return list(connection.scalars(sa.select(Source.key).order_by(Source.key)))
+        return list(connection.scalars(sa.select(Source.key).where(~Source.removed).order_by(Source.key)))
 
 
 _CDM_THERE: Final[LiteralString] = """

@@ -63,9 +63,10 @@ class Archive:
         """
         with self.database.connect() as connection:
             columns = Source.id, Source.key, Source.intake_profile
-            row = connection.execute(sa.select(*columns).where(Source.key == key)).first()
+            query = sa.select(*columns).where(Source.key == key, ~Source.removed)
+            row = connection.execute(query).first()
             if row is None:
-                known = ", ".join(connection.scalars(sa.select(Source.key).order_by(Source.key)))
+                known = ", ".join(connection.scalars(sa.select(Source.key).where(~Source.removed).order_by(Source.key)))
                 raise NotFound(f"There is no source '{key}'; there are: {known}.")
         return SourceRef(row.id, row.key, row.intake_profile)
 

@@ -17,18 +17,17 @@ from hilum.imaging.dicomweb.multipart import Part
 from hilum.imaging.remote import copies
 from hilum.imaging.remote.client import DicomWeb, RemoteRefuses
 from hilum.imaging.remote.copies import Wanted
-from hilum.imaging.remote.reading import INCLUDE_SERIES, read_series, text
+from hilum.imaging.remote.reading import text
+from hilum.imaging.remote.series import all_series
 from hilum.imaging.remote.servers import note_root
 
 ORIGIN: Final = "remote"
 THREADS: Final = 3
 _GRACE_SECONDS: Final = 3.0
-MAX_SERIES: Final = 5000
 MAX_INSTANCES: Final = 200_000
 """Of one study; a server that sends more is not believed."""
 BATCH_INSTANCES: Final = 2000
 BATCH_BYTES: Final = 4 << 30
-_PAGE: Final = 500
 
 log = structlog.get_logger()
 
@@ -64,20 +63,6 @@ def fetch(archive: Archive, wanted: Wanted) -> None:
         log.info(
             "remote.fetched", study=wanted.study_id, instances=received, seconds=round(time.monotonic() - begun, 1)
         )
-
-
-def all_series(client: DicomWeb, study_instance_uid: str) -> list[dict[str, object]]:
-    """What a remote archive tells of the series of a study."""
-    found: dict[str, dict[str, object]] = {}
-    while len(found) < MAX_SERIES:
-        page = [("limit", str(_PAGE)), ("offset", str(len(found)))] if found else [("limit", str(_PAGE))]
-        listed = client.search(f"/studies/{study_instance_uid}/series", [*page, *INCLUDE_SERIES])
-        before = len(found)
-        for each in read_series(listed, study_instance_uid):
-            found.setdefault(str(each["series_instance_uid"]), each)
-        if len(listed) < _PAGE or len(found) == before:
-            break
-    return list(found.values())
 
 
 class _Study:

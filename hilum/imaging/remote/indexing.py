@@ -12,8 +12,8 @@ from hilum.imaging.archive.remote import Became, RemoteStudy, keep_remote, keep_
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.remote.client import DicomWeb, Element, Parameters, RemoteRefuses
 from hilum.imaging.remote.copies import want_indexed
-from hilum.imaging.remote.fetching import all_series
 from hilum.imaging.remote.reading import INCLUDE_STUDY, read_study, text
+from hilum.imaging.remote.series import SeriesSearch, all_series
 from hilum.imaging.remote.servers import RemoteServer, find_server, note_root
 
 LIMIT: Final = 100
@@ -72,9 +72,10 @@ def index_studies(archive: Archive, source: str, wish: Wish, progress: Progress)
         It cannot be asked.
     """
     server = find_server(archive.database, source)
-    with DicomWeb(server, archive.settings.outgoing_ca) as client:
+    authorities = archive.settings.outgoing_ca
+    with DicomWeb(server, authorities) as client, SeriesSearch(client, server, authorities) as series:
         for modality in _MODALITIES.get(wish.modality, (wish.modality,)):
-            _Run(archive, server, client, progress, wish).run(modality)
+            _Run(archive, server, client, series, progress, wish).run(modality)
         note_root(archive.database, server, client.root)
 
 
@@ -82,11 +83,18 @@ class _Run:
     """The pages of one question."""
 
     def __init__(
-        self, archive: Archive, server: RemoteServer, client: DicomWeb, progress: Progress, wish: Wish
+        self,
+        archive: Archive,
+        server: RemoteServer,
+        client: DicomWeb,
+        series: SeriesSearch,
+        progress: Progress,
+        wish: Wish,
     ) -> None:
         self._archive = archive
         self._server = server
         self._client = client
+        self._series = series
         self._progress = progress
         self._wish = wish
         self._seen: set[int] = set()
@@ -144,7 +152,9 @@ class _Run:
                 uid = str(study.study["study_instance_uid"])
                 self._progress.leave_out("other_modality", "It is of another modality than was asked for.", uid)
                 continue
-            studies.append(with_series(self._client, study) if self._wish.series else study)
+            studies.append(study)
+        if self._wish.series:
+            studies = self._series.add_to(studies)
         with self._archive.database.transaction() as sql:
             keep_studies(sql, self._archive, self._server, studies, self._progress)
             if self._wish.everything:
@@ -162,12 +172,11 @@ def keep_studies(
     sql: Transaction, archive: Archive, server: RemoteServer, studies: Sequence[RemoteStudy], progress: Progress
 ) -> None:
     """Index studies in one transaction, and have fetched what the rule of their source says."""
-    uids: list[str] = []
-    for study in sorted(studies, key=lambda one: str(one.study["study_instance_uid"])):
-        uid = str(study.study["study_instance_uid"])
-        became = keep_remote(sql, server.source, study, archive.choice.name)
+    uids = [str(study.study["study_instance_uid"]) for study in studies]
+    for uid, study, became in zip(
+        uids, studies, keep_remote(sql, server.source, studies, archive.choice.name), strict=True
+    ):
         _count(progress, became, uid, len(study.series))
-        uids.append(uid)
     if server.fetch == "indexed" and (wanted := want_indexed(sql, server, uids)):
         progress.count("studies_to_fetch", wanted)
 
@@ -179,11 +188,6 @@ def _count(progress: Progress, became: Became, uid: str, series: int) -> None:
     progress.count(f"studies_{'unchanged' if became == 'same' else became}")
     if became != "archived" and series:
         progress.count("series", series)
-
-
-def with_series(client: DicomWeb, study: RemoteStudy) -> RemoteStudy:
-    """A study with what its remote archive tells of its series."""
-    return RemoteStudy(study.patient, study.study, all_series(client, str(study.study["study_instance_uid"])))
 
 
 def index_series(archive: Archive, study_id: int) -> SeriesIndexed:
@@ -212,9 +216,9 @@ def index_series(archive: Archive, study_id: int) -> SeriesIndexed:
         locked = sql.rows(f"{_STUDY} for no key update of t", (study_id,))
         if not locked or locked[0]["availability"] != "remote":
             return SeriesIndexed(0, 0, len(series))
-        changed = keep_remote_series(sql, study_id, series)
+        changed = keep_remote_series(sql, [(study_id, each) for each in series])
         if changed:
-            tell_indexed(sql, study_id)
+            tell_indexed(sql, [study_id], [study_id])
     new = sum(bool(row["new"]) for row in changed)
     return SeriesIndexed(new, len(changed) - new, len(series) - len(changed))
 

@@ -14,8 +14,9 @@ from hilum.imaging.archive.patients import MAX_PATIENT_ID
 from hilum.imaging.archive.remote import RemoteStudy
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.remote.client import DicomWeb, Parameters
-from hilum.imaging.remote.indexing import keep_studies, with_series
+from hilum.imaging.remote.indexing import keep_studies
 from hilum.imaging.remote.reading import INCLUDE_STUDY, read_patient, read_study, text
+from hilum.imaging.remote.series import SeriesSearch
 from hilum.imaging.remote.servers import find_server, note_root
 
 State: TypeAlias = Literal["found", "missing", "ambiguous"]
@@ -143,13 +144,14 @@ def index_lines(
     server = find_server(archive.database, source)
     report = Report()
     progress.expect(len(lines))
-    with DicomWeb(server, archive.settings.outgoing_ca) as client:
+    authorities = archive.settings.outgoing_ca
+    with DicomWeb(server, authorities) as client, SeriesSearch(client, server, authorities) as searched:
         for number, line in enumerate(lines, 1):
             found, studies = _look(client, line)
             report.lines.append(found)
             progress.count(found.state)
             if found.state == "found":
-                wanted = [with_series(client, study) if series else study for study in studies]
+                wanted = searched.add_to(studies) if series else studies
                 with archive.database.transaction() as sql:
                     keep_studies(sql, archive, server, wanted, progress)
             else:

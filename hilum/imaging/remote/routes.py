@@ -11,6 +11,7 @@ from hilum.core.errors import Conflict, HilumError, NotFound
 from hilum.core.http import PROBLEMS, refuse_unknown_parameters
 from hilum.core.routes import Job, TheJobs, show
 from hilum.imaging.archive import query
+from hilum.imaging.archive.curation import WHO
 from hilum.imaging.archive.routes import TheArchive
 from hilum.imaging.archive.schemas import API
 from hilum.imaging.archive.sources import add_source
@@ -20,6 +21,7 @@ from hilum.imaging.remote.client import DicomWeb
 from hilum.imaging.remote.demand import TASK
 from hilum.imaging.remote.fetching import services_of
 from hilum.imaging.remote.indexing import index_series
+from hilum.imaging.remote.removal import remove_source, restore_source
 from hilum.imaging.remote.servers import Credentials, change_server, find_server, login_of, note_root
 from hilum.imaging.remote.tasks import KIND
 
@@ -58,6 +60,24 @@ def get_source(archive: TheArchive, key: str) -> schemas.SourceSummary:
 def patch_source(archive: TheArchive, key: str, change: schemas.SourceChange) -> schemas.SourceSummary:
     """Change a source."""
     change_server(archive.database, key, change.changes())
+    return get_source(archive, key)
+
+
+@router.delete("/sources/{key}")
+def delete_source(
+    archive: TheArchive,
+    key: str,
+    forget: Annotated[bool, Query(description="Also where studies are known from its remote archive.")] = False,
+) -> schemas.SourceRemoved:
+    """Remove a source that holds no images, with what is known from its remote archive. Its credentials are forgotten
+    at once, its studies once the grace of deleted ones has passed (HILUM_DELETE_GRACE_DAYS)."""
+    return schemas.SourceRemoved(key=key, studies=remove_source(archive.database, key, WHO, forget=forget))
+
+
+@router.post("/sources/{key}/restore")
+def restore(archive: TheArchive, key: str) -> schemas.SourceSummary:
+    """Bring a removed source back, with its studies if the grace has not passed; it needs its credentials again."""
+    restore_source(archive.database, key, WHO)
     return get_source(archive, key)
 
 
@@ -148,5 +168,5 @@ _SOURCES: Final[LiteralString] = """
     s.intake_profile, s.dicomweb_url, s.dicomweb_credentials, s.dicomweb_ca, s.remote_fetch as fetch,
     s.remote_modalities as fetch_modalities, s.remote_keep_days as keep_days, s.remote_keep_bytes as keep_bytes,
     (select count(*) from hilum.study t where t.source_id = s.id and t.deleted_at is null) as studies
-  from hilum.source s where s.key = coalesce(%(key)s::text, s.key) order by s.key
+  from hilum.source s where s.key = coalesce(%(key)s::text, s.key) and not s.removed order by s.key
 """

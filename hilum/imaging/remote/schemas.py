@@ -106,6 +106,13 @@ class SourceSummary(Model):
     copies: Copies
 
 
+class SourceRemoved(Model):
+    """A source that was removed."""
+
+    key: str
+    studies: int = Field(description="How many studies, known from its remote archive, went with it.")
+
+
 class SourceTest(Model):
     """How a remote archive answered."""
 

@@ -153,7 +153,7 @@ def note_root(database: Database, server: RemoteServer, root: str) -> None:
 
 
 def _row(sql: Transaction, source: str, *, lock: bool = False) -> Row:
-    query: LiteralString = f"select {COLUMNS} from hilum.source s where s.key = %s"
+    query: LiteralString = f"select {COLUMNS} from hilum.source s where s.key = %s and not s.removed"
     rows = sql.rows(query + " for update" if lock else query, (source,))
     if not rows:
         raise NotFound(f"There is no source '{source}'.")

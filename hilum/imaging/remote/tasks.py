@@ -1,5 +1,5 @@
-"""What this room does by itself: fetch what is wanted, and give up copies that are kept no longer. All of it may run at
-any time and in any number of workers."""
+"""What this room does by itself: fetch what is wanted, give up copies that are kept no longer, and finish removals. All
+of it may run at any time and in any number of workers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.remote.demand import TASK
 from hilum.imaging.remote.keeping import release_due
+from hilum.imaging.remote.removal import finish_removals
 
 if TYPE_CHECKING:
     from hilum.core.leased import Crew
@@ -23,6 +24,7 @@ def register(jobs: Jobs, archive: Archive) -> None:
     jobs.add(KIND, lambda arguments, progress: _index(archive, arguments, progress))
     jobs.every("* * * * * */3", TASK, _Fetching(archive))
     jobs.every("* * * * * */30", "remote.release", lambda: release_due(archive.database))
+    jobs.every("* * * * * */30", "remote.removals", lambda: finish_removals(archive.database))
 
 
 class _Fetching:

@@ -102,6 +102,27 @@ def test_the_fields_of_the_sop_are_what_the_files_say(site: Site) -> None:
     assert "PatientID" not in studies.column_names + series.column_names
 
 
+def test_codes_are_read_once_and_of_the_series_that_has_them(site: Site) -> None:
+    coded = [code("X1", "99LOCAL", "Local"), code("30746-2", "ln", "Portable XR Chest")]
+    request = Dataset()
+    request.RequestedProcedureCodeSequence = [code("RPID2502", "RPID", "XR CHEST"), code("", "LN", "No value")]
+    site.store(
+        ct(1, 1, 1, Modality="KO"), ct(1, 2, 1, ProcedureCodeSequence=coded), ct(2, 1, 1),
+        ct(3, 1, 1, RequestAttributesSequence=[request]),
+    )  # fmt: skip
+    names = ("LoincCode", "PlaybookCode", "ProcedureCodeSequence.CodeValue",
+             "ProcedureCodeSequence.CodingSchemeDesignator", "ProcedureCodeSequence.CodeMeaning")  # fmt: skip
+    wanted = [
+        ("30746-2", None, "X1", "99LOCAL", "Local"),
+        (None, None, None, None, None),
+        (None, "RPID2502", "RPID2502", "RPID", "XR CHEST"),
+    ]
+    for _ in range(2):  # the second time there is no file to be opened
+        rows = table(site.archive, "studies").to_pylist()
+        assert [tuple(row[name] for name in names) for row in rows] == wanted
+        site.archive.blobs.delete([key for key, _ in site.archive.blobs.list() if key.endswith(".dcm")])
+
+
 def test_csv_says_the_same_as_parquet(site: Site) -> None:
     site.store(
         ct(1, 1, 1, **SAID | {"StudyDescription": 'a "b", c\u00e9', "SpecificCharacterSet": "ISO_IR 192"}), ct(2, 1, 1)

@@ -1,4 +1,4 @@
-"""Review of pixels: what was found in them, what people decided, and of which version a look into the crosswalk was."""
+"""Of each source: whether it was removed, and when that was last."""
 
 from pathlib import Path
 from typing import cast
@@ -7,10 +7,10 @@ import psycopg
 from alembic import op
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 
 
 def upgrade() -> None:
-    """Add them."""
+    """Add it."""
     driver = cast(psycopg.Connection, op.get_bind().connection.driver_connection)
     driver.execute(Path(__file__).with_suffix(".sql").read_bytes())
