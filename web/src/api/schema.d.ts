@@ -73,9 +73,33 @@ export interface paths {
         };
         /**
          * Get Crosswalk
-         * @description What became of an original, or what a shared file was made of; each look is noted.
+         * @description What became of an original, or what a shared file was made of; each look is noted. POST takes it as JSON.
          */
         get: operations["get_crosswalk_api_v1_imaging_crosswalk_get"];
+        put?: never;
+        /**
+         * Post Crosswalk
+         * @description The same, with the value in the body, so that it stands in no address and in no proxy's log.
+         */
+        post: operations["post_crosswalk_api_v1_imaging_crosswalk_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/crosswalk/looks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Looks
+         * @description Who looked into the crosswalk or at an original picture, latest first; not what for.
+         */
+        get: operations["get_looks_api_v1_imaging_crosswalk_looks_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -146,7 +170,11 @@ export interface paths {
          */
         put: operations["put_dataset_api_v1_imaging_datasets__dataset__put"];
         post?: never;
-        delete?: never;
+        /**
+         * Delete Dataset
+         * @description Delete a data set with all of its versions, as they are deleted one by one.
+         */
+        delete: operations["delete_dataset_api_v1_imaging_datasets__dataset__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -189,6 +217,31 @@ export interface paths {
          * @description One version by its number; ``latest`` is the latest published one.
          */
         get: operations["get_version_api_v1_imaging_datasets__dataset__versions__version__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Version
+         * @description Delete a version: its files, and its part of the crosswalk. What other versions have in common with it stays, and
+         *     so does who deleted it and when. Refused while it is being made or written out.
+         */
+        delete: operations["delete_version_api_v1_imaging_datasets__dataset__versions__version__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/crosswalk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version Crosswalk
+         * @description The crosswalk of a version as CSV, a row for each attribute: all of it, or what a value finds; it is noted.
+         */
+        get: operations["get_version_crosswalk_api_v1_imaging_datasets__dataset__versions__version__crosswalk_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -246,7 +299,7 @@ export interface paths {
         };
         /**
          * Get Review
-         * @description Instances that are held back, with the reason.
+         * @description Instances of a version to look at, with what was found in their pixels and what was decided on them.
          */
         get: operations["get_review_api_v1_imaging_datasets__dataset__versions__version__review_get"];
         put?: never;
@@ -255,6 +308,74 @@ export interface paths {
          * @description Publish a draft, or reject it; what failed a binding check cannot be published.
          */
         post: operations["post_review_api_v1_imaging_datasets__dataset__versions__version__review_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/review/{instance}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Review Instance
+         * @description One instance, by its number or its new SOP Instance UID.
+         */
+        get: operations["get_review_instance_api_v1_imaging_datasets__dataset__versions__version__review__instance__get"];
+        put?: never;
+        /**
+         * Post Decision
+         * @description Decide on an instance, for the next versions of the data set; this one stays as it is.
+         */
+        post: operations["post_decision_api_v1_imaging_datasets__dataset__versions__version__review__instance__post"];
+        /**
+         * Delete Decision
+         * @description Take the decision on an instance back; versions that were made with it stay as they are.
+         */
+        delete: operations["delete_decision_api_v1_imaging_datasets__dataset__versions__version__review__instance__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/review/{instance}/after.png": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get After
+         * @description The same frame as it leaves, by the decision that holds now.
+         */
+        get: operations["get_after_api_v1_imaging_datasets__dataset__versions__version__review__instance__after_png_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imaging/datasets/{dataset}/versions/{version}/review/{instance}/before.png": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Before
+         * @description A frame of the original, which may identify somebody; that it was looked at is noted.
+         */
+        get: operations["get_before_api_v1_imaging_datasets__dataset__versions__version__review__instance__before_png_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1412,7 +1533,12 @@ export interface paths {
         get: operations["get_source_api_v1_imaging_sources__key__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Source
+         * @description Remove a source that holds no images, with what is known from its remote archive. Its credentials are forgotten
+         *     at once, its studies once the grace of deleted ones has passed (HILUM_DELETE_GRACE_DAYS).
+         */
+        delete: operations["delete_source_api_v1_imaging_sources__key__delete"];
         options?: never;
         head?: never;
         /**
@@ -1420,6 +1546,26 @@ export interface paths {
          * @description Change a source.
          */
         patch: operations["patch_source_api_v1_imaging_sources__key__patch"];
+        trace?: never;
+    };
+    "/api/v1/imaging/sources/{key}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore
+         * @description Bring a removed source back, with its studies if the grace has not passed; it needs its credentials again.
+         */
+        post: operations["restore_api_v1_imaging_sources__key__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/imaging/sources/{key}/test": {
@@ -2318,6 +2464,606 @@ export interface paths {
          * @description Workitems by state.
          */
         get: operations["get_workitem_counts_api_v1_imaging_workitems_counts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/instances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Instances
+         * @description Search for instances in all studies.
+         */
+        get: operations["search_instances_datasets__dataset__versions__version__dicom_web_instances_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Series
+         * @description Search for series in all studies.
+         */
+        get: operations["search_series_datasets__dataset__versions__version__dicom_web_series_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Studies
+         * @description Search for studies (PS3.18 section 10.6), latest first.
+         */
+        get: operations["search_studies_datasets__dataset__versions__version__dicom_web_studies_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Study
+         * @description All instances of a study (PS3.18 section 10.4).
+         */
+        get: operations["retrieve_study_datasets__dataset__versions__version__dicom_web_studies__study__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Bulkdata
+         * @description All bulk data of a study.
+         */
+        get: operations["study_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__bulkdata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/instances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Study Instances
+         * @description Search for the instances of a study.
+         */
+        get: operations["search_study_instances_datasets__dataset__versions__version__dicom_web_studies__study__instances_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study Instance
+         * @description An instance, named without its series, as people can see it.
+         */
+        get: operations["rendered_study_instance_datasets__dataset__versions__version__dicom_web_studies__study__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Instance Thumbnail
+         * @description A small picture of an instance that is named without its series.
+         */
+        get: operations["study_instance_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Metadata
+         * @description The attributes of all instances of a study, without bulk data.
+         */
+        get: operations["study_metadata_datasets__dataset__versions__version__dicom_web_studies__study__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Pixel Data
+         * @description The frames of all instances of a study.
+         */
+        get: operations["study_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Study
+         * @description All instances of a study as people can see them, a part each.
+         */
+        get: operations["rendered_study_datasets__dataset__versions__version__dicom_web_studies__study__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Study Series
+         * @description Search for the series of a study.
+         */
+        get: operations["search_study_series_datasets__dataset__versions__version__dicom_web_studies__study__series_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Series
+         * @description All instances of a series.
+         */
+        get: operations["retrieve_series_datasets__dataset__versions__version__dicom_web_studies__study__series__series__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Bulkdata
+         * @description All bulk data of a series.
+         */
+        get: operations["series_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__bulkdata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Series Instances
+         * @description Search for the instances of a series.
+         */
+        get: operations["search_series_instances_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Instance
+         * @description One instance.
+         */
+        get: operations["retrieve_instance_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Bulkdata
+         * @description All bulk data of an instance.
+         */
+        get: operations["instance_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__bulkdata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/bulkdata/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Bulkdata
+         * @description The value of one element, as the metadata's BulkDataURI names it.
+         */
+        get: operations["retrieve_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__bulkdata__path__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Frames
+         * @description Frames of an instance as pictures, by their numbers, counted from 1.
+         */
+        get: operations["rendered_frames_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Frames Thumbnail
+         * @description A small picture of the first of some frames.
+         */
+        get: operations["frames_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{numbers}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Retrieve Frames
+         * @description Frames of an instance by their numbers, counted from 1.
+         */
+        get: operations["retrieve_frames_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__numbers__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Metadata
+         * @description The attributes of an instance, without bulk data.
+         */
+        get: operations["instance_metadata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Pixel Data
+         * @description All frames of an instance.
+         */
+        get: operations["instance_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Instance
+         * @description An instance as people can see it: a picture, a film, a document, a report.
+         */
+        get: operations["rendered_instance_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/instances/{instance}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Instance Thumbnail
+         * @description A small picture of an instance.
+         */
+        get: operations["instance_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Metadata
+         * @description The attributes of all instances of a series, without bulk data.
+         */
+        get: operations["series_metadata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__metadata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/pixeldata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Pixel Data
+         * @description The frames of all instances of a series.
+         */
+        get: operations["series_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__series__series__pixeldata_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/rendered": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rendered Series
+         * @description All instances of a series as people can see them, a part each.
+         */
+        get: operations["rendered_series_datasets__dataset__versions__version__dicom_web_studies__study__series__series__rendered_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/series/{series}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Series Thumbnail
+         * @description A small picture of a series.
+         */
+        get: operations["series_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__thumbnail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/datasets/{dataset}/versions/{version}/dicom-web/studies/{study}/thumbnail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Study Thumbnail
+         * @description A small picture of a study.
+         */
+        get: operations["study_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__thumbnail_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -4135,6 +4881,31 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Box
+         * @description A rectangle of pixels.
+         */
+        Box: {
+            /**
+             * Column
+             * @description Of its left edge, from 0.
+             */
+            column: number;
+            /** Columns */
+            columns: number;
+            /**
+             * Frame
+             * @description Counted from 0; null for all frames.
+             */
+            frame?: number | null;
+            /**
+             * Row
+             * @description Of its upper edge, from 0.
+             */
+            row: number;
+            /** Rows */
+            rows: number;
+        };
+        /**
          * Bulk
          * @description Many studies of one source at once: tied to one person, or, without one, linked by the rules again.
          */
@@ -4498,6 +5269,8 @@ export interface components {
             changes: components["schemas"]["Change"][];
             /** Dataset Id */
             dataset_id: number;
+            /** Id */
+            id: number;
             /** Original Series */
             original_series: string;
             /** Original Sop */
@@ -4518,6 +5291,46 @@ export interface components {
             study: string;
             /** Version */
             version: number;
+        };
+        /**
+         * CrosswalkQuestion
+         * @description What is looked for in the crosswalk: an old value or a new one, in one version or in all.
+         */
+        CrosswalkQuestion: {
+            /**
+             * Dataset
+             * @description Number or name of a data set, with its version.
+             * @default
+             */
+            dataset: string;
+            /**
+             * Limit
+             * @default 20
+             */
+            limit: number;
+            /**
+             * New
+             * @description person_id, accession, UID or path of a shared file.
+             * @default
+             */
+            new: string;
+            /**
+             * Offset
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Old
+             * @description PatientID, accession number or UID of an original.
+             * @default
+             */
+            old: string;
+            /**
+             * Version
+             * @description Number of a version of it.
+             * @default
+             */
+            version: string;
         };
         /**
          * Dataset
@@ -4545,35 +5358,6 @@ export interface components {
             updated_at: string;
         };
         /**
-         * Decided
-         * @description What was decided of these studies before: sent back, it undoes the decisions.
-         */
-        Decided: {
-            /** Decisions */
-            decisions: components["schemas"]["Decision"][];
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "person" | "procedure" | "visit";
-        };
-        /**
-         * Decision
-         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
-         *     rules say.
-         */
-        Decision: {
-            /**
-             * Action
-             * @enum {string}
-             */
-            action: "link" | "refuse" | "automatic";
-            /** Study Id */
-            study_id: number;
-            /** Target Id */
-            target_id?: number | null;
-        };
-        /**
          * Decisions
          * @description Decisions of one kind of link; with ``alike`` also of the studies that wait for a person for the same reason and
          *     are of the same patient.
@@ -4585,7 +5369,7 @@ export interface components {
              */
             alike: boolean;
             /** Decisions */
-            decisions: components["schemas"]["Decision"][];
+            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
             /**
              * Kind
              * @enum {string}
@@ -5410,30 +6194,6 @@ export interface components {
             studies?: number | null;
         };
         /**
-         * HeldInstance
-         * @description An instance that does not leave, by its new ids.
-         */
-        HeldInstance: {
-            /** Accession */
-            accession: string;
-            /** Code */
-            code: string;
-            /** Id */
-            id: number;
-            /** Modality */
-            modality: string;
-            /** Person */
-            person: string;
-            /** Reason */
-            reason: string;
-            /** Series */
-            series: string;
-            /** Sop */
-            sop: string;
-            /** Study */
-            study: string;
-        };
-        /**
          * IndexWindow
          * @description Days around a person's index date; without one, around their first study of the selection.
          */
@@ -5767,6 +6527,32 @@ export interface components {
             time: string;
         };
         /**
+         * Look
+         * @description Who looked into the crosswalk, or at an original picture; what was looked for is kept blind.
+         */
+        Look: {
+            /** Dataset Id */
+            dataset_id: number | null;
+            /** Found */
+            found: number;
+            /** Id */
+            id: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "old" | "new" | "version" | "before";
+            /**
+             * Looked At
+             * Format: date-time
+             */
+            looked_at: string;
+            /** Version */
+            version: number | null;
+            /** Who */
+            who: string;
+        };
+        /**
          * ManifestInstance
          * @description A SOP instance of a revision.
          */
@@ -6074,17 +6860,6 @@ export interface components {
             /** Total */
             total: number;
         };
-        /** Page[HeldInstance] */
-        Page_HeldInstance_: {
-            /** Items */
-            items: components["schemas"]["HeldInstance"][];
-            /** Limit */
-            limit: number;
-            /** Offset */
-            offset: number;
-            /** Total */
-            total: number;
-        };
         /** Page[Instance] */
         Page_Instance_: {
             /** Items */
@@ -6100,6 +6875,17 @@ export interface components {
         Page_Job_: {
             /** Items */
             items: components["schemas"]["Job"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[Look] */
+        Page_Look_: {
+            /** Items */
+            items: components["schemas"]["Look"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -6144,6 +6930,17 @@ export interface components {
         Page_Replaced_: {
             /** Items */
             items: components["schemas"]["Replaced"][];
+            /** Limit */
+            limit: number;
+            /** Offset */
+            offset: number;
+            /** Total */
+            total: number;
+        };
+        /** Page[ReviewInstance] */
+        Page_ReviewInstance_: {
+            /** Items */
+            items: components["schemas"]["ReviewInstance"][];
             /** Limit */
             limit: number;
             /** Offset */
@@ -6704,6 +7501,62 @@ export interface components {
             passed: boolean;
         };
         /**
+         * ReviewInstance
+         * @description An instance of a version to look at, by its new ids.
+         */
+        ReviewInstance: {
+            /** Accession */
+            accession: string;
+            /**
+             * Boxes
+             * @description Where text was found, or is black.
+             */
+            boxes: components["schemas"]["Box"][];
+            /**
+             * Code
+             * @description Why it is held back; empty for what leaves.
+             */
+            code: string;
+            /** Columns */
+            columns: number | null;
+            /** @description The decision that holds now, for the next version. */
+            decided: components["schemas"]["hilum__research__datasets__schemas__Decided"] | null;
+            /** Frames */
+            frames: number;
+            /** Id */
+            id: number;
+            /** @description The decision that this version was made with. */
+            made_with: components["schemas"]["hilum__research__datasets__schemas__Decision"] | null;
+            /** Modality */
+            modality: string;
+            /** Person */
+            person: string;
+            /**
+             * Pixels
+             * @description What a look at its pixels came to; empty: they were not looked at.
+             * @enum {string}
+             */
+            pixels: "" | "clean" | "blackened" | "unsure";
+            /** Reason */
+            reason: string;
+            /**
+             * Rows
+             * @description Of the original, as boxes count them.
+             */
+            rows: number | null;
+            /** Series */
+            series: string;
+            /** Sop */
+            sop: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "planned" | "done" | "held";
+            /** Study */
+            study: string;
+        };
+        /**
          * RevisionCounts
          * @description A revision of a study: what it consisted of when it was complete.
          */
@@ -7211,6 +8064,19 @@ export interface components {
             key: string;
             /** Name */
             name?: string | null;
+        };
+        /**
+         * SourceRemoved
+         * @description A source that was removed.
+         */
+        SourceRemoved: {
+            /** Key */
+            key: string;
+            /**
+             * Studies
+             * @description How many studies, known from its remote archive, went with it.
+             */
+            studies: number;
         };
         /**
          * SourceSummary
@@ -7741,6 +8607,10 @@ export interface components {
             dataset_id: number;
             /** Decided By */
             decided_by: string;
+            /** Deleted At */
+            deleted_at: string | null;
+            /** Deleted By */
+            deleted_by: string;
             /**
              * Digest
              * @description Of the manifest; empty while it is made.
@@ -7775,7 +8645,7 @@ export interface components {
              * State
              * @enum {string}
              */
-            state: "building" | "draft" | "published" | "rejected";
+            state: "building" | "draft" | "published" | "rejected" | "deleted";
             /** Version */
             version: number;
         };
@@ -7930,6 +8800,77 @@ export interface components {
             /** Scheduled */
             scheduled: number;
         };
+        /**
+         * Decided
+         * @description What was decided of these studies before: sent back, it undoes the decisions.
+         */
+        hilum__clinical__linkage__schemas__Decided: {
+            /** Decisions */
+            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+        };
+        /**
+         * Decision
+         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+         *     rules say.
+         */
+        hilum__clinical__linkage__schemas__Decision: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "refuse" | "automatic";
+            /** Study Id */
+            study_id: number;
+            /** Target Id */
+            target_id?: number | null;
+        };
+        /**
+         * Decided
+         * @description A decision, and whose it is.
+         */
+        hilum__research__datasets__schemas__Decided: {
+            /**
+             * Boxes
+             * @default []
+             */
+            boxes: components["schemas"]["Box"][];
+            /**
+             * Decided At
+             * Format: date-time
+             */
+            decided_at: string;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "accept" | "boxes" | "only" | "exclude";
+            /** Who */
+            who: string;
+        };
+        /**
+         * Decision
+         * @description What a person decides on an instance.
+         *
+         *     ``accept``: what was found goes black, and it leaves. ``boxes``: the same, and the boxes go black as well. ``only``:
+         *     the boxes go black and nothing else; without any it leaves as it is. ``exclude``: it does not leave.
+         */
+        hilum__research__datasets__schemas__Decision: {
+            /**
+             * Boxes
+             * @default []
+             */
+            boxes: components["schemas"]["Box"][];
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "accept" | "boxes" | "only" | "exclude";
+        };
     };
     responses: never;
     parameters: never;
@@ -8072,6 +9013,10 @@ export interface operations {
                 old?: string;
                 /** @description person_id, accession, UID or path of a shared file. */
                 new?: string;
+                /** @description Number or name of a data set, with its version. */
+                dataset?: string;
+                /** @description Number of a version of it. */
+                version?: string;
                 /** @description How many at most. */
                 limit?: number;
                 /** @description How many to pass over. */
@@ -8090,6 +9035,91 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_CrosswalkEntry_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_crosswalk_api_v1_imaging_crosswalk_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CrosswalkQuestion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CrosswalkEntry_"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_looks_api_v1_imaging_crosswalk_looks_get: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description How many to pass over. */
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Look_"];
                 };
             };
             /** @description There is no such thing. */
@@ -8323,6 +9353,44 @@ export interface operations {
             };
         };
     };
+    delete_dataset_api_v1_imaging_datasets__dataset__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_versions_api_v1_imaging_datasets__dataset__versions_get: {
         parameters: {
             query?: {
@@ -8453,6 +9521,91 @@ export interface operations {
             };
         };
     };
+    delete_version_api_v1_imaging_datasets__dataset__versions__version__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_version_crosswalk_api_v1_imaging_datasets__dataset__versions__version__crosswalk_get: {
+        parameters: {
+            query?: {
+                /** @description PatientID, accession number or UID of an original. */
+                old?: string;
+                /** @description person_id, accession, UID or path of a shared file. */
+                new?: string;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": unknown;
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_manifest_api_v1_imaging_datasets__dataset__versions__version__manifest_get: {
         parameters: {
             query?: never;
@@ -8538,6 +9691,8 @@ export interface operations {
     get_review_api_v1_imaging_datasets__dataset__versions__version__review_get: {
         parameters: {
             query?: {
+                /** @description What is held back, or what a look at the pixels came to. */
+                show?: "held" | "unsure" | "blackened" | "clean" | "decided";
                 /** @description Only what is held back for this reason. */
                 code?: string | null;
                 /** @description How many at most. */
@@ -8560,7 +9715,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_HeldInstance_"];
+                    "application/json": components["schemas"]["Page_ReviewInstance_"];
                 };
             };
             /** @description There is no such thing. */
@@ -8606,6 +9761,226 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_review_instance_api_v1_imaging_datasets__dataset__versions__version__review__instance__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReviewInstance"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_decision_api_v1_imaging_datasets__dataset__versions__version__review__instance__post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["hilum__research__datasets__schemas__Decision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReviewInstance"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_decision_api_v1_imaging_datasets__dataset__versions__version__review__instance__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReviewInstance"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_after_api_v1_imaging_datasets__dataset__versions__version__review__instance__after_png_get: {
+        parameters: {
+            query?: {
+                /** @description Of the instance, counted from 1. */
+                frame?: number;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": unknown;
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_before_api_v1_imaging_datasets__dataset__versions__version__review__instance__before_png_get: {
+        parameters: {
+            query?: {
+                /** @description Of the instance, counted from 1. */
+                frame?: number;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": unknown;
                 };
             };
             /** @description There is no such thing. */
@@ -10132,7 +11507,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Decided"];
+                    "application/json": components["schemas"]["hilum__clinical__linkage__schemas__Decided"];
                 };
             };
             /** @description There is no such thing. */
@@ -11494,6 +12869,49 @@ export interface operations {
             };
         };
     };
+    delete_source_api_v1_imaging_sources__key__delete: {
+        parameters: {
+            query?: {
+                /** @description Also where studies are known from its remote archive. */
+                forget?: boolean;
+            };
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceRemoved"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     patch_source_api_v1_imaging_sources__key__patch: {
         parameters: {
             query?: never;
@@ -11508,6 +12926,46 @@ export interface operations {
                 "application/json": components["schemas"]["SourceChange"];
             };
         };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceSummary"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_api_v1_imaging_sources__key__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
             200: {
@@ -13890,6 +15348,1066 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_instances_datasets__dataset__versions__version__dicom_web_instances_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_series_datasets__dataset__versions__version__dicom_web_series_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_studies_datasets__dataset__versions__version__dicom_web_studies_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_study_datasets__dataset__versions__version__dicom_web_studies__study__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_study_instances_datasets__dataset__versions__version__dicom_web_studies__study__instances_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_study_instance_datasets__dataset__versions__version__dicom_web_studies__study__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_instance_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_metadata_datasets__dataset__versions__version__dicom_web_studies__study__metadata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_study_datasets__dataset__versions__version__dicom_web_studies__study__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_study_series_datasets__dataset__versions__version__dicom_web_studies__study__series_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_series_datasets__dataset__versions__version__dicom_web_studies__study__series__series__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_series_instances_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                study: string;
+                series: string;
+                dataset: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_instance_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__bulkdata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_bulkdata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__bulkdata__path__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                path: string;
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_frames_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__frames__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    frames_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__frames__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                frames: string;
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retrieve_frames_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__frames__numbers__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                numbers: string;
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_metadata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__metadata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_instance_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    instance_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__instances__instance__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+                instance: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_metadata_datasets__dataset__versions__version__dicom_web_studies__study__series__series__metadata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_pixel_data_datasets__dataset__versions__version__dicom_web_studies__study__series__series__pixeldata_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rendered_series_datasets__dataset__versions__version__dicom_web_studies__study__series__series__rendered_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description Not drawn: refused. */
+                annotation?: string | null;
+                /** @description Of text; UTF-8. */
+                charset?: string | null;
+                /** @description yes, no or srgb. */
+                iccprofile?: string | null;
+                /** @description Of JPEG, 1 to 100. */
+                quality?: string | null;
+                /** @description width,height[,left,top,width,height]; less than 0 turns over. */
+                viewport?: string | null;
+                /** @description center,width,linear or linear-exact or sigmoid */
+                window?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    series_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__series__series__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+                series: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    study_thumbnail_datasets__dataset__versions__version__dicom_web_studies__study__thumbnail_get: {
+        parameters: {
+            query?: {
+                /** @description Media types, in the place of the Accept field. */
+                accept?: string | null;
+                /** @description width,height */
+                viewport?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset: string;
+                version: string;
+                study: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
