@@ -391,6 +391,8 @@ def test_an_address_that_is_none_is_refused() -> None:
     for url in ("ftp://x", "https://u:p@x/fhir", "http://", "x", "http://x/?a=1", "http://x:99999/", "http://a b/"):
         with pytest.raises(Invalid, match="of the form"):
             checked_url(url)
+    with pytest.raises(Invalid, match="metadata"):
+        checked_url("http://169.254.169.254/fhir")
     assert checked_url("https://x.example/fhir/") == "https://x.example/fhir"
 
 

@@ -83,7 +83,7 @@ def get_after(
 
 @router.post(f"{_REVIEW}/{{instance}}")
 def post_decision(
-    archive: TheArchive, caller: TheEditor, dataset: str, version: str, instance: str, given: schemas.Decision
+    archive: TheArchive, caller: TheEditor, dataset: str, version: str, instance: str, given: schemas.PixelDecision
 ) -> schemas.ReviewInstance:
     """Decide on an instance, for the next versions of the data set; this one stays as it is."""
     boxes = tuple(Box(**box.model_dump()) for box in given.boxes)

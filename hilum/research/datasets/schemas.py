@@ -184,7 +184,7 @@ class Box(Model):
     frame: Side | None = Field(None, description="Counted from 0; null for all frames.")
 
 
-class Decision(Model):
+class PixelDecision(Model):
     """What a person decides on an instance.
 
     ``accept``: what was found goes black, and it leaves. ``boxes``: the same, and the boxes go black as well. ``only``:
@@ -195,7 +195,7 @@ class Decision(Model):
     boxes: Annotated[list[Box], Field(max_length=200)] = Field([])
 
 
-class Decided(Decision):
+class PixelDecided(PixelDecision):
     """A decision, and whose it is."""
 
     who: str
@@ -222,8 +222,8 @@ class ReviewInstance(Model):
     rows: int | None = Field(description="Of the original, as boxes count them.")
     columns: int | None
     frames: int
-    made_with: Decision | None = Field(description="The decision that this version was made with.")
-    decided: Decided | None = Field(description="The decision that holds now, for the next version.")
+    made_with: PixelDecision | None = Field(description="The decision that this version was made with.")
+    decided: PixelDecided | None = Field(description="The decision that holds now, for the next version.")
 
 
 class VersionDecision(Model):
