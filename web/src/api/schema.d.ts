@@ -5358,6 +5358,35 @@ export interface components {
             updated_at: string;
         };
         /**
+         * Decided
+         * @description What was decided of these studies before: sent back, it undoes the decisions.
+         */
+        Decided: {
+            /** Decisions */
+            decisions: components["schemas"]["Decision"][];
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "person" | "procedure" | "visit";
+        };
+        /**
+         * Decision
+         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
+         *     rules say.
+         */
+        Decision: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "link" | "refuse" | "automatic";
+            /** Study Id */
+            study_id: number;
+            /** Target Id */
+            target_id?: number | null;
+        };
+        /**
          * Decisions
          * @description Decisions of one kind of link; with ``alike`` also of the studies that wait for a person for the same reason and
          *     are of the same patient.
@@ -5369,7 +5398,7 @@ export interface components {
              */
             alike: boolean;
             /** Decisions */
-            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
+            decisions: components["schemas"]["Decision"][];
             /**
              * Kind
              * @enum {string}
@@ -7064,6 +7093,48 @@ export interface components {
             person_id: number;
         };
         /**
+         * PixelDecided
+         * @description A decision, and whose it is.
+         */
+        PixelDecided: {
+            /**
+             * Boxes
+             * @default []
+             */
+            boxes: components["schemas"]["Box"][];
+            /**
+             * Decided At
+             * Format: date-time
+             */
+            decided_at: string;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "accept" | "boxes" | "only" | "exclude";
+            /** Who */
+            who: string;
+        };
+        /**
+         * PixelDecision
+         * @description What a person decides on an instance.
+         *
+         *     ``accept``: what was found goes black, and it leaves. ``boxes``: the same, and the boxes go black as well. ``only``:
+         *     the boxes go black and nothing else; without any it leaves as it is. ``exclude``: it does not leave.
+         */
+        PixelDecision: {
+            /**
+             * Boxes
+             * @default []
+             */
+            boxes: components["schemas"]["Box"][];
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "accept" | "boxes" | "only" | "exclude";
+        };
+        /**
          * Preview
          * @description What a version would be made of.
          */
@@ -7520,13 +7591,13 @@ export interface components {
             /** Columns */
             columns: number | null;
             /** @description The decision that holds now, for the next version. */
-            decided: components["schemas"]["hilum__research__datasets__schemas__Decided"] | null;
+            decided: components["schemas"]["PixelDecided"] | null;
             /** Frames */
             frames: number;
             /** Id */
             id: number;
             /** @description The decision that this version was made with. */
-            made_with: components["schemas"]["hilum__research__datasets__schemas__Decision"] | null;
+            made_with: components["schemas"]["PixelDecision"] | null;
             /** Modality */
             modality: string;
             /** Person */
@@ -8800,77 +8871,6 @@ export interface components {
             /** Scheduled */
             scheduled: number;
         };
-        /**
-         * Decided
-         * @description What was decided of these studies before: sent back, it undoes the decisions.
-         */
-        hilum__clinical__linkage__schemas__Decided: {
-            /** Decisions */
-            decisions: components["schemas"]["hilum__clinical__linkage__schemas__Decision"][];
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "person" | "procedure" | "visit";
-        };
-        /**
-         * Decision
-         * @description What is decided of one study. ``link`` needs a target; ``refuse``: it must not be linked; ``automatic``: as the
-         *     rules say.
-         */
-        hilum__clinical__linkage__schemas__Decision: {
-            /**
-             * Action
-             * @enum {string}
-             */
-            action: "link" | "refuse" | "automatic";
-            /** Study Id */
-            study_id: number;
-            /** Target Id */
-            target_id?: number | null;
-        };
-        /**
-         * Decided
-         * @description A decision, and whose it is.
-         */
-        hilum__research__datasets__schemas__Decided: {
-            /**
-             * Boxes
-             * @default []
-             */
-            boxes: components["schemas"]["Box"][];
-            /**
-             * Decided At
-             * Format: date-time
-             */
-            decided_at: string;
-            /**
-             * Decision
-             * @enum {string}
-             */
-            decision: "accept" | "boxes" | "only" | "exclude";
-            /** Who */
-            who: string;
-        };
-        /**
-         * Decision
-         * @description What a person decides on an instance.
-         *
-         *     ``accept``: what was found goes black, and it leaves. ``boxes``: the same, and the boxes go black as well. ``only``:
-         *     the boxes go black and nothing else; without any it leaves as it is. ``exclude``: it does not leave.
-         */
-        hilum__research__datasets__schemas__Decision: {
-            /**
-             * Boxes
-             * @default []
-             */
-            boxes: components["schemas"]["Box"][];
-            /**
-             * Decision
-             * @enum {string}
-             */
-            decision: "accept" | "boxes" | "only" | "exclude";
-        };
     };
     responses: never;
     parameters: never;
@@ -9838,7 +9838,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["hilum__research__datasets__schemas__Decision"];
+                "application/json": components["schemas"]["PixelDecision"];
             };
         };
         responses: {
@@ -11507,7 +11507,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["hilum__clinical__linkage__schemas__Decided"];
+                    "application/json": components["schemas"]["Decided"];
                 };
             };
             /** @description There is no such thing. */
