@@ -50,6 +50,8 @@ WHOLE_MONTH: Final = (
 _LONG_NAME: Final = 6
 _CODECS: Final = ("utf_8", "latin_1", "utf_16_le", "utf_16_be", "shift_jis", "iso8859_5", "euc_kr", "gb18030")
 _MIN_RAW: Final = 6
+_MEMORY: Final = 20_000
+_SHORT: Final = 256
 
 
 @dataclass(slots=True)
@@ -96,6 +98,19 @@ class Patterns:
     all: re.Pattern[str] | None
     strong: re.Pattern[str] | None
     raw: tuple[bytes, ...]
+    _innocent: set[str] = field(default_factory=set[str], compare=False, repr=False)
+
+    def finds(self, text: str) -> bool:
+        """Whether a text holds something that can be nothing else; most stand in every file of a series."""
+        if self.strong is None or text in self._innocent:
+            return False
+        if self.strong.search(fold(text)) is not None:
+            return True
+        if len(text) <= _SHORT:
+            if len(self._innocent) >= _MEMORY:
+                self._innocent.clear()
+            self._innocent.add(text)
+        return False
 
 
 @lru_cache(maxsize=2048)

@@ -126,7 +126,7 @@ class Cleaner:
 
     def knows(self, text: str) -> bool:
         """Whether a text holds something known of the person that can be nothing else."""
-        return self._patterns.strong is not None and self._patterns.strong.search(fold(text)) is not None
+        return self._patterns.finds(text)
 
     def _scrub(self, text: str) -> str:
         known = self._patterns.strong

@@ -18,7 +18,6 @@ from hilum.imaging.dicom.header import scan_file
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.imaging.dicom.text import DEFAULT, CharacterSet
 from hilum.research.deid.identifiers import Patterns
-from hilum.research.deid.words import fold
 
 _SEARCHED: Final = DECODED | {"AE", "CS", "UI", "UR", "AS"}
 _UID: Final = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]+){3,}")
@@ -64,11 +63,9 @@ def verify(data: bytes, search: Search) -> None:
         elements = [*read_tree(parts, header), *read_tail(parts, header)]
     except (NotDicom, Unreadable):
         raise Leak("unreadable_output", "the file as a whole") from None
-    strong = search.patterns.strong
-    if strong is not None:
-        for path, text in _texts(elements, DEFAULT, ""):
-            if strong.search(fold(text)):
-                raise Leak("identifier", path)
+    for path, text in _texts(elements, DEFAULT, ""):
+        if search.patterns.finds(text):
+            raise Leak("identifier", path)
     _raw(data, search, header.pixel_data.offset if header.pixel_data and not header.pixel_data.encapsulated else None)
 
 
