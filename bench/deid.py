@@ -17,7 +17,7 @@ from bench.deid_score import inputs, score
 from bench.processes import Failed
 from bench.table import Goal, Row
 
-PICTURES = Corpus("body", studies=1, series=1, instances=60, edge=512, body=True)
+PICTURES = Corpus("body", studies=1, series=1, instances=180, edge=512, body=True)
 _PLAIN = "header-only CT files de-identified"
 _LOOKED = "images of 512 x 512 looked at for text"
 _SCORE = "MIDI-B-like score over the planted set"

@@ -56,7 +56,7 @@ def met(row: Row, ours: Values, theirs: Values) -> bool | None:
 
 def render(rows: Sequence[Row], ours: Values, theirs: Values) -> str:
     """The table as text, a line a row, columns aligned."""
-    lines = [("figure", "unit", "Hilum", "Orthanc", "times better", "goal", "met")]
+    lines = [("figure", "unit", "Hilum", "peer", "times better", "goal", "met")]
     for row in rows:
         if not ours.get(row.key) and not theirs.get(row.key):
             continue
