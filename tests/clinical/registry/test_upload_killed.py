@@ -22,7 +22,7 @@ from tests.make import ct, uid
 
 STUDIES = 60
 EACH = 10
-"""Instances of a study: more in all than the import takes at once, so that some are in when the last are not."""
+"""Instances of a study: more in all than the import takes at once, so that some may be in when the last are not."""
 LAST = max(map(str, range(1, STUDIES + 1)))
 """Person and study whose folder is walked last."""
 KEY = 7_340_032
@@ -126,7 +126,8 @@ def test_killed_in_any_step_it_goes_on(cdm_database: Database, tmp_path: Path) -
             process.kill()
             process.communicate()
         if table == "hilum.instance":
-            assert 0 < site.one("select count(*) from hilum.instance") < STUDIES * EACH
+            # How many of the others are in by then is the threads' affair.
+            assert site.one("select count(*) from hilum.instance") < STUDIES * EACH
         else:
             assert images(site) == []
     again = run(site, upload)["upload"]
