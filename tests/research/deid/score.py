@@ -132,3 +132,14 @@ def suv(ds: Dataset) -> float:
 
 def _moment(date: str, time: str) -> dt.datetime:
     return dt.datetime.strptime(f"{date}{str(time)[:6]}", "%Y%m%d%H%M%S")  # noqa: DTZ007
+
+
+def nothing_wrong(found: Score) -> None:
+    """Nothing that identifies anyone is left, and all that is wanted is there, as it has to be."""
+    assert found.leaks == []
+    assert found.missing == []
+    assert found.stray == []
+    assert found.lost == []
+    assert found.wrong_dates == []
+    assert found.broken == []
+    assert found.changed_pixels == []

@@ -20,7 +20,7 @@ from hilum.research.deid.run import Request, deidentify_folder
 from hilum.research.deid.uids import UidMap
 from hilum.research.deid.verify import Search, verify
 from tests.research.deid.planted import CT, PATIENTS, Planted, Set, base, image, part10
-from tests.research.deid.score import Score, score
+from tests.research.deid.score import nothing_wrong, score
 from tests.research.deid.wide import build_wide, storage_classes
 
 UIDS = UidMap(b"k" * 32)
@@ -45,7 +45,7 @@ def test_every_storage_class_and_every_trick_under_chorus(wide: Set, tmp_path: P
         lambda _done, _total: None,
     )  # fmt: skip
     found = score(wide, tmp_path / "out")
-    _nothing_wrong(found)
+    nothing_wrong(found)
     assert found.kept > 2900
     assert found.moved > 1100
     assert done.counts["written"] == sum(one.out for one in wide.files)  # dciodvfy has nothing new to say, either
@@ -66,16 +66,6 @@ def test_no_profile_leaves_anything_of_anyone(profile: str, wide: Set, tmp_path:
         one.leaks -= device
     found = score(wide, tmp_path)
     assert (found.leaks, found.stray, found.missing, found.broken, found.changed_pixels) == ([], [], [], [], [])
-
-
-def _nothing_wrong(found: Score) -> None:
-    assert found.leaks == []
-    assert found.missing == []
-    assert found.stray == []
-    assert found.lost == []
-    assert found.wrong_dates == []
-    assert found.broken == []
-    assert found.changed_pixels == []
 
 
 VALUES: dict[str, object] = {
