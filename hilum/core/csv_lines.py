@@ -36,4 +36,5 @@ def csv_lines(file: BinaryIO, name: str) -> Iterator[str]:
                 raise Invalid(f"{name} is no CSV: it holds a NUL character.")
             yield line
     finally:
-        text.detach()
+        if not file.closed:
+            text.detach()

@@ -175,6 +175,7 @@ def make_site(cdm_database: Database, tmp_path: Path) -> Site:
             "hilum_image_registry_id",
         ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
+        sql.rows("alter table hilum.study alter id restart with 1001")  # never a person's number
         for table in ("vocabulary", "concept", "concept_ancestor"):
             sql.rows(f"comment on table omop_vocabulary.{table} is null")  # pyright: ignore - from which file it came
         cdm = find_cdm(sql, "default")
