@@ -1,8 +1,9 @@
 /** One who is told of events: how far that is, and its deliveries when it is open. */
 import { Button } from '@mantine/core'
 import { IconChevronDown, IconChevronRight, IconRotate } from '@tabler/icons-react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Consumer, Webhook } from '../api/types'
+import { Failed } from '../common/Failed'
 import { plural } from '../common/format'
 import type { SettingsSearch } from '../settings/search'
 import classes from '../settings/settings.module.css'
@@ -44,11 +45,7 @@ export function ConsumerRow({ consumer, hooks, search, onChange }: Props) {
             ))}
             {!figures(consumer).length && <span>Deliveries</span>}
           </button>
-          {replay.error && (
-            <p role="alert" className={classes.failed}>
-              {sentence(replay.error)}
-            </p>
-          )}
+          <Failed error={replay.error} />
         </div>
         <div className={classes.acts}>
           {dead > 0 && (

@@ -2,8 +2,9 @@
 import { Button } from '@mantine/core'
 import { IconRotate } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Rule } from '../api/types'
+import { Failed } from '../common/Failed'
 import { plural } from '../common/format'
 import classes from '../settings/settings.module.css'
 
@@ -18,11 +19,7 @@ function Line({ rule }: { rule: Rule }) {
         <Link to="/settings" search={{ section: 'forwarding', rule: String(rule.id), state: 'dead' }} className={classes.given}>
           {letters}
         </Link>
-        {replay.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(replay.error)}
-          </p>
-        )}
+        <Failed error={replay.error} />
       </div>
       <div className={classes.acts}>
         <Button

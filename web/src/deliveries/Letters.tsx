@@ -1,9 +1,10 @@
 /** The deliveries of one consumer, event by event. */
 import { Button, Select } from '@mantine/core'
 import { keepPreviousData } from '@tanstack/react-query'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Delivery } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import { moment } from '../common/format'
 import { Pager } from '../common/Pager'
 import { nextTry } from '../settings/fares'
@@ -27,11 +28,7 @@ function Letter({ delivery }: { delivery: Delivery }) {
           Event {delivery.sequence} · <span title={moment(tried_at)}>{tried(delivery)}</span>
         </span>
         {delivery.reason && <span className={classes.failed}>{delivery.reason}</span>}
-        {replay.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(replay.error)}
-          </p>
-        )}
+        <Failed error={replay.error} />
       </div>
       <span>{state === 'dead' ? 'Dead letter' : DELIVERY_NAMES[state]}</span>
       <div className={classes.acts}>

@@ -2,8 +2,9 @@
 import { Button } from '@mantine/core'
 import { IconRotate } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { FhirPublication, WaitingStudy } from '../api/types'
+import { Failed } from '../common/Failed'
 import { count, plural } from '../common/format'
 import { nextTry } from '../settings/fares'
 import classes from '../settings/settings.module.css'
@@ -61,11 +62,7 @@ export function Published({ publication }: { publication: FhirPublication }) {
             <span className="dim">
               {count(publication.published)} published, {count(total)} waiting
             </span>
-            {retry.error && (
-              <p role="alert" className={classes.failed}>
-                {sentence(retry.error)}
-              </p>
-            )}
+            <Failed error={retry.error} />
           </div>
         </li>
       </ul>

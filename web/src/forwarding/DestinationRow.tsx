@@ -2,7 +2,7 @@
 import { IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react'
 import { api, fetchClient, queryClient } from '../api/client'
 import type { Destination } from '../api/types'
-import { Failed } from '../settings/Failed'
+import { Failed } from '../common/Failed'
 import { Act, EditDelete, Mood, Tested } from '../settings/RowParts'
 import type { Undo } from './undo'
 import { fares, whereabouts } from './text'

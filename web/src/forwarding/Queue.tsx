@@ -2,9 +2,10 @@
 import { Button, Select } from '@mantine/core'
 import { keepPreviousData } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { QueueItem, Rule } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import { ago, bytes, moment, plural } from '../common/format'
 import { Pager } from '../common/Pager'
 import type { SettingsSearch } from '../settings/search'
@@ -30,11 +31,7 @@ function Line({ rule, item }: { rule: Rule; item: QueueItem }) {
           {item.attempts > 0 && ` · ${plural(item.attempts, 'attempt')}`}
         </span>
         {(item.error || item.warning) && <span className={item.error ? classes.failed : undefined}>{item.error || item.warning}</span>}
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
+        <Failed error={failed} />
       </div>
       <span>{item.state === 'dead' ? 'Dead letter' : STATE_NAMES[item.state]}</span>
       <div className={classes.acts}>

@@ -2,9 +2,10 @@
 import { Button } from '@mantine/core'
 import { IconUsers } from '@tabler/icons-react'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Conflict } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import common from '../common/common.module.css'
 import { ago, moment, plural } from '../common/format'
 import { Pager } from '../common/Pager'
@@ -97,11 +98,7 @@ function Row({ conflict, busy, onSettled }: { conflict: Conflict; busy: boolean;
           </Patient>
         </div>
       )}
-      {settle.error && (
-        <p role="alert" className={classes.bad}>
-          {sentence(settle.error)}
-        </p>
-      )}
+      <Failed error={settle.error} />
     </li>
   )
 }

@@ -3,9 +3,10 @@ import { Button, TextInput } from '@mantine/core'
 import { IconUserCheck } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import { type SubmitEvent, useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Study } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import common from '../common/common.module.css'
 import { ago, moment } from '../common/format'
 import { Pager } from '../common/Pager'
@@ -52,11 +53,7 @@ function Release({ study, onReleased }: { study: Study; onReleased: (study: Stud
       <Button size="xs" type="submit" disabled={!id.trim()} loading={release.isPending}>
         Give it this patient
       </Button>
-      {release.error && (
-        <p role="alert" className={classes.bad}>
-          {sentence(release.error)}
-        </p>
-      )}
+      <Failed error={release.error} />
     </form>
   )
 }

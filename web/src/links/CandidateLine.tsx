@@ -4,7 +4,7 @@ import type { ReactNode } from 'react'
 import type { Candidate, Trait } from '../api/types'
 import type { Kind } from './search'
 import { candidateFacts, KIND_NAMES, traitText } from './text'
-import classes from './links.module.css'
+import classes from './link.module.css'
 
 export function Traits({ traits }: { traits: readonly Trait[] }) {
   const told = traits.map((one) => ({ ...one, text: traitText(one) })).filter(({ text }) => text !== null)

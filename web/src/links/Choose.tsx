@@ -3,13 +3,14 @@ import { Button, Modal, Skeleton, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
 import { IconSearch } from '@tabler/icons-react'
 import { useState } from 'react'
-import { api, sentence } from '../api/client'
+import { api } from '../api/client'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import { useDecide } from './act'
 import { CandidateLine } from './CandidateLine'
 import type { Kind } from './search'
 import { accept, doneText } from './text'
-import classes from './links.module.css'
+import classes from './link.module.css'
 
 const PAUSE_MS = 250
 const HINTS: Record<Kind, string> = {
@@ -56,11 +57,7 @@ export function Choose({ study, kind, name, start = '', onClose }: Props) {
           value={words}
           onChange={(event) => setWords(event.currentTarget.value)}
         />
-        {decide.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(decide.error)}
-          </p>
-        )}
+        <Failed error={decide.error} />
         {error && <ErrorNotice error={error} title="They could not be looked for" onRetry={() => void refetch()} />}
         {!data && !error && <Skeleton height={90} />}
         {data?.length === 0 && <p className="dim">{asked.trim() ? `The CDM has no such ${kind}${kind === 'person' ? '' : ' of this person'}.` : `Type to look for a ${kind}.`}</p>}

@@ -11,7 +11,7 @@ import { Picture } from '../study/Thumbnail'
 import { CandidateLine } from './CandidateLine'
 import { History } from './History'
 import { KIND_NAMES, reasonName } from './text'
-import classes from './links.module.css'
+import classes from './queue.module.css'
 
 export interface Acts {
   onAccept: (entry: QueueEntry, target: number, alike: boolean) => void

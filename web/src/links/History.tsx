@@ -5,7 +5,7 @@ import type { LinkChange } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
 import { ago, moment } from '../common/format'
 import { changeText } from './text'
-import classes from './links.module.css'
+import classes from './link.module.css'
 
 export function Changes({ changes }: { changes: readonly LinkChange[] }) {
   if (!changes.length) return <p className="dim">Nobody has decided anything yet: what stands here is what the rules say.</p>

@@ -4,14 +4,15 @@ import { useMutation } from '@tanstack/react-query'
 import { IconFileImport, IconTable } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import { useState } from 'react'
-import { api, fetchClient, queryClient, sentence } from '../api/client'
+import { api, fetchClient, queryClient } from '../api/client'
 import type { LinkSource, MapLoaded, MapPreview } from '../api/types'
+import { Failed } from '../common/Failed'
 import common from '../common/common.module.css'
 import { count, plural } from '../common/format'
 import { hasEnded } from '../upload/store'
 import type { LinksSearch } from './search'
 import { Sources } from './Sources'
-import classes from './links.module.css'
+import classes from './page.module.css'
 
 const POLL_MS = 600
 
@@ -198,11 +199,7 @@ export function Maps({ sources, search, onChange }: Props) {
         )}
         {file && <span className="dim">{file.name}</span>}
       </div>
-      {failed && (
-        <p role="alert" className={classes.failed}>
-          {sentence(failed)}
-        </p>
-      )}
+      <Failed error={failed} />
       {load.data && <Loaded loaded={load.data} name={file?.name ?? ''} />}
       {look.data && <Preview told={look.data} />}
     </div>

@@ -11,7 +11,7 @@ import { coverage, type Covered, groupOf, GROUPS } from './coverage'
 import type { LinksSearch } from './search'
 import { Sources } from './Sources'
 import { KIND_NAMES, reasonName, sqlLines } from './text'
-import classes from './links.module.css'
+import classes from './page.module.css'
 
 function Share({ name, part, whole }: Covered) {
   const share = whole ? part / whole : 0

@@ -3,9 +3,10 @@ import { Button, Select } from '@mantine/core'
 import { IconLinkOff, IconMoodCheck } from '@tabler/icons-react'
 import { keepPreviousData } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
-import { api, sentence } from '../api/client'
+import { api } from '../api/client'
 import type { Decision, LinkSource, QueueEntry } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import common from '../common/common.module.css'
 import { count, plural } from '../common/format'
 import { Pager } from '../common/Pager'
@@ -16,7 +17,7 @@ import { type Acts, Entry } from './Entry'
 import { type Kind, type LinksSearch, PAGE_SIZE } from './search'
 import { Sources } from './Sources'
 import { accept, clearest, doneText, gather, type Group, groups, KIND_NAMES, keyOf, leave, reasonName, refuse } from './text'
-import classes from './links.module.css'
+import classes from './queue.module.css'
 
 interface Props {
   refused: boolean
@@ -227,11 +228,7 @@ export function Queue({ refused, sources, search, onChange }: Props) {
             <kbd>J</kbd> <kbd>K</kbd> next, previous · <kbd>Enter</kbd> accept · <kbd>C</kbd> choose · <kbd>R</kbd> refuse · <kbd>X</kbd> select · <kbd>U</kbd> undo
           </span>
         </div>
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
+        <Failed error={failed} />
         {error && !data && <ErrorNotice error={error} title="The queue could not be loaded" onRetry={() => void refetch()} />}
         {data?.total === 0 && <Nothing refused={refused} filtered={!!search.kind} />}
         <ul className={classes.entries} aria-label={refused ? 'Not to be linked' : 'Studies that wait'} aria-busy={decide.isPending}>

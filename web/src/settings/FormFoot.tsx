@@ -1,6 +1,6 @@
 /** What ends a form in a dialog: what went wrong, and the ways out. */
 import { Button } from '@mantine/core'
-import { Failed } from './Failed'
+import { Failed } from '../common/Failed'
 import classes from './settings.module.css'
 
 interface Props {

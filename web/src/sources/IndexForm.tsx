@@ -2,8 +2,9 @@
 import { Button, Checkbox, Modal, NumberInput, TextInput } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Source } from '../api/types'
+import { Failed } from '../common/Failed'
 import classes from '../settings/settings.module.css'
 
 export function IndexForm({ source, onClose }: { source: Source; onClose: () => void }) {
@@ -34,11 +35,7 @@ export function IndexForm({ source, onClose }: { source: Source; onClose: () => 
         </div>
         <Checkbox label="All there are" checked={all} onChange={(e) => setAll(e.currentTarget.checked)} />
         <Checkbox label="With the series of each study" description="They are needed for image_occurrence." checked={series} onChange={(e) => setSeries(e.currentTarget.checked)} />
-        {index.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(index.error)}
-          </p>
-        )}
+        <Failed error={index.error} />
         <div className={classes.buttons}>
           <Button variant="default" onClick={onClose}>
             Cancel

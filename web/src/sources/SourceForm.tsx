@@ -1,8 +1,9 @@
 /** Where the remote archive of a source is, what it asks for, and what is fetched from it. */
 import { Button, Modal, NumberInput, PasswordInput, Select, TagsInput, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { Source, SourceChange } from '../api/types'
+import { Failed } from '../common/Failed'
 import classes from '../settings/settings.module.css'
 import { FETCH, LOGINS } from './text'
 
@@ -133,11 +134,7 @@ export function SourceForm({ source, onClose }: { source: Source; onClose: () =>
             onChange={(e) => setCa(e.currentTarget.value)}
           />
         </details>
-        {patch.error && (
-          <p role="alert" className={classes.failed}>
-            {sentence(patch.error)}
-          </p>
-        )}
+        <Failed error={patch.error} />
         <div className={classes.buttons}>
           <Button variant="default" onClick={onClose}>
             Cancel

@@ -1,8 +1,9 @@
 /** Correct what a study's files say: four fields, what they were corrected to elsewhere, and every change so far with its way back. */
 import { Anchor, Button, Modal, TextInput } from '@mantine/core'
 import { useState } from 'react'
-import { api, queryClient, sentence } from '../api/client'
+import { api, queryClient } from '../api/client'
 import type { StudyDetail } from '../api/types'
+import { Failed } from '../common/Failed'
 import { moment } from '../common/format'
 import classes from './study.module.css'
 
@@ -60,11 +61,7 @@ export function EditStudy({ study, onClose }: { study: StudyDetail; onClose: () 
               ))}
           </div>
         ))}
-        {failed && (
-          <p role="alert" className={classes.failed}>
-            {sentence(failed)}
-          </p>
-        )}
+        <Failed error={failed} />
         <div className={classes.buttons}>
           <Button variant="default" onClick={onClose}>
             Cancel

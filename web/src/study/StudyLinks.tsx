@@ -1,15 +1,16 @@
 /** What a study is tied to in the CDM and how that was found, what can be changed about it, and what was decided so far. */
 import { Button, Skeleton } from '@mantine/core'
 import { useState } from 'react'
-import { api, sentence } from '../api/client'
+import { api } from '../api/client'
 import type { Link, StudyDetail } from '../api/types'
 import { ErrorNotice } from '../common/ErrorNotice'
+import { Failed } from '../common/Failed'
 import { ago, moment } from '../common/format'
 import { useDecide } from '../links/act'
 import { Traits } from '../links/CandidateLine'
 import { Choose } from '../links/Choose'
 import { Changes } from '../links/History'
-import classes from '../links/links.module.css'
+import classes from '../links/link.module.css'
 import type { Kind } from '../links/search'
 import { candidateFacts, doneText, KIND_NAMES, leave, methodName, reasonName, refuse } from '../links/text'
 import study from './study.module.css'
@@ -85,11 +86,7 @@ export function StudyLinks({ study: of }: { study: StudyDetail }) {
           </li>
         ))}
       </ul>
-      {decide.error && (
-        <p role="alert" className={classes.failed}>
-          {sentence(decide.error)}
-        </p>
-      )}
+      <Failed error={decide.error} />
       <h2>Decisions</h2>
       <Changes changes={data.decisions} />
       {choosing && <Choose study={of.id} kind={choosing} name={name} onClose={() => setChoosing(undefined)} />}

@@ -3,7 +3,7 @@ import { ActionIcon, Slider } from '@mantine/core'
 import { IconPlayerPause, IconPlayerPlay } from '@tabler/icons-react'
 import type { Stack } from './stack'
 import type { StackState } from './state'
-import classes from './viewer.module.css'
+import classes from './controls.module.css'
 
 export function CineBar({ stack, state }: { stack: Stack; state: StackState }) {
   return (

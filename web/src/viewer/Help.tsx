@@ -1,6 +1,6 @@
 /** Every key and every button of the mouse, on one sheet. */
 import { Kbd, Modal } from '@mantine/core'
-import classes from './viewer.module.css'
+import classes from './controls.module.css'
 
 const SECTIONS: [string, [string, string][]][] = [
   [

@@ -2,7 +2,7 @@
 import { along } from './frames'
 import type { Probe } from './readout'
 import type { StackState } from './state'
-import classes from './viewer.module.css'
+import classes from './viewport.module.css'
 
 const trim = (value: number, digits = 1) => String(Number(value.toFixed(digits)))
 

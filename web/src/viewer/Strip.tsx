@@ -2,7 +2,7 @@
 import { useRef } from 'react'
 import { ranges } from './prefetch'
 import type { StackState } from './state'
-import classes from './viewer.module.css'
+import classes from './viewport.module.css'
 
 export function Strip({ state, onGo }: { state: StackState; onGo: (index: number) => void }) {
   const track = useRef<HTMLDivElement>(null)

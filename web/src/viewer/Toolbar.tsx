@@ -6,7 +6,7 @@ import {
 } from '@tabler/icons-react'
 import type { Stack } from './stack'
 import type { StackState, Tool } from './state'
-import classes from './viewer.module.css'
+import classes from './controls.module.css'
 import { WindowMenu } from './WindowMenu'
 
 const TOOLS: { tool: Tool; label: string; key: string; icon: Icon }[] = [

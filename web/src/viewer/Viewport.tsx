@@ -9,7 +9,7 @@ import type { Probe } from './readout'
 import type { StackState, Tool } from './state'
 import { Stack } from './stack'
 import { Strip } from './Strip'
-import classes from './viewer.module.css'
+import classes from './viewport.module.css'
 
 const NOTHING: StackState | undefined = undefined
 

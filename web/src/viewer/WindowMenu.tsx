@@ -4,7 +4,7 @@ import { IconChevronDown } from '@tabler/icons-react'
 import { useState } from 'react'
 import type { Stack } from './stack'
 import type { StackState } from './state'
-import classes from './viewer.module.css'
+import classes from './controls.module.css'
 import { presetsOf } from './windows'
 
 export function WindowMenu({ stack, state }: { stack: Stack | null; state: StackState | undefined }) {

@@ -3,6 +3,8 @@ import { type StackViewport, type Types, utilities } from '@cornerstonejs/core'
 import { type Frame, letters, opposite, type Vector } from './frames'
 import type { StackState } from './state'
 
+export const round = (value: number, digits = 2) => Number(value.toFixed(digits))
+
 export interface Probe {
   column: number
   row: number

@@ -7,38 +7,17 @@ import {
   cache, type StackViewport, type Types, Enums, eventTarget, imageLoader, RenderingEngine,
 } from '@cornerstonejs/core'
 import { wadors } from '@cornerstonejs/dicom-image-loader'
-import {
-  AngleTool, annotation, Enums as ToolEnums, LengthTool, PanTool, StackScrollTool, ToolGroupManager, utilities as toolUtilities,
-  WindowLevelTool, ZoomTool,
-} from '@cornerstonejs/tools'
+import { Enums as ToolEnums, ToolGroupManager } from '@cornerstonejs/tools'
 import type { Dataset } from './dicomjson'
 import { str } from './dicomjson'
 import { cacheBytes, listen, loadFailure, PREFETCH_REQUESTS, startEngine } from './engine'
 import { type Frame, stackOf } from './frames'
 import { forLoader } from './loader'
 import { nextToLoad } from './prefetch'
-import { edges, probe, type Probe, valueRange } from './readout'
-import { EMPTY, type Measurement, type StackState, type Tool } from './state'
+import { edges, probe, type Probe, round, valueRange } from './readout'
+import { EMPTY, type StackState, type Tool } from './state'
+import { addTools, bindTools, measurementsOn, removeMeasurement } from './tools'
 import { fromRange, toRange } from './windows'
-
-// `toolName` is untyped in some of the classes.
-const nameOf = (tool: { toolName: unknown }) => String(tool.toolName)
-const TOOL_NAMES: Record<Tool, string> = {
-  window: nameOf(WindowLevelTool),
-  pan: nameOf(PanTool),
-  zoom: nameOf(ZoomTool),
-  scroll: nameOf(StackScrollTool),
-  length: nameOf(LengthTool),
-  angle: nameOf(AngleTool),
-}
-
-const { MouseBindings } = ToolEnums
-const LEFT = { mouseButton: MouseBindings.Primary, numTouchPoints: 1 }
-/** What a tool keeps whichever is on the left button: middle drag pans, right drag and two fingers zoom. */
-const ALWAYS: Partial<Record<Tool, object[]>> = {
-  pan: [{ mouseButton: MouseBindings.Auxiliary }],
-  zoom: [{ mouseButton: MouseBindings.Secondary }, { numTouchPoints: 2 }],
-}
 
 type IImage = Types.IImage
 type LoadError = { imageId: string; error: unknown } | { reason?: unknown }[]
@@ -68,7 +47,6 @@ function keptProperties(viewport: StackViewport) {
 }
 
 let made = 0
-const round = (value: number, digits = 2) => Number(value.toFixed(digits))
 
 export class Stack {
   private state: StackState
@@ -158,10 +136,8 @@ export class Stack {
     const viewportId = `${this.id}-${(this.viewports += 1)}`
     this.engine.enableElement({ viewportId, type: Enums.ViewportType.STACK, element: this.element, defaultOptions: { background: [0, 0, 0] } })
     this.viewport = this.engine.getViewport<StackViewport>(viewportId)
-    const group = ToolGroupManager.getToolGroup(this.id) ?? ToolGroupManager.createToolGroup(this.id)
-    for (const name of Object.values(TOOL_NAMES)) if (!group?.hasTool(name)) group?.addTool(name)
-    group?.addViewport(viewportId, this.id)
-    this.bindTools()
+    addTools(this.id, viewportId)
+    bindTools(this.id, this.state.tool)
     const { Events } = Enums
     const mine = (imageId: string) => this.places.get(imageId)
     const { ANNOTATION_COMPLETED, ANNOTATION_MODIFIED, ANNOTATION_REMOVED } = ToolEnums.Events
@@ -453,45 +429,18 @@ export class Stack {
 
   setTool(tool: Tool) {
     this.set({ tool })
-    this.bindTools()
-  }
-
-  private bindTools() {
-    const group = ToolGroupManager.getToolGroup(this.id)
-    if (!group) return
-    for (const tool of Object.keys(TOOL_NAMES) as Tool[]) {
-      const bindings = [...(ALWAYS[tool] ?? []), ...(tool === this.state.tool ? [LEFT] : [])]
-      group.setToolPassive(TOOL_NAMES[tool], { removeAllBindings: true })
-      if (bindings.length) group.setToolActive(TOOL_NAMES[tool], { bindings })
-    }
-  }
-
-  private mine() {
-    return annotation.state
-      .getAllAnnotations()
-      .filter(({ metadata }) => metadata?.referencedImageId !== undefined && this.places.has(metadata.referencedImageId))
+    bindTools(this.id, tool)
   }
 
   private measure() {
-    const measurements = this.mine().flatMap((one): Measurement[] => {
-      const { toolName, referencedImageId = '' } = one.metadata ?? { toolName: '' }
-      const stats = Object.values((one.data.cachedStats ?? {}) as Record<string, { length?: number; angle?: number; unit?: string }>)[0]
-      const kind = toolName === TOOL_NAMES.length ? 'Length' : 'Angle'
-      const value = kind === 'Length' ? stats?.length : stats?.angle
-      if (!one.annotationUID || value === undefined || !Number.isFinite(value)) return []
-      const text = kind === 'Length' ? `${round(value, 1)} ${stats?.unit ?? 'px'}` : `${round(value, 1)}°`
-      return [{ uid: one.annotationUID, kind, text, index: this.places.get(referencedImageId) ?? 0 }]
-    })
+    const measurements = measurementsOn(this.places)
     if (JSON.stringify(measurements) !== JSON.stringify(this.state.measurements)) this.set({ measurements })
   }
 
   /** Takes one measurement away; without its id the one that is chosen, else the last that was made. */
   remove(uid?: string) {
-    const gone = uid ?? annotation.selection.getAnnotationsSelected()[0] ?? this.state.measurements.at(-1)?.uid
-    if (!gone) return
-    annotation.state.removeAnnotation(gone)
+    removeMeasurement(uid, this.state.measurements.at(-1)?.uid, this.viewport?.id)
     this.measure()
-    if (this.viewport) toolUtilities.triggerAnnotationRenderForViewportIds([this.viewport.id])
   }
 
   /** What lies under a point of the viewport (CSS px from its left top). */
