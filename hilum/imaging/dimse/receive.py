@@ -8,17 +8,12 @@ from typing import Final
 
 import structlog
 
-from hilum.core.errors import HilumError
 from hilum.imaging.archive.arrivals import Outcome, SourceRef
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.archive.together import Together
-from hilum.imaging.dicom.header import Header, NotDicom, Unreadable
-from hilum.imaging.dicom.uids import check_uid
-from hilum.imaging.dicom.writer import meta_information
-from hilum.imaging.dimse import command as c
 from hilum.imaging.dimse import status as s
 from hilum.imaging.dimse.channel import Channel, Message, response
-from hilum.imaging.dimse.problems import AssociationEnded
+from hilum.imaging.dimse.storing import Inspect, take_instance
 
 ORIGIN: Final = "dimse"
 HEAD: Final = 64 << 10
@@ -37,10 +32,6 @@ class Caller:
     source: SourceRef
 
 
-class _OtherInstance(Exception):
-    """The data set is not of the instance that the request names."""
-
-
 @dataclass(frozen=True, slots=True)
 class Receiver:
     """Takes instances by C-STORE."""
@@ -51,50 +42,18 @@ class Receiver:
 
     def receive(self, caller: Caller, channel: Channel, message: Message) -> None:
         """Answer one C-STORE-RQ."""
-        data = channel.data_set(message.context)
-        if not message.command.has_data_set:
-            status, comment = s.CANNOT_UNDERSTAND, "The request has no data set."
-        else:
-            status, comment = self._store(caller, message, data)
-            for _ in data:  # what a refused instance still sends
-                pass
-        more: dict[int, int | str] = {c.AFFECTED_INSTANCE: message.command.text(c.AFFECTED_INSTANCE)}
+
+        def keep(start: bytes, data: Iterator[memoryview], inspect: Inspect) -> tuple[int, str]:
+            outcome = self._keep(caller, message, _file(start, data), inspect)
+            return s.of_outcome(outcome), s.comment(outcome)
+
+        status, fields = take_instance(channel, message, caller.title, self.is_storage, keep)
         if status != s.SUCCESS:
             log.warning("dimse.not_stored", association=caller.number, status=f"{status:04X}")
-            if comment:
-                more[c.ERROR_COMMENT] = comment
-        channel.answer(message.context, response(message, status, more))
-
-    def _store(self, caller: Caller, message: Message, data: Iterator[memoryview]) -> tuple[int, str]:
-        sop_class, sop_instance = message.command.sop_class_uid, message.command.text(c.AFFECTED_INSTANCE)
-        if sop_class != message.context.abstract_syntax or not self.is_storage(sop_class):
-            return s.NO_SUCH_CLASS, "The SOP class is not that of the presentation context."
-        if not check_uid(sop_instance):
-            return s.INVALID_INSTANCE, "Affected SOP Instance UID is no UID."
-
-        def inspect(header: Header) -> None:
-            said = header.first("SOPClassUID"), header.first("SOPInstanceUID")
-            if said[0] not in ("", sop_class) or said[1] not in ("", sop_instance):
-                raise _OtherInstance
-
-        start = meta_information(sop_class, sop_instance, message.context.transfer_syntax, caller.title)
-        try:
-            outcome = self._keep(caller, message, _file(start, data), inspect)
-        except AssociationEnded:
-            raise
-        except _OtherInstance:
-            return s.MISMATCH, "The data set is of another instance than the request."
-        except (NotDicom, Unreadable) as error:
-            return s.CANNOT_UNDERSTAND, str(error)[:64]
-        except HilumError as error:
-            return s.of_error(error), s.comment(error)
-        except Exception:
-            log.exception("dimse.store_failed", association=caller.number)
-            return s.PROCESSING, ""
-        return s.of_outcome(outcome), s.comment(outcome)
+        channel.answer(message.context, response(message, status, fields))
 
     def _keep(
-        self, caller: Caller, message: Message, chunks: Iterator[bytes | memoryview], inspect: Callable[[Header], None]
+        self, caller: Caller, message: Message, chunks: Iterator[bytes | memoryview], inspect: Inspect
     ) -> Outcome:
         # Unique among all that are committed together; of what is set aside it tells people who sent it.
         name = f"{caller.title}, association {caller.number}, message {message.command.message_id}"

@@ -10,16 +10,13 @@ from typing import Final
 import structlog
 
 from hilum.core.config import Settings
-from hilum.core.errors import HilumError
-from hilum.imaging.dicom.header import Header, NotDicom, Unreadable
-from hilum.imaging.dicom.uids import check_uid
-from hilum.imaging.dicom.writer import meta_information
 from hilum.imaging.dimse import command as c
 from hilum.imaging.dimse import status as s
 from hilum.imaging.dimse.channel import Channel, Message, abort, response
 from hilum.imaging.dimse.negotiation import VERIFICATION, Policy
 from hilum.imaging.dimse.pdu import AssociateRequest, accept_bytes, reject_bytes
-from hilum.imaging.dimse.problems import UNEXPECTED_PDU, Aborted, AssociationEnded, Rejected, Released, Violation
+from hilum.imaging.dimse.problems import UNEXPECTED_PDU, Aborted, Rejected, Released, Violation
+from hilum.imaging.dimse.storing import Inspect, take_instance
 from hilum.imaging.dimse.wire import Wire
 from hilum.imaging.relay import counts
 from hilum.imaging.relay.carrier import Carrier
@@ -35,10 +32,6 @@ _FAILURES: Final = {
 }
 
 log = structlog.get_logger()
-
-
-class _OtherInstance(Exception):
-    """The data set is not of the instance that the request names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,46 +99,17 @@ class Keeper:
                 channel.answer(message.context, response(message, status, more))
 
     def _store(self, policy: Policy, channel: Channel, message: Message, request: AssociateRequest) -> None:
-        data = channel.data_set(message.context) if message.command.has_data_set else iter(())
-        status, comment = self._kept(policy, message, request, data)
-        for _ in data:  # what a refused instance still sends
-            pass
-        more: dict[int, int | str] = {c.AFFECTED_INSTANCE: message.command.text(c.AFFECTED_INSTANCE)}
+        def keep(start: bytes, data: Iterator[memoryview], inspect: Inspect) -> tuple[int, str]:
+            letter = Letter(
+                called=request.called, calling=request.calling, sop_class_uid=message.command.sop_class_uid,
+                sop_instance_uid=message.command.text(c.AFFECTED_INSTANCE),
+                transfer_syntax_uid=message.context.transfer_syntax,
+            )  # fmt: skip
+            self.spool.keep(letter, start, data, inspect, self.settings.max_instance_bytes)
+            return s.SUCCESS, ""
+
+        status, fields = take_instance(channel, message, request.calling, policy.is_storage, keep)
         counts.INSTANCES.labels("kept" if status == s.SUCCESS else "not_taken").inc()
         if status != s.SUCCESS:
             log.warning("relay.not_kept", status=f"{status:04X}")
-            if comment:
-                more[c.ERROR_COMMENT] = comment
-        channel.answer(message.context, response(message, status, more))
-
-    def _kept(
-        self, policy: Policy, message: Message, request: AssociateRequest, data: Iterator[memoryview]
-    ) -> tuple[int, str]:
-        sop_class, sop_instance = message.command.sop_class_uid, message.command.text(c.AFFECTED_INSTANCE)
-        syntax = message.context.transfer_syntax
-        if sop_class != message.context.abstract_syntax or not policy.is_storage(sop_class):
-            return s.NO_SUCH_CLASS, "The SOP class is not that of the presentation context."
-        if not check_uid(sop_instance):
-            return s.INVALID_INSTANCE, "Affected SOP Instance UID is no UID."
-
-        def inspect(header: Header) -> None:
-            said = header.first("SOPClassUID"), header.first("SOPInstanceUID")
-            if said[0] not in ("", sop_class) or said[1] not in ("", sop_instance):
-                raise _OtherInstance
-
-        letter = Letter(
-            called=request.called, calling=request.calling, sop_class_uid=sop_class, sop_instance_uid=sop_instance,
-            transfer_syntax_uid=syntax,
-        )  # fmt: skip
-        start = meta_information(sop_class, sop_instance, syntax, request.calling)
-        try:
-            self.spool.keep(letter, start, data, inspect, self.settings.max_instance_bytes)
-        except AssociationEnded:
-            raise
-        except _OtherInstance:
-            return s.MISMATCH, "The data set is of another instance than the request."
-        except (NotDicom, Unreadable) as error:
-            return s.CANNOT_UNDERSTAND, str(error)[:64]
-        except HilumError as error:
-            return s.of_error(error), s.comment(error)
-        return s.SUCCESS, ""
+        channel.answer(message.context, response(message, status, fields))
