@@ -1,10 +1,11 @@
 /** Name a destination, or change one: where it is, who we are there, and how it likes to be sent to. */
-import { Checkbox, Modal, NumberInput, PasswordInput, SegmentedControl, Select, Textarea, TextInput } from '@mantine/core'
+import { Checkbox, Modal, NumberInput, SegmentedControl, Select, Textarea, TextInput } from '@mantine/core'
 import { useState } from 'react'
 import { api, queryClient } from '../api/client'
 import type { Destination, DestinationIn } from '../api/types'
 import { transferSyntax } from '../common/format'
 import { FormFoot } from '../settings/FormFoot'
+import { LoginFields } from '../settings/LoginFields'
 import classes from '../settings/settings.module.css'
 
 type Address = DestinationIn['address']
@@ -27,15 +28,7 @@ function Credentials({ login, secrets, onChange }: { login: Login; secrets: Secr
   const set = (part: Secrets) => onChange({ ...secrets, ...part })
   return (
     <>
-      {login === 'basic' && (
-        <div className={classes.pair}>
-          <TextInput label="User name" required value={secrets.username ?? ''} autoComplete="off" onChange={(e) => set({ username: e.currentTarget.value })} />
-          <PasswordInput label="Password" required value={secrets.password ?? ''} autoComplete="new-password" onChange={(e) => set({ password: e.currentTarget.value })} />
-        </div>
-      )}
-      {login === 'bearer' && (
-        <PasswordInput label="Token" required value={secrets.token ?? ''} autoComplete="new-password" onChange={(e) => set({ token: e.currentTarget.value })} />
-      )}
+      <LoginFields kind={login} secrets={secrets} onChange={set} />
       {login === 'certificate' && (
         <>
           <Textarea label="Certificate" description="PEM" required rows={3} value={secrets.certificate ?? ''} onChange={(e) => set({ certificate: e.currentTarget.value })} />

@@ -4,6 +4,7 @@ import { useState } from 'react'
 import { api, queryClient } from '../api/client'
 import type { Source, SourceChange } from '../api/types'
 import { Failed } from '../common/Failed'
+import { LoginFields } from '../settings/LoginFields'
 import classes from '../settings/settings.module.css'
 import { FETCH, LOGINS } from './text'
 
@@ -16,15 +17,7 @@ function Credentials({ login, secrets, onChange }: { login: Login; secrets: Secr
   const set = (part: Secrets) => onChange({ ...secrets, ...part })
   return (
     <>
-      {login === 'basic' && (
-        <div className={classes.pair}>
-          <TextInput label="User name" required value={secrets.username ?? ''} autoComplete="off" onChange={(e) => set({ username: e.currentTarget.value })} />
-          <PasswordInput label="Password" required value={secrets.password ?? ''} autoComplete="new-password" onChange={(e) => set({ password: e.currentTarget.value })} />
-        </div>
-      )}
-      {login === 'bearer' && (
-        <PasswordInput label="Token" required value={secrets.token ?? ''} autoComplete="new-password" onChange={(e) => set({ token: e.currentTarget.value })} />
-      )}
+      <LoginFields kind={login} secrets={secrets} onChange={set} />
       {login === 'oidc' && (
         <>
           <TextInput
