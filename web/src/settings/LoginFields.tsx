@@ -1,14 +1,16 @@
 import { PasswordInput, TextInput } from '@mantine/core'
 import classes from './settings.module.css'
 
-export interface LoginSecrets {
-  username?: string | null | undefined
-  password?: string | null | undefined
-  token?: string | null | undefined
+type Part = 'username' | 'password' | 'token'
+
+interface LoginFieldsProps {
+  kind: string
+  secrets: Partial<Record<Part, string | null | undefined>>
+  onChange: (part: Partial<Record<Part, string>>) => void
 }
 
 /** What another server asks for by HTTP: a user name and password, or a token. What is held already is never shown. */
-export function LoginFields({ kind, secrets, onChange }: { kind: string; secrets: LoginSecrets; onChange: (part: LoginSecrets) => void }) {
+export function LoginFields({ kind, secrets, onChange }: LoginFieldsProps) {
   if (kind === 'basic')
     return (
       <div className={classes.pair}>
