@@ -3,13 +3,14 @@ that was killed is simply run again."""
 
 from typing import Final, LiteralString, cast
 
-from hilum.clinical.cdm.cdm import require_cdm
+from hilum.clinical.cdm.cdm import LINKED, require_cdm
 from hilum.clinical.features.rows import drop_orphans
 from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.clinical.registry.keep import remove_orphans
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.studies import steps
 
 KIND: Final = "cdm_link"
 _AT_FIRST: Final = 100
@@ -48,11 +49,14 @@ def link_all(archive: Archive, source: str, manner: Manner, progress: Progress) 
         with database.transaction() as sql:
             limit = _AT_ONCE if batches else _AT_FIRST  # tables that nobody has counted are joined row by row
             studies = [cast("int", row["id"]) for row in sql.rows(_NEXT, (cdm.source_id, after, limit))]
+            revisions = steps.revisions_of(sql, studies)
         if not studies:
             break
         progress.count("series_read", read_orders(archive, studies))
         with database.transaction() as sql:
             progress.count("changed", settle(sql, cdm, studies, manner))
+        with database.transaction() as sql:
+            steps.finish(sql, LINKED, revisions)
         after, batches = studies[-1], batches + 1
         if batches in _TIDIED:
             database.tidy("study_link", "series_occurrence", "minted_procedure", "series_order", "link_decision")
