@@ -5,6 +5,7 @@ from typing import Final, LiteralString, cast
 
 from hilum.clinical.cdm.cdm import STEPS, find_cdm, has_table
 from hilum.clinical.cdm.image_tables import OCCURRENCE
+from hilum.clinical.features.restore import drop_unknown
 from hilum.clinical.occurrence.keep import Places, occurrence_columns
 from hilum.core.config import Settings
 from hilum.core.database import Database
@@ -42,6 +43,7 @@ def take_up(database: Database, settings: Settings, source: str) -> int:
         values = {"source": cdm.source_id, "root": root, "sequence": cdm.sql("{imaging}.hilum_procedure_id")}
         sql.rows(cdm.sql(_PROCEDURES), values)
         (row,) = sql.rows(cdm.sql(_SERIES), values)
+        drop_unknown(sql, cdm)
     return cast("int", row["taken"])
 
 

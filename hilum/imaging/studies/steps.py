@@ -1,6 +1,6 @@
-"""What has to be done with a study beyond its revision before it is processed: steps, by the names that rooms give them.
-A source says which its studies need, a room says of which revision it has done its own, and the status follows from
-that. This room does not know what the steps are."""
+"""What has to be done with a study beyond its revision before it is processed: steps, by the names that rooms above
+give them. A source says which its studies need, a room says of which revision it has done its own, and the status
+follows from that. What the steps are is nothing that imaging knows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, LiteralString, cast
