@@ -1,4 +1,5 @@
-"""What is done with a study before it is processed, and which features were corrected by hand."""
+"""What is done with a study before it is processed, which features were corrected by hand, and of which studies nothing
+has changed since they were linked."""
 
 from pathlib import Path
 from typing import cast

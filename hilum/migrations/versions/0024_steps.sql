@@ -29,3 +29,11 @@ alter table hilum.feature add column corrected boolean default false not null;
 -- Features that no file tells are recorded beside the objects from now on.
 insert into hilum.unrecorded_study (study_id)
 select distinct study_id from hilum.feature where extractor = '' or strpos(extractor, '/') > 0 on conflict do nothing;
+
+create table hilum.settled_study (
+  study_id BIGINT NOT NULL,
+  inputs BIGINT NOT NULL,
+  outputs BIGINT NOT NULL,
+  PRIMARY KEY (study_id),
+  FOREIGN KEY(study_id) REFERENCES hilum.study (id) ON DELETE CASCADE
+);
