@@ -74,7 +74,8 @@ def link_all(
                 progress.count("changed", settle(sql, cdm, due, manner))
             if due and base:
                 keep_looks(sql, cdm, looks, due)
-        progress.count("unchanged", len(studies) - len(due))
+        if base:
+            progress.count("unchanged", len(studies) - len(due))
         with database.transaction() as sql:
             steps.finish(sql, LINKED, revisions)
         after, batches = studies[-1], batches + 1

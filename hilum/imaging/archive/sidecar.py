@@ -20,7 +20,7 @@ FORMAT: Final = 1
 MAX_RECORD: Final = 256 << 20
 _AT_ONCE: Final = 200
 _INSTANCES_AT_ONCE: Final = 20_000
-_MOST_FEATURES: Final = 20_000
+_MOST_FEATURES: Final[LiteralString] = "20000"
 """Features and findings of a study that its record tells of; of more than that, those that are superseded go first."""
 _RECORDER_LOCK: Final = 4_845_114_004
 # Columns of a study that its files do not tell; a room that adds such a column adds it here.

@@ -149,9 +149,11 @@ def index_lines(
     with DicomWeb(server, authorities) as client, SeriesSearch(client, server, authorities) as searched:
 
         def keep(*, alone: bool = False) -> None:
-            wanted = searched.add_to([*pending.values()]) if series and not alone else [*pending.values()]
-            with archive.database.transaction() as sql:
-                keep_studies(sql, archive, server, wanted, progress)
+            studies = [*pending.values()]
+            wanted = searched.add_to(studies) if series and not alone else studies
+            if wanted:
+                with archive.database.transaction() as sql:
+                    keep_studies(sql, archive, server, wanted, progress)
             pending.clear()
 
         try:
