@@ -164,6 +164,7 @@ def check_archive(
 ) -> None:
     """Check the catalogue against the objects: every row has its bytes, every object a row."""
     settings = read_settings(data)
+    from hilum.clinical.features.restore import bring_back
     from hilum.clinical.linkage.restore import take_up
     from hilum.core.blobs import open_blobs
     from hilum.core.database import open_database
@@ -179,7 +180,7 @@ def check_archive(
         if source is not None and not mend:
             archive.source(source)
         if mend:
-            done = repair(archive, source=source, step=bar)
+            done = repair(archive, source=source, step=bar, parts={"features": bring_back})
             for key in source_keys(database):
                 done.count("image_occurrences", take_up(database, settings, key))
         else:

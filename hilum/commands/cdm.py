@@ -94,7 +94,14 @@ def attach(
 
 
 @cdm.command("link")
-def link(data: Data = None, source: Source = "default", as_json: Json = False) -> None:
+def link(
+    data: Data = None,
+    source: Source = "default",
+    again: Annotated[
+        bool, typer.Option("--all", help="Also studies of which nothing has changed since they were last linked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Tie every study of a source to its person, procedure and visit, and write image_occurrence."""
     from hilum.clinical.linkage.bulk import KIND, link_all
     from hilum.clinical.linkage.queue import waiting
@@ -108,7 +115,8 @@ def link(data: Data = None, source: Source = "default", as_json: Json = False) -
     begin = time.monotonic()
     with open_database(chosen, pool_size=4) as database, progress_bar("Linking studies", hidden=as_json) as step:
         with job_here(database, KIND, "Linking studies", source, step) as progress:
-            link_all(Archive(database, open_blobs(chosen), chosen), source, Manner.of(chosen), progress)
+            archive = Archive(database, open_blobs(chosen), chosen)
+            link_all(archive, source, Manner.of(chosen), progress, again=again)
         with database.transaction() as sql:
             reasons = waiting(sql, source)
     if as_json:

@@ -194,6 +194,25 @@ def test_the_route_makes_a_job(server: Server, remote: Web) -> None:
         assert httpx.post(address, json=body).status_code == status, body
 
 
+@pytest.mark.parametrize(
+    ("display", "name"),
+    [
+        ("Doe, Jane Mary Ann", "Doe^Jane^Mary Ann"), ("Doe,Jane", "Doe^Jane"), ("Jane Doe", "Jane Doe"),
+        ("van Roe", "van Roe"), ("Doe^Jane=x\\y", "Doe Jane x y"), ("Doe, Jane, MD", "Doe, Jane, MD"), (", ", ","),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_name_is_kept_as_dicom_has_it(display: str, name: str) -> None:
+    """Whatever a server shows: never with a delimiter of its own making, and found by each of its words."""
+    resource = {
+        "resourceType": "ImagingStudy", "status": "available", "started": "2024-01-31",
+        "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid(1)}"}], "subject": {"display": display},
+    }  # fmt: skip
+    found = remote_study(resource)
+    assert found
+    assert found.study["patient_name_dicom"] == name
+
+
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9), st.sampled_from([uid(1), "urn:dicom:uid"])),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=9), inner, max_size=3)),

@@ -9,10 +9,15 @@ from psycopg import sql as pg
 
 from hilum.core.database import Row, Transaction
 from hilum.core.errors import Conflict, Invalid, NotFound
+from hilum.imaging.studies import steps
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _RESERVED: Final = ("hilum", "public", "information_schema")
 _LOCK: Final = 4_845_114
+LINKED: Final = "linkage"
+FEATURES: Final = "features"
+STEPS: Final = (LINKED, FEATURES)
+"""What is done with each revision of a study of a source with a CDM before the study is processed."""
 _COLUMNS: Final[LiteralString] = "id, key, cdm_schema, vocabulary_schema, imaging_schema, results_schema, cdm_attached"
 
 
@@ -96,13 +101,15 @@ def require_cdm(sql: Transaction, source: str) -> Cdm:
 
 
 def keep_cdm(sql: Transaction, cdm: Cdm) -> None:
-    """Note where the CDM of a source is."""
+    """Note where the CDM of a source is, and that its studies are processed once they are linked and read for
+    features."""
     names = cdm.schemas
     sql.rows(
         "update hilum.source set cdm_schema = %s, vocabulary_schema = %s, imaging_schema = %s, results_schema = %s, "
         "cdm_attached = %s, recorded = false where id = %s",
         (names.cdm, names.vocabulary, names.imaging, names.results, cdm.attached, cdm.source_id),
     )
+    steps.need(sql, cdm.source_id, STEPS)
 
 
 def free_source(sql: Transaction, source: str) -> int:

@@ -168,3 +168,13 @@ class RegistryGroup(Table):
     person_id: Mapped[int] = mapped_column(BIG, primary_key=True, autoincrement=False)
     study_instance_uid: Mapped[str] = mapped_column(TEXT, primary_key=True)
     group_id: Mapped[int] = mapped_column(BIG)
+
+
+class SettledStudy(Table):
+    """What the links of a study were made of, and what was made, as digests, when all studies were linked last."""
+
+    __tablename__ = "settled_study"
+
+    study_id: Mapped[int] = tables.owner("study", primary_key=True)
+    inputs: Mapped[int] = mapped_column(BIG)
+    outputs: Mapped[int] = mapped_column(BIG)

@@ -23,6 +23,7 @@ _VOCABULARIES: Final = {
 }
 _RETIRED: Final = ("SRT", "SNM3", "99SDM")
 _TAG: Final = 8
+_ONE: Final = "UCUM|1"
 
 
 def code_of(scheme: str, value: str) -> str:
@@ -70,12 +71,15 @@ def unmapped(sql: Transaction, source: str | None) -> list[dict[str, object]]:
 
 
 def _spellings(code: str) -> list[tuple[str, str]]:
-    """Vocabulary and code under which a site may have a code; an attribute of DICOM is written in several ways."""
+    """Vocabulary and code under which a site may have a code, the best first: an attribute of DICOM is written in
+    several ways, and the unit one (PS3.16 CID 82) is annotated where a vocabulary has no plain ``1``."""
     scheme, _, value = code.partition("|")
     vocabulary = _VOCABULARIES.get(scheme, scheme)
     if scheme == "DICOM" and len(value) == _TAG:
         pair = f"{value[:4]},{value[4:]}"
         return [(vocabulary, spelled) for spelled in (value, pair, f"({pair})", value.lower())]
+    if code == _ONE:
+        return [(vocabulary, value), (vocabulary, "{ratio}")]
     return [(vocabulary, value)]
 
 
@@ -83,11 +87,12 @@ def _spellings(code: str) -> list[tuple[str, str]]:
 def _seeded() -> Mapping[str, int]:
     """The concepts that ship, by code."""
     schemes = {vocabulary: scheme for scheme, vocabulary in reversed(_VOCABULARIES.items())}
-    return {
+    found = {
         f"{schemes[seed.vocabulary_id]}|{seed.concept_code}": seed.concept_id
         for seed in seeds()
         if seed.concept_code and seed.vocabulary_id in schemes
     }
+    return {_ONE: found["UCUM|{ratio}"]} | found
 
 
 _MAPPED: Final[LiteralString] = """(
@@ -96,9 +101,9 @@ _MAPPED: Final[LiteralString] = """(
 _CONCEPTS: Final[LiteralString] = """
   select distinct on (g.code) g.code,
     case when c.standard_concept = 'S' then c.concept_id else coalesce(<MAPPED>, c.concept_id) end as concept_id
-  from unnest(%s::text[], %s::text[], %s::text[]) g (code, vocabulary, value)
+  from unnest(%s::text[], %s::text[], %s::text[]) with ordinality g (code, vocabulary, value, place)
   join {vocabulary}.concept c on c.concept_code = g.value and c.vocabulary_id = g.vocabulary
-  order by g.code, c.invalid_reason nulls first, c.standard_concept nulls last, c.concept_id
+  order by g.code, c.invalid_reason nulls first, c.standard_concept nulls last, g.place, c.concept_id
 """
 _OF: Final[LiteralString] = "from hilum.feature f left join hilum.feature_finding n on n.id = f.finding_id"
 _CODES: Final[LiteralString] = f"""

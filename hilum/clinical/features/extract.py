@@ -8,6 +8,7 @@ from typing import Final, LiteralString, cast
 
 import structlog
 
+from hilum.clinical.cdm.cdm import FEATURES
 from hilum.clinical.features import acquisition, dose, reports
 from hilum.clinical.features.acquisition import Parameter
 from hilum.clinical.features.dose import ImageDose
@@ -21,6 +22,7 @@ from hilum.core.progress import Progress
 from hilum.imaging.archive.query import Row as CatalogueRow
 from hilum.imaging.archive.series_header import instance_header, series_headers
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.studies import steps
 
 log = structlog.get_logger()
 
@@ -69,6 +71,7 @@ def extract_study(archive: Archive, study: int, choice: Choice, *, again: bool =
         The files cannot be reached now.
     """
     with archive.database.transaction() as sql:
+        revisions = steps.revisions_of(sql, [study])
         before = _state(sql, study)
         series = sql.rows(_SERIES, (study,))
         rows = sql.rows(_INSTANCES, (study, _REPORTS, _LARGEST)) if series else []
@@ -86,6 +89,8 @@ def extract_study(archive: Archive, study: int, choice: Choice, *, again: bool =
             changed += changes.added + changes.changed + changes.removed + changes.superseded
         if again:
             follow_again(sql, locked)
+    with archive.database.transaction() as sql:
+        steps.finish(sql, FEATURES, revisions)
     return changed
 
 

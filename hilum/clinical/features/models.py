@@ -31,8 +31,8 @@ class FeatureFinding(Table):
 
 class Feature(Table):
     """A feature of a study. ``extractor`` and ``extractor_version`` say what wrote it and tell versions apart, ``key``
-    which feature of that extractor it is, ``digest`` what the extractor said, before anybody corrected it. A code is
-    ``scheme|value``; with one, the concept beside it is looked up in the vocabulary, else it is as it was given."""
+    which feature of that extractor it is, ``digest`` what the extractor said, before anybody ``corrected`` it. A code
+    is ``scheme|value``; with one, the concept beside it is looked up in the vocabulary, else it is as it was given."""
 
     __tablename__ = "feature"
     __table_args__ = (
@@ -73,6 +73,7 @@ class Feature(Table):
     )
     provenance: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     superseded: Mapped[bool] = tables.no()
+    corrected: Mapped[bool] = tables.no()
     created_at: Mapped[datetime] = tables.now()
     updated_at: Mapped[datetime] = tables.now()
 

@@ -16,6 +16,7 @@ from hilum.clinical.features.said import Extraction, Finding, Said, alg_system
 from hilum.core.database import Row, Transaction
 from hilum.core.errors import Invalid, NotFound
 from hilum.core.events import Event
+from hilum.imaging.archive.sidecar import mark_studies
 
 CHANGED: Final = "hilum.features.changed.v1"
 
@@ -86,6 +87,8 @@ def write_extraction(sql: Transaction, study: Study, extraction: Extraction) -> 
     added = sum(bool(row["added"]) for row in written)
     changes = Changes(added, len(written) - added, len(removed), len(superseded))
     _follow(sql, study, changes, {row["feature_type"] for row in (*removed, *written, *superseded)})
+    if changes and "/" in extraction.extractor:
+        mark_studies(sql, [study.number])
     return changes
 
 
@@ -97,6 +100,7 @@ def add(sql: Transaction, study: Study, said: Said) -> int:
     (row,) = _write(sql, study, extractor, said.algorithm_version, (said,))
     superseded = sql.rows(_SUPERSEDE_THERE, _named(study, whole)) if extractor else []
     _follow(sql, study, Changes(added=1, superseded=len(superseded)), {said.feature_type})
+    mark_studies(sql, [study.number])
     return cast("int", row["id"])
 
 
@@ -106,16 +110,19 @@ def change(sql: Transaction, study: Study, feature: int, said: Said) -> None:
     values = _values(sql, study, said) | {"id": feature}
     changed = sql.rows(_CHANGE, values)
     _follow(sql, study, Changes(changed=len(changed)), {said.feature_type})
+    mark_studies(sql, [study.number])
 
 
 def remove(sql: Transaction, study: Study, feature: int) -> None:
     """Take a feature out of the store."""
     rows = sql.rows("delete from hilum.feature where id = %s returning feature_type", (feature,))
     _follow(sql, study, Changes(removed=len(rows)), {row["feature_type"] for row in rows})
+    mark_studies(sql, [study.number])
 
 
 def extractor_of(feature_type: str, algorithm: str) -> str:
-    """By what name the versions of an algorithm are told apart that is no extractor of Hilum's; empty without one."""
+    """By what name the versions of an algorithm are told apart that is no extractor of Hilum's; empty without one. What
+    such a one says, no file tells: it stands in the record of the study (see ``hilum.imaging.archive.sidecar``)."""
     return f"{feature_type}/{algorithm}" if algorithm else ""
 
 
@@ -131,10 +138,15 @@ def follow_again(sql: Transaction, study: Study) -> None:
         keep_features(sql, cdm, [study.number], [study.uid])
 
 
+def count_features(sql: Transaction, study: int) -> None:
+    """Count the features of a study anew."""
+    sql.rows(_COUNT, {"study": study})
+
+
 def _follow(sql: Transaction, study: Study, changes: Changes, types: set[object]) -> None:
     if not changes:
         return
-    sql.rows(_COUNT, {"study": study.number})
+    count_features(sql, study.number)
     follow_again(sql, study)
     data: dict[str, object] = {
         "study_id": study.number,
@@ -240,12 +252,12 @@ _INSERT: Final[LiteralString] = f"""
   select %(study)s, %(extractor)s, %(version)s, {", ".join(f"g.{name}" for name in _WRITTEN)}
   from json_populate_recordset(null::hilum.feature, %(features)s) g
   on conflict (study_id, extractor, extractor_version, key) do update set
-    {", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)}, updated_at = now()
+    {", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)}, corrected = false, updated_at = now()
   where (f.digest, f.superseded) <> (excluded.digest, excluded.superseded)
   returning f.id, f.feature_type, f.xmax = 0 as added
 """
 _CHANGE: Final[LiteralString] = f"""
-  update hilum.feature set updated_at = now(),
+  update hilum.feature set corrected = true, updated_at = now(),
     {", ".join(f"{name} = %({name})s" for name in _WRITTEN if name not in ("key", "digest"))}
   where id = %(id)s returning id
 """

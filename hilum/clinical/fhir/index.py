@@ -200,6 +200,7 @@ def remote_study(resource: Element) -> RemoteStudy | None:
     series = list({one.uid: _series(one) for one in study.series if check_uid(one.uid)}.values())
     modalities = sorted({_code(each) for each in study.modality} | {str(each["modality"]) for each in series} - {""})
     day, clock, offset = _moment(study.started)
+    name = plain(study.subject.display)[:_TEXT]
     values: dict[str, object] = {
         "study_instance_uid": uid,
         "study_date": day,
@@ -211,11 +212,23 @@ def remote_study(resource: Element) -> RemoteStudy | None:
         "modalities": [code for code in modalities if code],
         "body_part": next((str(each["body_part"]) for each in series if each["body_part"]), ""),
         "body_parts": sorted({body_part_word(str(each["body_part"])) for each in series} - {""}),
-        "patient_name": plain(study.subject.display)[:_TEXT],
+        "patient_name": name,
+        "patient_name_dicom": dicom_name(name),
         "num_series": len(series) or study.number_of_series or 0,
         "num_instances": study.number_of_instances or sum(cast("int", each["num_instances"]) for each in series),
     }
     return RemoteStudy(_patient(study), values, series)
+
+
+def dicom_name(display: str) -> str:
+    """A name as people read it as a PN (PS3.5 section 6.2.1): ``Family, Given Middle`` in its parts; of any other
+    nobody can tell which word is which, and all of it stands as the family name, where it is found by any of them."""
+    text = " ".join(re.sub(r"[\^=\\]", " ", display).split())
+    family, comma, rest = text.partition(",")
+    if not comma or not family.strip() or not rest.strip() or "," in rest:
+        return text
+    given, _, middle = rest.strip().partition(" ")
+    return "^".join(part for part in (family.strip(), given, middle.strip()) if part)
 
 
 def _series(series: _Series) -> dict[str, object]:

@@ -3,16 +3,18 @@ again, so that linking keeps them up to date under the ids that they have."""
 
 from typing import Final, LiteralString, cast
 
-from hilum.clinical.cdm.cdm import find_cdm, has_table
+from hilum.clinical.cdm.cdm import STEPS, find_cdm, has_table
 from hilum.clinical.cdm.image_tables import OCCURRENCE
+from hilum.clinical.features.restore import drop_unknown
 from hilum.clinical.occurrence.keep import Places, occurrence_columns
 from hilum.core.config import Settings
 from hilum.core.database import Database
 from hilum.imaging.archive.views import dicomweb_root
+from hilum.imaging.studies import steps
 
 
 def take_up(database: Database, settings: Settings, source: str) -> int:
-    """Take up what Hilum had written into the CDM of a source.
+    """Take up what Hilum had written into the CDM of a source, whose studies have to be linked again.
 
     Parameters
     ----------
@@ -30,7 +32,10 @@ def take_up(database: Database, settings: Settings, source: str) -> int:
     """
     with database.transaction() as sql:
         cdm = find_cdm(sql, source)
-        if cdm is None or not has_table(sql, cdm.schemas.imaging, OCCURRENCE):
+        if cdm is None:
+            return 0
+        steps.need(sql, cdm.source_id, STEPS)
+        if not has_table(sql, cdm.schemas.imaging, OCCURRENCE):
             return 0
         if "wadors_uri" not in occurrence_columns(sql, cdm):
             return 0
@@ -38,6 +43,7 @@ def take_up(database: Database, settings: Settings, source: str) -> int:
         values = {"source": cdm.source_id, "root": root, "sequence": cdm.sql("{imaging}.hilum_procedure_id")}
         sql.rows(cdm.sql(_PROCEDURES), values)
         (row,) = sql.rows(cdm.sql(_SERIES), values)
+        drop_unknown(sql, cdm)
     return cast("int", row["taken"])
 
 

@@ -150,9 +150,8 @@ def _tell(sql: Transaction, cdm: Cdm, before: Mapping[int, _Study], after: Mappi
                 "visit_occurrence_id": study.targets["visit"],
             }
             sql.emit(Event(LINKED, cdm.source, study.uid, data | found))
-    moved = [s.number for s in changed if s.targets["person"] != before[s.number].targets["person"]]
-    if moved:
-        mark_studies(sql, moved)
+    if changed:
+        mark_studies(sql, [study.number for study in changed])
     return len(changed)
 
 

@@ -4,7 +4,7 @@ or the CDM has changed. All of it may run twice."""
 from collections.abc import Mapping
 from typing import Final, cast
 
-from hilum.clinical.cdm.cdm import find_cdm
+from hilum.clinical.cdm.cdm import LINKED, find_cdm
 from hilum.clinical.linkage.bulk import KIND, link_all
 from hilum.clinical.linkage.orders import read_orders
 from hilum.clinical.linkage.settle import Manner, settle
@@ -13,6 +13,7 @@ from hilum.core.errors import NotFound
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
+from hilum.imaging.studies import steps
 
 TYPES: Final = (
     "hilum.study.revised.v1",
@@ -49,7 +50,10 @@ def handle(archive: Archive, manner: Manner, event: Mapping[str, object]) -> Non
             return
         query = "select id from hilum.study where source_id = %s and study_instance_uid = %s"
         studies = [cast("int", row["id"]) for row in sql.rows(query, (cdm.source_id, uid))]
+        revisions = steps.revisions_of(sql, studies)
     if studies:
         read_orders(archive, studies)
         with archive.database.transaction() as sql:
             settle(sql, cdm, studies, manner)
+        with archive.database.transaction() as sql:
+            steps.finish(sql, LINKED, revisions)

@@ -139,17 +139,23 @@ _VALUES: Final = {
     "modality_concept_id": "g.modality",
     "accession_number": "nullif(s.accession_number, '')",
 }
+# Each is looked up by its key, row by row (lateral, limit 1): of tables that grow while linking fills them the planner
+# knows too little, and would rather go through all series once for each of these.
 _FROM: Final[LiteralString] = """
   from unnest(%(series)s::bigint[], %(modality_words)s::text[], %(modality)s::bigint[], %(site)s::bigint[],
     %(said_by)s::text[], %(word)s::text[]) g (id, word_of_modality, modality, site, said_by, word)
-  join hilum.series e on e.id = g.id join hilum.study s on s.id = e.study_id and s.id = any(%(studies)s)
+  cross join lateral (select e.* from hilum.series e where e.id = g.id limit 1) e
+  cross join lateral (select s.* from hilum.study s where s.id = e.study_id limit 1) s
   join hilum.source k on k.id = s.source_id
-  join hilum.study_link p on p.study_id = s.id and p.kind = 'person' and p.target_id is not null
-  join hilum.study_link r on r.study_id = s.id and r.kind = 'procedure' and r.target_id is not null
-  left join hilum.study_link v on v.study_id = s.id and v.kind = 'visit'
-  left join hilum.series_order w on w.series_id = e.id
-  left join hilum.series_occurrence o on o.source_id = s.source_id and o.study_instance_uid = s.study_instance_uid
-    and o.series_instance_uid = e.series_instance_uid
+  cross join lateral (select l.target_id from hilum.study_link l where l.study_id = s.id and l.kind = 'person'
+    and l.target_id is not null limit 1) p
+  cross join lateral (select l.target_id from hilum.study_link l where l.study_id = s.id and l.kind = 'procedure'
+    and l.target_id is not null limit 1) r
+  left join lateral (select l.target_id from hilum.study_link l where l.study_id = s.id and l.kind = 'visit' limit 1) v
+    on true
+  left join lateral (select w.* from hilum.series_order w where w.series_id = e.id limit 1) w on true
+  left join lateral (select o.* from hilum.series_occurrence o where o.source_id = s.source_id
+    and o.study_instance_uid = s.study_instance_uid and o.series_instance_uid = e.series_instance_uid limit 1) o on true
 """
 _WHERE: Final[LiteralString] = f"where s.deleted_at is null and {_DATE} is not null"
 _WANTED: Final[LiteralString] = f"{_FROM} {_WHERE}"

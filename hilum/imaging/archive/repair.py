@@ -4,10 +4,10 @@ Damaged objects are moved out of the way, never deleted. It may be stopped and r
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, LiteralString, cast
+from types import MappingProxyType
+from typing import Final, LiteralString, cast
 
 from hilum.core.blobs import Blobs
 from hilum.core.database import Transaction
@@ -17,6 +17,7 @@ from hilum.imaging.archive.check import AREAS, DAMAGED, Finding, Objects, Report
 from hilum.imaging.archive.delete import hide_instances
 from hilum.imaging.archive.edit import bring_back_corrections
 from hilum.imaging.archive.people import KINDS, bring_back_people
+from hilum.imaging.archive.recorded import Arrived, arrivals, runs
 from hilum.imaging.archive.sidecar import RECORDS, Record, mark_studies, read_record, read_records, record_changes
 from hilum.imaging.archive.sources import bring_back_cdm, bring_back_maps
 from hilum.imaging.archive.store import Archive, Batch, Damaged
@@ -24,6 +25,9 @@ from hilum.imaging.dicom.header import NotDicom, Unreadable
 from hilum.imaging.studies.clock import go_on_from
 
 Step = Callable[[int, int | None, str], None]
+BringBack = Callable[[Transaction, int, Mapping[str, object]], int]
+"""Brings back what a study's record says for a room above this one: in the transaction that catalogues the study, whose
+number it is given; tells how many things it brought."""
 
 SET_ASIDE: Final = "set-aside"
 BUNDLES: Final = "bundles"
@@ -33,9 +37,10 @@ _BATCH: Final = 250
 
 @dataclass(slots=True)
 class Repaired:
-    """What a repair found, did, and could not bring back."""
+    """What a repair found, did, and could not bring back; ``parts`` are what rooms above do in it."""
 
     report: Report
+    parts: Mapping[str, BringBack] = field(default_factory=dict[str, BringBack])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     lost: list[str] = field(default_factory=list[str])
 
@@ -89,7 +94,13 @@ class _Folders:
             self.studies.add((parts[0], parts[1]))
 
 
-def repair(archive: Archive, *, source: str | None = None, step: Step = lambda _done, _total, _text: None) -> Repaired:
+def repair(
+    archive: Archive,
+    *,
+    source: str | None = None,
+    step: Step = lambda _done, _total, _text: None,
+    parts: Mapping[str, BringBack] = MappingProxyType({}),
+) -> Repaired:
     """Check everything, then mend what can be mended.
 
     Parameters
@@ -100,6 +111,8 @@ def repair(archive: Archive, *, source: str | None = None, step: Step = lambda _
         Key of the source to look at; None for all.
     step
         Told how many things are done, of how many, and what is going on.
+    parts
+        What rooms above bring back of a study, by the name under which it is counted.
     """
     # What replaced something once does so again, whatever the setting is now.
     archive = Archive(archive.database, archive.blobs, archive.settings.model_copy(update={"on_replace": "replace"}))
@@ -117,7 +130,7 @@ def repair(archive: Archive, *, source: str | None = None, step: Step = lambda _
             folders.take(key, orphan=False)
 
     report = check(archive.database, archive.blobs, source=source, step=step, told=told, listed=listed)
-    done = Repaired(report)
+    done = Repaired(report, parts)
     done.lost.extend(f"{key}: no object of Hilum's has such a name" for key in folders.unplaced)
     for key in damaged:
         _move_aside(archive.blobs, key, done)
@@ -282,18 +295,6 @@ def _set_aside(archive: Archive, source: SourceRef, key: str, code: str, reason:
         _insert(sql, "set_aside", values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    """How an object came in, as a record tells it."""
-
-    digest: str
-    origin: str
-    received_at: str
-    path: str | None = None
-    series: str = ""
-    replaced_at: str | None = None
-
-
 class _Study:
     """One folder of a study, its objects by their digest."""
 
@@ -326,7 +327,7 @@ class _Study:
         if not keys:
             return
         new = not self.is_known()
-        self._catalogue([_Arrived(key.rpartition("/")[2].partition(".")[0], "repair", "") for key in keys])
+        self._catalogue([Arrived(key.rpartition("/")[2].partition(".")[0], "repair", "") for key in keys])
         if new and self.is_known():
             text = f"how its {len(keys)} instances came in, and what was changed or came with it"
             self.done.lost.append(f"{self.source.key}/{self.study}: {text}")
@@ -334,7 +335,7 @@ class _Study:
 
     def from_record(self, record: Record) -> None:
         """Catalogue a study as its record tells."""
-        arrived = list(_arrivals(record))
+        arrived = list(arrivals(record))
         if record["deleted_at"] is not None and not any(each.digest in self.objects for each in arrived):
             return  # its grace passed while the record was being written
         for each in arrived:
@@ -362,21 +363,21 @@ class _Study:
 
     def is_finished(self, record: Record) -> bool:
         """Whether all objects that a record tells of have a row, unlike in a study that a repair was stopped in."""
-        keys = [self.objects[each.digest] for each in _arrivals(record) if each.digest in self.objects]
+        keys = [self.objects[each.digest] for each in arrivals(record) if each.digest in self.objects]
         return not any(find_orphans(self.archive.database, chunk) for chunk in chunks(keys, _BATCH))
 
-    def _catalogue(self, arrived: Sequence[_Arrived], last: Callable[[Transaction], None] | None = None) -> None:
+    def _catalogue(self, arrived: Sequence[Arrived], last: Callable[[Transaction], None] | None = None) -> None:
         """Catalogue arrivals in batches; the last one's transaction ends with ``last``."""
-        runs = list(_runs(arrived))
-        for number, run in enumerate(runs, start=1):
+        batches = list(runs(arrived, _BATCH))
+        for number, run in enumerate(batches, start=1):
             with self.archive.batch(self.source, run[0].origin) as batch:
                 for each in run:
                     self._take(batch, each)
-                if len(batch) or number == len(runs):
-                    batch.commit(last if number == len(runs) else None)
+                if len(batch) or number == len(batches):
+                    batch.commit(last if number == len(batches) else None)
                     self.done.count("instances", len(batch))
 
-    def _take(self, batch: Batch, each: _Arrived) -> None:
+    def _take(self, batch: Batch, each: Arrived) -> None:
         if each.path is not None:
             if Path(each.path).is_file():
                 batch.index(each.path, each.path, within=(self.study, each.series))
@@ -396,7 +397,7 @@ class _Study:
         except HilumError as error:
             self.done.lost.append(f"{key}: {error}")
 
-    def _settle(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[_Arrived]) -> None:
+    def _settle(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[Arrived]) -> None:
         """Apply the record, and delete what it tells of: the study, or what was taken out of one that lives."""
         if record["deleted_at"] is None:
             self._apply(sql, study_id, record, arrived)
@@ -408,7 +409,7 @@ class _Study:
         if ids:
             self._hide(sql, hide_instances(sql, study_id, ids, str(record["deleted_at"])), record)
 
-    def _apply(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[_Arrived]) -> None:
+    def _apply(self, sql: Transaction, study_id: int, record: Record, arrived: Sequence[Arrived]) -> None:
         """What the study's files do not tell."""
         now = [each for each in arrived if each.replaced_at is None]
         sql.rows(_RECEIVED, ([a.digest for a in now], [a.received_at for a in now], study_id))
@@ -427,6 +428,10 @@ class _Study:
                 self.done.count("bundle_files", _insert(sql, "bundle_file", {**file, "study_id": study_id}))
             else:
                 self.done.lost.append(f"{file['blob_key']}: the bytes of a bundle file")
+        for name, bring_back in self.done.parts.items():
+            self.done.count(name, bring_back(sql, study_id, record))
+        if record.get("features_left_out"):
+            self.done.lost.append(f"{self.source.key}/{self.study}: {record['features_left_out']} of its features")
         mark_studies(sql, [study_id])
 
     def _hide(self, sql: Transaction, study_id: int, record: Record) -> None:
@@ -443,33 +448,6 @@ class _Study:
             values,
         )
         self.done.count("deletions")
-
-
-def _arrivals(record: Record) -> Iterator[_Arrived]:
-    """Everything that came into a study, in its order, so that what replaced something does so again."""
-    found: list[_Arrived] = []
-    for each in cast("Sequence[Mapping[str, Any]]", record["replaced"]):
-        if each["path"] is None:  # of a file that was indexed in place the earlier bytes are not kept
-            found.append(_Arrived(each["digest"], each["origin"], each["received_at"], replaced_at=each["replaced_at"]))
-    for run in cast("Sequence[Mapping[str, str]]", record["instances"]):
-        found.extend(_Arrived(digest, run["origin"], run["received_at"]) for digest in run["digests"])
-    for each in cast("Sequence[Mapping[str, str]]", record["in_place"]):
-        found.append(
-            _Arrived(each["digest"], each["origin"], each["received_at"], each["path"], each["series_instance_uid"])
-        )
-    yield from sorted(found, key=lambda each: datetime.fromisoformat(each.received_at))
-
-
-def _runs(arrived: Sequence[_Arrived]) -> Iterator[list[_Arrived]]:
-    """Arrivals in stretches of one origin, as large as a batch may be."""
-    run: list[_Arrived] = []
-    for each in arrived:
-        if run and (run[0].origin != each.origin or len(run) >= _BATCH):
-            yield run
-            run = []
-        run.append(each)
-    if run:
-        yield run
 
 
 _OWNED: Final[LiteralString] = """

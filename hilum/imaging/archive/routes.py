@@ -19,6 +19,7 @@ from hilum.imaging.archive.render import Look, frame_picture, frame_window, seri
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dicom.dicom_json import read_data_set, tags
 from hilum.imaging.dicom.picture import MAX_SCALE
+from hilum.imaging.studies import steps
 
 router = Router(
     prefix=schemas.API, tags=["archive"], dependencies=[Depends(refuse_unknown_parameters)], responses=PROBLEMS
@@ -85,8 +86,9 @@ def show_study(archive: Archive, response: Response, study: str, source: str | N
         files = [views.bundle_file(each, row["id"]) for each in query.bundle_files(connection, row["id"])]
         origins = query.study_origins(connection, row["id"])
         num_features = query.study_features(connection, row["id"])
+        awaits = steps.awaited(connection, row["id"])
     response.headers["ETag"] = f'"{version_of(row)}"'
-    return views.study_detail(row, series, files, origins, num_features)
+    return views.study_detail(row, series, files, origins, num_features, awaits)
 
 
 @router.get("/studies/{study}/instances")

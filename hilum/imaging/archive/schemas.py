@@ -121,6 +121,10 @@ class StudyDetail(Study):
     origins: list[str] = Field(description="The ways its instances came in: import, upload, stow, inbox, conflict.")
     corrected: dict[str, Corrected] = Field(description="Fields that a person corrected.")
     num_features: int
+    awaits: list[str] = Field(
+        description="What an indexed study waits for before it is processed: instances that may still come, then "
+        "linkage and features where its source has a CDM."
+    )
     dicomweb_url: str
     series: list[Series]
     bundle_files: list[BundleFile]

@@ -20,6 +20,8 @@ FORMAT: Final = 1
 MAX_RECORD: Final = 256 << 20
 _AT_ONCE: Final = 200
 _INSTANCES_AT_ONCE: Final = 20_000
+_MOST_FEATURES: Final[LiteralString] = "20000"
+"""Features and findings of a study that its record tells of; of more than that, those that are superseded go first."""
 _RECORDER_LOCK: Final = 4_845_114_004
 # Columns of a study that its files do not tell; a room that adds such a column adds it here.
 _STUDY: Final[LiteralString] = (
@@ -133,6 +135,8 @@ def _study_records(sql: Transaction, ids: list[object]) -> list[Record]:
             part = records[row.pop("study_id")][name]
             assert isinstance(part, list)
             part.append(row)  # pyright: ignore[reportUnknownMemberType]
+    for row in sql.rows(_FEATURES_LEFT_OUT, (ids,)):
+        records[row["study_id"]]["features_left_out"] = row["features"]
     return list(records.values())
 
 
@@ -217,11 +221,12 @@ def try_to_record(database: Database, blobs: Blobs) -> None:
         return
 
 
-# A record tells of every instance: few studies at once where they are large, but always one.
+# A record tells of every instance, and of features: few studies at once where they are large, but always one.
 _DUE: Final[LiteralString] = """
   select study_id, marks from (
-    select study_id, marks, sum(num_instances) over (order by study_id) - num_instances as before from (
-      select u.study_id, u.marks, t.num_instances from hilum.unrecorded_study u join hilum.study t on t.id = u.study_id
+    select study_id, marks, sum(items) over (order by study_id) - items as before from (
+      select u.study_id, u.marks, t.num_instances + (select coalesce(sum(features), 0) from hilum.feature_count c
+        where c.study_id = t.id) as items from hilum.unrecorded_study u join hilum.study t on t.id = u.study_id
       where t.updated_at <= now() - make_interval(secs => %(quiet)s)
         or u.since <= now() - make_interval(secs => least(60, 12 * %(quiet)s))
       order by u.study_id limit %(limit)s
@@ -236,6 +241,8 @@ _STUDIES: Final[LiteralString] = f"""
       where study_id = t.id and restored_at is null order by id desc limit 1) d on true
   where t.id = any(%s)
 """
+# Features that no file tells: given by a person or a program, or corrected.
+_UNTOLD: Final[LiteralString] = "(f.corrected or f.extractor = '' or strpos(f.extractor, '/') > 0)"
 _PARTS: Final[dict[str, LiteralString]] = {
     "corrections": """
       select study_id, field, old, new, of_file, undoes, made_by, made_at, id from hilum.correction
@@ -269,11 +276,34 @@ _PARTS: Final[dict[str, LiteralString]] = {
       from hilum.replaced_instance r join hilum.instance i on i.id = r.instance_id
       where i.study_id = any(%s) order by r.id
     """,
+    "features": f"""
+      select g.*, n.key as finding, r.image_feature_id, r.row_table, r.row_id from (
+        select f.study_id, f.series_uid, f.extractor, f.extractor_version, f.key, f.digest, f.feature_type,
+          f.feature_name, f.code, f.concept_id, f.algorithm, f.algorithm_version, f.alg_system, f.algorithm_time,
+          f.value_numeric, f.value_string, f.value_code, f.unit, f.body_site, f.body_site_code, f.laterality,
+          f.assertion, f.confidence, f.finding_id, f.provenance, f.superseded, f.corrected, f.created_at, f.updated_at,
+          f.id, row_number() over (partition by f.study_id order by f.superseded, f.id) as place
+        from hilum.feature f where f.study_id = any(%s) and {_UNTOLD}
+      ) g left join hilum.feature_finding n on n.id = g.finding_id left join hilum.feature_row r on r.feature_id = g.id
+      where g.place <= {_MOST_FEATURES} order by g.id
+    """,
+    "findings": f"""
+      select study_id, key, name, code, concept_id, image_finding_id from (
+        select t.id as study_id, n.*, row_number() over (partition by t.id order by n.id) as place
+        from hilum.feature_finding n join hilum.study t
+          on t.source_id = n.source_id and t.study_instance_uid = n.study_instance_uid
+        where t.id = any(%s)
+      ) n where place <= {_MOST_FEATURES} order by n.place
+    """,
     "bundle_files": """
       select study_id, name, kind, size, digest, blob_key, received_at from hilum.bundle_file
       where study_id = any(%s) order by id
     """,
 }
+_FEATURES_LEFT_OUT: Final[LiteralString] = f"""
+  select study_id, count(*) - {_MOST_FEATURES} as features from hilum.feature f
+  where f.study_id = any(%s) and {_UNTOLD} group by study_id having count(*) > {_MOST_FEATURES}
+"""
 _CHANGED_PHYSICIANS: Final[LiteralString] = """
   select p.key, p.name, p.renamed, r.key as merged_into, p.id from hilum.physician p
   left join hilum.physician r on r.id = p.merged_into

@@ -29,11 +29,17 @@ def study(row: Row) -> Study:
 
 
 def study_detail(
-    row: Row, series: list[Series], files: list[BundleFile], origins: Sequence[str], num_features: int
+    row: Row,
+    series: list[Series],
+    files: list[BundleFile],
+    origins: Sequence[str],
+    num_features: int,
+    awaits: Sequence[str],
 ) -> StudyDetail:
     """A study with all that is known of it."""
     also = {
         "num_features": num_features,
+        "awaits": list(awaits),
         "dicomweb_url": f"{dicomweb_root(row['source_key'])}/studies/{row['study_instance_uid']}",
         "series": series,
         "bundle_files": files,

@@ -13,7 +13,7 @@ from hilum.core.progress import Progress
 from hilum.imaging.archive.patients import MAX_PATIENT_ID
 from hilum.imaging.archive.remote import RemoteStudy
 from hilum.imaging.archive.store import Archive
-from hilum.imaging.remote.client import DicomWeb, Parameters
+from hilum.imaging.remote.client import DicomWeb, Parameters, RemoteDown, RemoteRefuses
 from hilum.imaging.remote.indexing import keep_studies
 from hilum.imaging.remote.reading import INCLUDE_STUDY, read_patient, read_study, text
 from hilum.imaging.remote.series import SeriesSearch
@@ -143,20 +143,35 @@ def index_lines(
     """
     server = find_server(archive.database, source)
     report = Report()
+    pending: dict[str, RemoteStudy] = {}
     progress.expect(len(lines))
     authorities = archive.settings.outgoing_ca
     with DicomWeb(server, authorities) as client, SeriesSearch(client, server, authorities) as searched:
-        for number, line in enumerate(lines, 1):
-            found, studies = _look(client, line)
-            report.lines.append(found)
-            progress.count(found.state)
-            if found.state == "found":
-                wanted = searched.add_to(studies) if series else studies
+
+        def keep(*, alone: bool = False) -> None:
+            studies = [*pending.values()]
+            wanted = searched.add_to(studies) if series and not alone else studies
+            if wanted:
                 with archive.database.transaction() as sql:
                     keep_studies(sql, archive, server, wanted, progress)
-            else:
-                progress.leave_out(found.state, found.reason, f"number {number} of the list")
-            progress.step()
+            pending.clear()
+
+        try:
+            for number, line in enumerate(lines, 1):
+                found, studies = _look(client, line)
+                report.lines.append(found)
+                progress.count(found.state)
+                if found.state == "found":
+                    pending |= {str(study.study["study_instance_uid"]): study for study in studies}
+                    if len(pending) >= _PAGE:
+                        keep()
+                else:
+                    progress.leave_out(found.state, found.reason, f"number {number} of the list")
+                progress.step()
+            keep()
+        except (RemoteDown, RemoteRefuses):
+            keep(alone=True)  # what was found before
+            raise
         note_root(archive.database, server, client.root)
     return report
 

@@ -1,4 +1,5 @@
-"""The tables of the studies: where each stands, and its revisions. Both go by source and Study Instance UID."""
+"""The tables of the studies: where each stands and its revisions, which go by source and Study Instance UID, and what
+else is done before a study is processed."""
 
 from datetime import datetime
 
@@ -45,3 +46,22 @@ class StudyRevision(Table):
     num_removed: Mapped[int] = tables.count()
     num_replaced: Mapped[int] = tables.count()
     manifest: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class SourceStep(Table):
+    """A step that studies of a source have to go through before they are processed."""
+
+    __tablename__ = "source_step"
+
+    source_id: Mapped[int] = tables.owner("source", primary_key=True)
+    step: Mapped[str] = mapped_column(TEXT, primary_key=True)
+
+
+class StudyStep(Table):
+    """The latest revision of a study for which a step was done."""
+
+    __tablename__ = "study_step"
+
+    study_id: Mapped[int] = tables.owner("study", primary_key=True)
+    step: Mapped[str] = mapped_column(TEXT, primary_key=True)
+    revision: Mapped[int] = mapped_column(BIG)

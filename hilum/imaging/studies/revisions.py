@@ -28,6 +28,7 @@ from hilum.imaging.studies.manifest import (
     unpack,
 )
 from hilum.imaging.studies.models import StudyRevision
+from hilum.imaging.studies.steps import AWAITS_STEP, tell
 
 Reason: TypeAlias = Literal["quiet", "expected", "manual", "deleted"]
 Mark: TypeAlias = Callable[[Transaction, Sequence[int]], None]
@@ -274,7 +275,7 @@ def _exists(sql: Transaction, source_id: int, uid: str) -> bool:
 
 def _revise(sql: Transaction, source_id: int, uid: str, clock: Clock, reason: Reason, *, stop: bool = True) -> None:
     """Make a revision if anything has changed; study and clock are locked. Unless ``stop``, a timer goes on."""
-    live = sql.rows(f"select id, availability from hilum.study {_BY_UID} and deleted_at is null", (source_id, uid))
+    live = sql.rows(_LIVE, (source_id, uid))
     if live and live[0]["availability"] == "remote":  # what it consists of is known elsewhere, or was the last time
         done = {"source": source_id, "uid": uid, "number": clock.revision, "stop": stop, "reached": False}
         sql.rows(_SETTLE_CLOCK, done)
@@ -287,7 +288,10 @@ def _revise(sql: Transaction, source_id: int, uid: str, clock: Clock, reason: Re
         _write(sql, source_id, uid, number, reason, now, changes)
     sql.rows(_SETTLE_CLOCK, done)
     if live:
-        sql.rows(_SETTLE_STUDY, {"id": live[0]["id"], "number": number, "complete": stop or not clock.running})
+        settled = {"id": live[0]["id"], "number": number, "complete": stop or not clock.running}
+        (row,) = sql.rows(_SETTLE_STUDY, settled)
+        if row["status"] == "processed" != live[0]["status"]:
+            tell(sql, str(live[0]["source"]), uid, cast("int", live[0]["id"]), number)
 
 
 def _manifest(sql: Transaction, source_id: int, uid: str, number: int) -> Manifest:
@@ -358,8 +362,12 @@ _DUE_IF_REACHED: Final[LiteralString] = """
     where s.source_id = c.source_id and s.study_instance_uid = c.study_instance_uid and s.deleted_at is null
       and s.num_instances >= c.expected)
 """
-_SETTLE_STUDY: Final[LiteralString] = """
-  update hilum.study set revision = %(number)s,
-    status = case when status = 'error' then status when %(complete)s then 'processed' else 'indexed' end
-  where id = %(id)s
+_LIVE: Final[LiteralString] = f"""
+  select id, availability, status, (select key from hilum.source where id = source_id) as source from hilum.study
+  {_BY_UID} and deleted_at is null
+"""
+_SETTLE_STUDY: Final[LiteralString] = f"""
+  update hilum.study s set revision = %(number)s, status = case when s.status = 'error' then s.status
+    when %(complete)s and not {AWAITS_STEP.replace("<revision>", "%(number)s")} then 'processed' else 'indexed' end
+  where s.id = %(id)s returning s.status
 """

@@ -22,7 +22,7 @@ MAX_STUDIES: Final = 2_000_000
 
 HELD: Final[Mapping[str, str]] = {
     "remote": "The study lies in the remote archive only.",
-    "incomplete": "The study is still arriving.",
+    "incomplete": "The study is still arriving, or has not been linked and read for features yet.",
     "error": "The study could not be processed.",
     "patient_conflict": "A person must say whose the study is.",
     "derived": "The file does not name its study and series.",

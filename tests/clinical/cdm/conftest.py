@@ -113,10 +113,10 @@ class Site:
             handle(self.archive, self.manner, event)
             self.handled = int(str(event["sequence"]))
 
-    def link_all(self) -> dict[str, int]:
-        """What ``hilum cdm link`` does."""
+    def link_all(self, *, again: bool = True) -> dict[str, int]:
+        """What ``hilum cdm link --all`` does; without ``again``, what it does of a source with many studies."""
         with job_here(self.archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
-            link_all(self.archive, "default", self.manner, progress)
+            link_all(self.archive, "default", self.manner, progress, again=again, many=1)
         return progress.counts
 
     def settle(self, *studies: int) -> int:

@@ -190,3 +190,21 @@ def test_a_code_is_looked_up_in_the_vocabulary_and_what_it_does_not_know_is_repo
     finally:
         linked.rows("delete from omop_vocabulary.concept_relationship")
         linked.rows("delete from omop_vocabulary.concept where concept_id in (900001, 900002, 900003)")
+
+
+def test_the_unit_one_is_the_sites_own_or_its_ratio(linked: Hospital) -> None:
+    """Vocabularies write it as a plain 1 or with an annotation (UCUM section 2.4); the seed has the latter."""
+    plain = (
+        "insert into omop_vocabulary.concept (concept_id, concept_name, domain_id, vocabulary_id, concept_class_id, "
+        "standard_concept, concept_code, valid_start_date, valid_end_date) values "
+        "(900009, 'one', 'Unit', 'UCUM', 'Unit', 'S', '1', '1970-01-01', '2099-12-31')"
+    )
+    query = "select distinct unit_concept_id from omop.measurement"
+    linked.said("1", number("a", 3, unit="1"))
+    assert linked.one(query) == 8523
+    linked.rows(plain)
+    try:
+        linked.said("1", number("a", 4, unit="1"))
+        assert linked.one(query) == 900009
+    finally:
+        linked.rows("delete from omop_vocabulary.concept where concept_id = 900009")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hilum.clinical.features.extract import Choice, extract_all
 from hilum.clinical.linkage.bulk import link_all
 from hilum.clinical.linkage.settle import Manner
 from hilum.core.blobs import LocalBlobs
@@ -45,19 +46,20 @@ def some_studies(manifest: DemoManifest) -> list[StudyEntry]:
 
 
 def fill(archive: Archive, folder: Path, studies: list[StudyEntry]) -> None:
-    """Store studies, load the CDM, link them and complete them."""
+    """Store studies, load the CDM, complete them and link them, with no features read."""
     for study in studies:
         with archive.batch(archive.source(), "import") as batch:
             for number, file in enumerate(files_of(folder, study)):
                 batch.add(f"{study.key} {number}", [file])
             batch.commit()
     load_demo_cdm(archive.database, "default", folder / "cdm", "2000000000-2000999999")
-    with job_here(archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
-        link_all(archive, "default", Manner.of(archive.settings), progress)
     with archive.database.transaction() as sql:
         numbers = [row["id"] for row in sql.rows("select id from hilum.study order by id")]
         for number in numbers:
             complete(sql, number)
+    with job_here(archive.database, "cdm_link", "", "default", lambda *_: None) as progress:
+        link_all(archive, "default", Manner.of(archive.settings), progress)
+        extract_all(archive, "default", Choice(frozenset(), {}), progress)
 
 
 @contextmanager

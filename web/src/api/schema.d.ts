@@ -8413,6 +8413,11 @@ export interface components {
              * @enum {string}
              */
             availability: "local" | "remote";
+            /**
+             * Awaits
+             * @description What an indexed study waits for before it is processed: instances that may still come, then linkage and features where its source has a CDM.
+             */
+            awaits: string[];
             /** Body Part */
             body_part: string;
             /** Bundle Files */

@@ -4,6 +4,10 @@ import { IconFileCheck, IconFileTime } from '@tabler/icons-react'
 import classes from './status.module.css'
 
 const WORDS: Record<string, string> = { indexed: 'Indexed', processed: 'Processed', error: 'Error' }
+const AWAITED: Record<string, string> = { instances: 'more instances', linkage: 'its link to the CDM', features: 'its features' }
+
+/** What a study waits for before it is processed, as a sentence; empty where it waits for nothing. */
+export const waitsFor = (awaits: readonly string[]) => (awaits.length ? `Waits for ${awaits.map((step) => AWAITED[step] ?? step).join(' and ')}.` : '')
 
 export function StudyStatus({ status, reason }: { status: string; reason?: string | null }) {
   const mark = (
@@ -11,7 +15,7 @@ export function StudyStatus({ status, reason }: { status: string; reason?: strin
       {WORDS[status] ?? status}
     </span>
   )
-  return reason && status === 'error' ? (
+  return reason ? (
     <Tooltip label={reason} multiline maw={320}>
       {mark}
     </Tooltip>

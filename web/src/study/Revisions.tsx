@@ -105,7 +105,7 @@ export function Revisions({ study, page, onPage }: { study: StudyDetail; page: n
   if (!data) return <Skeleton height={120} m={14} />
   return (
     <>
-      {study.status === 'indexed' && <p className={classes.coming}>Instances are still coming, or have just come: the next revision is made when they have stopped.</p>}
+      {study.awaits.includes('instances') && <p className={classes.coming}>Instances are still coming, or have just come: the next revision is made when they have stopped.</p>}
       {data.total === 0 ? (
         <p className={classes.none}>The study has not been complete yet.</p>
       ) : (

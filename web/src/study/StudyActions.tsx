@@ -26,7 +26,7 @@ export function StudyActions({ study }: { study: StudyDetail }) {
     )
   return (
     <>
-      {study.status === 'indexed' && study.availability === 'local' && (
+      {study.awaits.includes('instances') && (
         <Tooltip label={complete.error ? sentence(complete.error) : 'Mark complete: do not wait for more instances'} openDelay={500}>
           <ActionIcon size={34} variant="default" aria-label="Mark complete" loading={complete.isPending} onClick={finish}>
             <IconCircleCheck size={17} />

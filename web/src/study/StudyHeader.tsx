@@ -7,7 +7,7 @@ import type { Series, StudyDetail } from '../api/types'
 import { age, ago, bytes, count, date, moment, origin, plural, time } from '../common/format'
 import { DerivedMark, NoPatientMark } from '../common/Marks'
 import { ModalityBadge } from '../common/Modality'
-import { ReportStatus, StudyStatus } from '../common/StudyStatus'
+import { ReportStatus, StudyStatus, waitsFor } from '../common/StudyStatus'
 import { FetchImages } from './FetchImages'
 import { StudyActions } from './StudyActions'
 import classes from './study.module.css'
@@ -128,7 +128,7 @@ export function StudyHeader({ study, series, source }: { study: StudyDetail; ser
           <ModalityBadge key={modality.code} {...modality} />
         ))}
         <strong>{study.study_description || <span className="dim">No description</span>}</strong>
-        <StudyStatus status={study.status} reason={study.status_reason} />
+        <StudyStatus status={study.status} reason={study.status_reason || waitsFor(study.awaits)} />
         {study.derived && <DerivedMark of="Study" />}
         {study.availability === 'remote' && <span className="dim">In the remote archive</span>}
       </div>

@@ -6,7 +6,7 @@ import { type Fares, nextTry } from '../settings/fares'
 /** Types of events that there are; others may be named too. */
 export const TYPES = [
   'hilum.instance.stored.v1', 'hilum.instance.deleted.v1', 'hilum.instance.restored.v1', 'hilum.series.deleted.v1', 'hilum.series.restored.v1',
-  'hilum.study.revised.v1', 'hilum.study.edited.v1', 'hilum.study.deleted.v1', 'hilum.study.restored.v1', 'hilum.study.indexed.v1',
+  'hilum.study.revised.v1', 'hilum.study.processed.v1', 'hilum.study.edited.v1', 'hilum.study.deleted.v1', 'hilum.study.restored.v1', 'hilum.study.indexed.v1',
   'hilum.study.linked.v1', 'hilum.study.unlinked.v1', 'hilum.workitem.created.v1', 'hilum.workitem.updated.v1', 'hilum.workitem.deleted.v1',
 ]
 
