@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import hypothesis
+import psutil
 import psycopg
 import pytest
 from httpx._transports import default as transport
@@ -30,9 +31,20 @@ from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
 from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.store import Archive
+from tests.ports import free_port
 from tests.s3 import S3, s3_server
 
+__all__ = ["free_port"]
+
 TEMPLATE = "hilum_template"
+
+# How long an example takes is the machine's affair, and a fixture that all examples share is meant to be shared.
+hypothesis.settings.register_profile(
+    "hilum",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("hilum")
 
 # Each `httpx.get` would read all certificates of the system anew, which takes 35 ms, ten times what the rest does.
 transport.create_ssl_context = cache(transport.create_ssl_context)
@@ -185,17 +197,19 @@ class Server:
             env=self.environment, capture_output=True, text=True, check=check, timeout=300,
         )  # fmt: skip
 
+    def children(self, word: str = "") -> list[psutil.Process]:
+        """Its processes, how far down so ever, whose command has a word; but for those that have just ended."""
+        found: list[psutil.Process] = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if not word or word in process.cmdline():
+                    found.append(process)
+        return found
+
     def stop(self) -> int:
         """End it as a service manager would."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

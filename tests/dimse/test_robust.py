@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.imaging.dicom.header import scan
@@ -209,7 +209,7 @@ def shared(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         database.close()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, len(REQUEST + ECHO + STORE) + 60), st.integers(0, 255)), min_size=1, max_size=6
