@@ -22,6 +22,7 @@ import hypothesis
 import psutil
 import psycopg
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from httpx._transports import default as transport
 
 from hilum.core.blobs import Blobs, LocalBlobs
@@ -48,9 +49,12 @@ hypothesis.settings.load_profile("hilum")
 
 # Each `httpx.get` would read all certificates of the system anew, which takes 35 ms, ten times what the rest does.
 transport.create_ssl_context = cache(transport.create_ssl_context)
+# Its 5 s are for somebody who waits: here they would only tell that a machine is busy.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "the condition") -> None:
     """Poll until a state is reached; fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -232,7 +236,7 @@ def serving(data: Path, database_url: str = "", **settings: object) -> Iterator[
         )
     server = Server(f"http://127.0.0.1:{port}", data, process, log, environment)
     try:
-        wait_until(lambda: _ready(server), 120, f"a ready server (its log: {log})")
+        wait_until(lambda: _ready(server), 240, f"a ready server (its log: {log})")
         yield server
     finally:
         if process.poll() is None:

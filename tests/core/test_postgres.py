@@ -47,7 +47,7 @@ except HilumError as error:
 """
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the awaited state did not come"
@@ -496,7 +496,7 @@ def test_a_supervisor_brings_a_killed_server_back_and_takes_it_along_when_asked_
         eventually(lambda: postgres_host.has_ended(first))
         eventually(lambda: True in processes(data).values() and is_up(address))
         supervisor.terminate()
-        assert supervisor.wait(30) == 0
+        assert supervisor.wait(60) == 0
     assert not processes(data)
 
 
@@ -509,7 +509,7 @@ def test_the_next_supervisor_adopts_the_server_of_one_that_was_killed(data: Path
         assert postmaster(data) == first
         assert is_up(address)
         supervisor.terminate()
-        assert supervisor.wait(30) == 0
+        assert supervisor.wait(60) == 0
     assert not processes(data)
 
 

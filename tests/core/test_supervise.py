@@ -77,7 +77,7 @@ def child(name: str, then: str = WAIT, before: str = "") -> str:
     return CHILD.format(name=name, then=then, before=before)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the awaited state did not come"

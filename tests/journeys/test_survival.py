@@ -22,12 +22,7 @@ def counts(server: Server) -> tuple[int, int, int]:
 
 
 def children(server: Server, word: str) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            if word in process.cmdline():
-                found.append(process)
-    return found
+    return server.children(word)
 
 
 def test_killed_in_the_middle_of_an_import_and_begun_again_each_file_is_there_once(tmp_path: Path, data: Path) -> None:
@@ -39,7 +34,7 @@ def test_killed_in_the_middle_of_an_import_and_begun_again_each_file_is_there_on
         importing.kill()
         importing.wait()
         acknowledged = counts(server)[1]
-        for process in psutil.Process(server.process.pid).children(recursive=True):
+        for process in server.children():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         server.process.kill()
@@ -61,7 +56,7 @@ def test_a_killed_http_process_or_worker_comes_back(data: Path) -> None:
             (process,) = children(server, word)
             process.kill()
             wait_until(lambda word=word, pid=process.pid: [p for p in children(server, word) if p.pid != pid])
-        wait_until(lambda: server.get("/ready").status_code == 200)
+        wait_until(lambda: _ok(server), 60, "a ready server")
         assert server.job(upload(server, ("a", ct())))["state"] == "succeeded"
 
 
@@ -99,9 +94,9 @@ def _ok(server: Server) -> bool:
 
 def test_serve_stops_cleanly_and_leaves_no_process(data: Path) -> None:
     with serving(data) as server:
-        own = psutil.Process(server.process.pid).children(recursive=True)
+        own = server.children()
         assert server.stop() == 0
-    psutil.wait_procs(own, timeout=10)
+    psutil.wait_procs(own, timeout=60)
     assert [process for process in own if process.is_running()] == []
 
 
@@ -174,7 +169,7 @@ def test_the_whole_tree_killed_at_once_starts_again(data: Path) -> None:
     with serving(data) as server:
         assert server.job(upload(server, ("a", ct())))["state"] == "succeeded"
         supervisor = psutil.Process(server.process.pid)
-        everything = [supervisor, *supervisor.children(recursive=True), postmaster(data)]
+        everything = [supervisor, *server.children(), postmaster(data)]
         for process in everything:
             with suppress(psutil.NoSuchProcess):  # the supervisor's children end with it
                 process.send_signal(signal.SIGKILL)

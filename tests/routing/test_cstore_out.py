@@ -16,7 +16,7 @@ from hilum.imaging.routing import destinations
 from tests.conftest import free_port, wait_until
 from tests.dicom.formats import in_syntax
 from tests.make import ct, uid
-from tests.routing.conftest import Forwarder, Node, data_set_of, node
+from tests.routing.conftest import FIRST_WAIT, Forwarder, Node, data_set_of, node
 
 
 def to(peer: Node | int, **more: object) -> dict[str, object]:
@@ -155,7 +155,7 @@ def test_a_wrong_ae_title_is_said_and_nothing_is_lost(forwarder: Forwarder, api:
 
 def test_a_node_that_is_down_is_not_hammered(forwarder: Forwarder) -> None:
     port = free_port()
-    down = forwarder.destination(**to(port, retry_seconds=0.5))
+    down = forwarder.destination(**to(port, retry_seconds=300))
     forwarder.rule(down)
     forwarder.keep(*(ct(1, 1, n) for n in range(1, 30)))
     forwarder.hear()
@@ -163,6 +163,7 @@ def test_a_node_that_is_down_is_not_hammered(forwarder: Forwarder) -> None:
     assert not forwarder.send_once()
     assert destinations.find_destination(forwarder.database, down).failures == 1
     with node(port=port) as peer:
+        destinations.change_destination(forwarder.database, down, address={"retry_seconds": FIRST_WAIT})
         forwarder.send()
         assert len(peer.uids) == 29
 
@@ -201,7 +202,7 @@ def storescp(tmp_path: Path) -> Iterator[tuple[int, Path]]:
         yield port, folder
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _listens(port: int) -> bool:

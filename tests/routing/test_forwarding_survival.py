@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -30,13 +31,13 @@ class Machine:
         self.database = database
 
     def processes(self) -> list[psutil.Process]:
-        root = psutil.Process(self.server.process.pid)
-        return [root, *root.children(recursive=True)]
+        return [psutil.Process(self.server.process.pid), *self.server.children()]
 
     def kill(self) -> None:
         found = self.processes()
         for process in found:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # the first one's children end with it
+                process.kill()
         psutil.wait_procs(found, 30)
         self.server.process.wait(30)
 
