@@ -63,13 +63,40 @@ def wait_until(condition: Callable[[], object], seconds: float = 60, what: str =
         time.sleep(0.02)
 
 
+def _databases_folder() -> Path:
+    """Where databases of tests lie: in memory where there is plenty, for each of their commits would wait for a disk.
+
+    Not below pytest's own folder: as root the database's user could not reach them there.
+    """
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).total > 4 << 30
+    return memory if roomy and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder for data folders that any user can pass through, as pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="hilum-test-", dir=_databases_folder()))
+    path.chmod(0o711)
+    yield path
+    for data in path.iterdir():
+        remove_database(data)
+    shutil.rmtree(path)
+
+
+def copy_of(made: Path, data: Path) -> Path:
+    """Copy a data folder whose database does not run."""
+    subprocess.run(["cp", "-a", "--reflink=auto", str(made), str(data)], check=True)
+    (data / "postgres.log").unlink()
+    return data
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """The PostgreSQL of this run, shared by all its workers; the last of them removes it."""
     run = tmp_path_factory.getbasetemp()
     run = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
-    # Not below pytest's own folder: as root the database's user could not reach it there.
-    shared = Path(tempfile.gettempdir()) / f"hilum-tests-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}"
+    shared = _databases_folder() / f"hilum-tests-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}"
     shared.mkdir(mode=0o711, exist_ok=True)
     with EmbeddedPostgres(shared / "cluster") as server:
         with (shared / "template.lock").open("w") as lock:
@@ -108,7 +135,7 @@ def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database, dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     with administration(cluster.url) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
+        connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
     yield named(cluster.url, name)
     with administration(cluster.url) as connection:
         connection.execute(f"drop database {name} with (force)")
@@ -278,8 +305,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Path]:
+    """A data folder with a migrated database that does not run."""
+    with open_folder() as folder:
+        with EmbeddedPostgres(folder / "data") as server:
+            database = Database(server.url, pool_size=1)
+            database.migrate()
+            database.close()
+        yield folder / "data"
+
+
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose embedded database goes with it."""
-    yield tmp_path / "data"
-    remove_database(tmp_path / "data")
+def data(migrated: Path) -> Iterator[Path]:
+    """A data folder with an embedded database of the test's own, which goes with it."""
+    with open_folder() as folder:
+        yield copy_of(migrated, folder / "data")

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ import sqlalchemy
 from hilum.core import postgres, postgres_host
 from hilum.core.errors import InUse, OutOfSpace, Unavailable
 from hilum.core.postgres import EmbeddedPostgres, remove_database, serve_lock
+from tests.conftest import copy_of, open_folder
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as another user")
@@ -86,19 +86,6 @@ def using(*arguments: object, **options: object) -> Iterator[tuple[User, str]]:
             user.leave()
 
 
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that any user can pass through, as pytest's own is not; in memory where there is room for it."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
-    path = Path(tempfile.mkdtemp(prefix="hilum-test-", dir=memory if roomy else None))
-    path.chmod(0o711)
-    yield path
-    for data in path.iterdir():
-        remove_database(data)
-    shutil.rmtree(path)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with open_folder() as path:
@@ -112,12 +99,6 @@ def made() -> Iterator[Path]:
         with EmbeddedPostgres(path / "data"):
             pass
         yield path / "data"
-
-
-def copy_of(made: Path, data: Path) -> Path:
-    subprocess.run(["cp", "-a", "--reflink=auto", str(made), str(data)], check=True)
-    (data / "postgres.log").unlink()
-    return data
 
 
 @pytest.fixture
