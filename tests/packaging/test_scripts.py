@@ -25,7 +25,6 @@ MADE = shutil.ignore_patterns(
     ".hypothesis",
     "hilum-data",
     "hilum-demo",
-    "hilum-demo",
 )
 PROXIES = {f"{scheme}_proxy" for scheme in ("http", "https", "no")}
 COMMANDS = "/usr/bin:/bin"

@@ -241,7 +241,7 @@ def test_inside_reaches_an_ae_that_only_the_edge_can_reach(running: Running, tmp
     settings = Settings(
         data=tmp_path, nats_url=running.site.nats.url, dicom_peers=["CT01=nats:st-mary", "CT02=nats:st-mary", "X"]
     )
-    storescp = subprocess.Popen(["storescp", "-od", str(tmp_path), "-aet", "CT01", "+uf", str(running.local)])
+    storescp = subprocess.Popen([program("storescp"), "-od", str(tmp_path), "-aet", "CT01", "+uf", str(running.local)])
     try:
         with open_inside(settings) as (inside, changed):
             assert inside is not None

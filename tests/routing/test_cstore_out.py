@@ -1,7 +1,6 @@
 """Forwarding by C-STORE: to pynetdicom and to dcmtk's storescp."""
 
 import io
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from hilum.imaging.routing import destinations
 from tests.conftest import free_port, wait_until
 from tests.dicom.formats import in_syntax
+from tests.dimse.conftest import program
 from tests.make import ct, uid
 from tests.routing.conftest import FIRST_WAIT, Forwarder, Node, data_set_of, node
 
@@ -192,11 +192,9 @@ def test_tls_is_spoken_and_a_foreign_certificate_refused(forwarder: Forwarder, t
 @pytest.fixture
 def storescp(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """dcmtk's storescp, which writes what it gets."""
-    program = shutil.which("storescp")
-    assert program, "dcmtk is not installed"
     folder, port = tmp_path / "received", free_port()
     folder.mkdir()
-    process = subprocess.Popen([program, "-aet", "PEER", "+xa", "-od", str(folder), "-uf", str(port)])
+    process = subprocess.Popen([program("storescp"), "-aet", "PEER", "+xa", "-od", str(folder), "-uf", str(port)])
     try:
         wait_until(lambda: _listens(port), what="storescp")
         yield port, folder
