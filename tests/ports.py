@@ -1,7 +1,7 @@
 """Ports for servers of tests, which take theirs a while after they were told it.
 
-They lie below those that the kernel gives to connections, which would take one away in that while; each process of a
-run has a share of its own, and gives none twice."""
+They lie below those that the kernel gives to connections, which would take one away in that while, and above those
+that servers are known by; each process of a run has a share of its own, and gives none twice."""
 
 import itertools
 import os
@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-FIRST: Final = 10_000
+FIRST: Final = 12_000
 AFTER_LAST: Final = 32_000
 
 
@@ -19,7 +19,8 @@ def _share() -> range:
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     every = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     size = (AFTER_LAST - FIRST) // every
-    return range(FIRST + number * size, FIRST + (number + 1) * size)
+    first = FIRST + number % every * size  # one that came in the place of another has a higher number
+    return range(first, first + size)
 
 
 def _ports() -> Iterator[int]:
