@@ -183,7 +183,7 @@ def own_address() -> str:
         return "" if found.startswith("127.") else found
 
 
-@pytest.mark.timeout(600)  # seventeen processes start
+@pytest.mark.timeout(1200)  # seventeen processes start
 def test_stored_through_one_found_by_all_and_any_killed_nothing_lost(
     running: Machines, nats_server: Nats, fhir: Peer, target: Web, enough: threading.Event
 ) -> None:
