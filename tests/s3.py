@@ -108,7 +108,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
 
 def _await(server: S3, process: "subprocess.Popen[bytes]", folder: Path) -> None:
     blobs = server.blobs(folder / "probe")
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while True:
         try:
             with blobs.group() as group:
