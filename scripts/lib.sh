@@ -64,11 +64,40 @@ locked() {
     ) 9>"$STATE/lock"
 }
 
+# Parts of one lane take something from each other and are made in turn; lanes are made side by side.
+lane_of() { # PART
+    case $1 in
+    base | dev) echo python ;;
+    modules | page) echo page ;;
+    *) echo "$1" ;;
+    esac
+}
+
 make_missing() {
-    local part
+    local part lane status lanes=()
+    local -A parts=()
     trust_system_certificates
     for part in "$@"; do
-        "ready_$part" || "make_$part"
+        "ready_$part" && continue
+        if [ "$part" = debian ]; then # others may need what it installs
+            make_debian
+        else
+            parts[$(lane_of "$part")]+=" $part"
+        fi
+    done
+    set -m # each lane is a process group, which can be ended as a whole
+    for lane in "${!parts[@]}"; do
+        (for part in ${parts[$lane]}; do "make_$part"; done) </dev/null &
+        lanes+=("-$!")
+    done
+    set +m
+    trap 'kill -- "${lanes[@]}" 2>/dev/null; exit 130' HUP INT TERM
+    for lane in "${lanes[@]}"; do
+        wait -n || {
+            status=$?
+            kill -- "${lanes[@]}" 2>/dev/null || true
+            exit "$status"
+        }
     done
 }
 

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import hypothesis
+import psutil
 import psycopg
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from httpx._transports import default as transport
 
 from hilum.core.blobs import Blobs, LocalBlobs
@@ -30,15 +32,29 @@ from hilum.core.errors import InUse
 from hilum.core.postgres import EmbeddedPostgres, remove_database
 from hilum.imaging.archive.arrivals import SourceRef
 from hilum.imaging.archive.store import Archive
+from tests.ports import free_port
 from tests.s3 import S3, s3_server
+
+__all__ = ["free_port"]
 
 TEMPLATE = "hilum_template"
 
+# How long an example takes is the machine's affair, and a fixture that all examples share is meant to be shared.
+hypothesis.settings.register_profile(
+    "hilum",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("hilum")
+
 # Each `httpx.get` would read all certificates of the system anew, which takes 35 ms, ten times what the rest does.
 transport.create_ssl_context = cache(transport.create_ssl_context)
+# Its 5 s are for somebody who waits: here they would only tell that a machine is busy.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "the condition") -> None:
     """Poll until a state is reached; fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -47,13 +63,40 @@ def wait_until(condition: Callable[[], object], seconds: float = 30, what: str =
         time.sleep(0.02)
 
 
+def _databases_folder() -> Path:
+    """Where databases of tests lie: in memory where there is plenty, for each of their commits would wait for a disk.
+
+    Not below pytest's own folder: as root the database's user could not reach them there.
+    """
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).total > 4 << 30
+    return memory if roomy and os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder for data folders that any user can pass through, as pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="hilum-test-", dir=_databases_folder()))
+    path.chmod(0o711)
+    yield path
+    for data in path.iterdir():
+        remove_database(data)
+    shutil.rmtree(path)
+
+
+def copy_of(made: Path, data: Path) -> Path:
+    """Copy a data folder whose database does not run."""
+    subprocess.run(["cp", "-a", "--reflink=auto", str(made), str(data)], check=True)
+    (data / "postgres.log").unlink()
+    return data
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """The PostgreSQL of this run, shared by all its workers; the last of them removes it."""
     run = tmp_path_factory.getbasetemp()
     run = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
-    # Not below pytest's own folder: as root the database's user could not reach it there.
-    shared = Path(tempfile.gettempdir()) / f"hilum-tests-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}"
+    shared = _databases_folder() / f"hilum-tests-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}"
     shared.mkdir(mode=0o711, exist_ok=True)
     with EmbeddedPostgres(shared / "cluster") as server:
         with (shared / "template.lock").open("w") as lock:
@@ -92,7 +135,7 @@ def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database, dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     with administration(cluster.url) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
+        connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
     yield named(cluster.url, name)
     with administration(cluster.url) as connection:
         connection.execute(f"drop database {name} with (force)")
@@ -185,17 +228,19 @@ class Server:
             env=self.environment, capture_output=True, text=True, check=check, timeout=300,
         )  # fmt: skip
 
+    def children(self, word: str = "") -> list[psutil.Process]:
+        """Its processes, how far down so ever, whose command has a word; but for those that have just ended."""
+        found: list[psutil.Process] = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if not word or word in process.cmdline():
+                    found.append(process)
+        return found
+
     def stop(self) -> int:
         """End it as a service manager would."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -218,7 +263,7 @@ def serving(data: Path, database_url: str = "", **settings: object) -> Iterator[
         )
     server = Server(f"http://127.0.0.1:{port}", data, process, log, environment)
     try:
-        wait_until(lambda: _ready(server), 120, f"a ready server (its log: {log})")
+        wait_until(lambda: _ready(server), 240, f"a ready server (its log: {log})")
         yield server
     finally:
         if process.poll() is None:
@@ -260,8 +305,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Path]:
+    """A data folder with a migrated database that does not run."""
+    with open_folder() as folder:
+        with EmbeddedPostgres(folder / "data") as server:
+            database = Database(server.url, pool_size=1)
+            database.migrate()
+            database.close()
+        yield folder / "data"
+
+
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose embedded database goes with it."""
-    yield tmp_path / "data"
-    remove_database(tmp_path / "data")
+def data(migrated: Path) -> Iterator[Path]:
+    """A data folder with an embedded database of the test's own, which goes with it."""
+    with open_folder() as folder:
+        yield copy_of(migrated, folder / "data")

@@ -19,6 +19,7 @@ import pytest
 from hilum.core.blobs import open_blobs
 from hilum.core.blobs.remote import RemoteBlobs
 from hilum.core.config import Settings
+from tests.ports import free_port
 
 KEY, SECRET, BUCKET = "hilumkey", "hilumsecret", "hilum"
 _WEED = Path(sys.executable).parent / "weed"
@@ -85,7 +86,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }  # fmt: skip
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = {name: free_port() for name in _PORTS}
     flags = [f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={ports[name]}" for name in _PORTS]
     command = [
         str(_WEED), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
@@ -107,7 +108,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
 
 def _await(server: S3, process: "subprocess.Popen[bytes]", folder: Path) -> None:
     blobs = server.blobs(folder / "probe")
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while True:
         try:
             with blobs.group() as group:
@@ -124,24 +125,6 @@ def _await(server: S3, process: "subprocess.Popen[bytes]", folder: Path) -> None
             blobs.delete(["ready"])
             blobs.close()
             return
-
-
-def _free_ports(count: int) -> list[int]:
-    # Low ones: the server's admin worker adds 10000 to a port.
-    probes = [socket.socket() for _ in range(count)]
-    found: list[int] = []
-    try:
-        for probe in probes:
-            while True:
-                port = 20_000 + secrets.randbelow(12_000)
-                with suppress(OSError):
-                    probe.bind(("127.0.0.1", port))
-                    found.append(port)
-                    break
-    finally:
-        for probe in probes:
-            probe.close()
-    return found
 
 
 class Wire:

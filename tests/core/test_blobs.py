@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.core.blobs import Blobs, LocalBlobs, check_key, open_blobs
@@ -219,12 +219,14 @@ def test_writers_and_deleters_of_the_same_folder_do_not_lose_objects(blobs: Loca
 
     with ThreadPoolExecutor(2) as threads:
         churning = threads.submit(churn)
-        for number in range(30):
-            key = f"default/1.2/3/{number}"
-            put(blobs, {key: b"kept"})
-            assert blobs.size(key) == 4
-            blobs.delete([key])
-        stop.set()
+        try:
+            for number in range(30):
+                key = f"default/1.2/3/{number}"
+                put(blobs, {key: b"kept"})
+                assert blobs.size(key) == 4
+                blobs.delete([key])
+        finally:
+            stop.set()
         churning.result()
 
 
@@ -363,7 +365,7 @@ def test_the_url_decides_where_objects_lie(tmp_path: Path) -> None:
             open_blobs(Settings(data=tmp_path, blobs_url=url))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.lists(st.binary(max_size=5000), max_size=6), st.integers(0, 20_000), st.integers(0, 20_000))
 def test_any_range_of_any_content_is_the_slice_of_it(
     blobs: LocalBlobs, parts: list[bytes], offset: int, length: int

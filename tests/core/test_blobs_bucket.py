@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.core.blobs import Blobs, StorageRefused
@@ -412,7 +412,7 @@ def test_a_process_that_used_a_bucket_ends_in_order(s3: S3, tmp_path: Path) -> N
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     st.integers(0, 400_000),
     st.lists(st.tuples(st.sampled_from(["seek", "read", "end"]), st.integers(0, 450_000)), max_size=12),

@@ -73,14 +73,14 @@ def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown
     assert found["HILUM_DATABASE_URL"] == shown
 
 
-def test_config_tells_the_database_that_is_really_used(data: Path) -> None:
+def test_config_tells_the_database_that_is_really_used(data: Path, tmp_path: Path) -> None:
     def told(**more: str) -> str:
         environment = os.environ | {"HILUM_DATA": str(data)} | more
         command = [sys.executable, "-m", "hilum", "config", "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)["HILUM_DATABASE_URL"]["value"]
 
-    assert told() == ""
+    assert told(HILUM_DATA=str(tmp_path)) == ""
     with EmbeddedPostgres(data) as server:
         assert told() == server.url
     url = "postgresql://ann:{}@db.example/hilum"

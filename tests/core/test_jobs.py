@@ -149,7 +149,7 @@ def test_the_job_of_a_worker_that_stops_is_done_by_the_next(jobs: Jobs, start_wo
     worker = start_worker()
     wait_until((tmp_path / "mark").exists)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
     start_worker()
     wait_until(lambda: state(jobs, job_id) == "succeeded")
     assert jobs.get(job_id)["counts"] == {"second": 1}
@@ -160,6 +160,9 @@ def test_the_job_of_a_killed_worker_is_done_by_another(jobs: Jobs, start_worker,
     worker = start_worker()
     wait_until((tmp_path / "mark").exists)
     worker.kill()
+    worker.wait()
+    with jobs.database.transaction() as sql:  # it has given no sign of life for long
+        sql.rows("update procrastinate_workers set last_heartbeat = now() - interval '1 hour'")
     start_worker()
     wait_until(lambda: state(jobs, job_id) == "succeeded", seconds=60)
     assert jobs.get(job_id)["attempts"] == 2

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ import sqlalchemy
 from hilum.core import postgres, postgres_host
 from hilum.core.errors import InUse, OutOfSpace, Unavailable
 from hilum.core.postgres import EmbeddedPostgres, remove_database, serve_lock
+from tests.conftest import copy_of, open_folder
 
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as another user")
@@ -47,7 +47,7 @@ except HilumError as error:
 """
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the awaited state did not come"
@@ -86,19 +86,6 @@ def using(*arguments: object, **options: object) -> Iterator[tuple[User, str]]:
             user.leave()
 
 
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that any user can pass through, as pytest's own is not; in memory where there is room for it."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30
-    path = Path(tempfile.mkdtemp(prefix="hilum-test-", dir=memory if roomy else None))
-    path.chmod(0o711)
-    yield path
-    for data in path.iterdir():
-        remove_database(data)
-    shutil.rmtree(path)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     with open_folder() as path:
@@ -112,12 +99,6 @@ def made() -> Iterator[Path]:
         with EmbeddedPostgres(path / "data"):
             pass
         yield path / "data"
-
-
-def copy_of(made: Path, data: Path) -> Path:
-    subprocess.run(["cp", "-a", "--reflink=auto", str(made), str(data)], check=True)
-    (data / "postgres.log").unlink()
-    return data
 
 
 @pytest.fixture
@@ -135,7 +116,8 @@ def plain_user() -> Iterator[int]:
     name = f"hilum-test-{secrets.token_hex(4)}"
     subprocess.run(["useradd", "--system", "--no-create-home", name], check=True)
     yield pwd.getpwnam(name).pw_uid
-    subprocess.run(["userdel", name], check=True)
+    # Not while a process of his is still about to end.
+    eventually(lambda: subprocess.run(["userdel", name], capture_output=True, check=False).returncode == 0)
 
 
 def cluster_of(data: Path) -> postgres_host.Cluster:
@@ -496,7 +478,7 @@ def test_a_supervisor_brings_a_killed_server_back_and_takes_it_along_when_asked_
         eventually(lambda: postgres_host.has_ended(first))
         eventually(lambda: True in processes(data).values() and is_up(address))
         supervisor.terminate()
-        assert supervisor.wait(30) == 0
+        assert supervisor.wait(60) == 0
     assert not processes(data)
 
 
@@ -509,7 +491,7 @@ def test_the_next_supervisor_adopts_the_server_of_one_that_was_killed(data: Path
         assert postmaster(data) == first
         assert is_up(address)
         supervisor.terminate()
-        assert supervisor.wait(30) == 0
+        assert supervisor.wait(60) == 0
     assert not processes(data)
 
 

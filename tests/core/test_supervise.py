@@ -15,8 +15,7 @@ import pytest
 
 from hilum.core.errors import InUse, Invalid
 from hilum.core.supervise import bind, check_loopback
-
-PORTS = range(26100, 26200)
+from tests.ports import free_port
 
 # A supervisor of children that note each start in a file; what it says on its output is what happened.
 SUPERVISOR = """
@@ -56,7 +55,7 @@ with open(os.path.join(folder, "{name}"), "a") as file:
 {then}
 """
 
-WAIT = "signal.pause()"
+WAIT = "while True: time.sleep(0.05)"  # pause() would miss a signal that comes just before it
 ANSWER = """
 server = socket.socket(fileno=int(listener))
 while True:
@@ -66,11 +65,19 @@ while True:
 """
 
 
+@pytest.fixture(autouse=True)
+def _as_at_a_terminal() -> Iterator[None]:
+    """Have what is started here heed SIGHUP, though the tests themselves may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def child(name: str, then: str = WAIT, before: str = "") -> str:
     return CHILD.format(name=name, then=then, before=before)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the awaited state did not come"
@@ -118,7 +125,7 @@ class Supervised:
         return self.end()
 
     def end(self) -> int:
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=60)
         return self.process.returncode
 
 
@@ -282,8 +289,9 @@ def test_what_it_keeps_alive_is_looked_after_again_and_again_even_when_that_fail
 
 def test_leaving_on_a_signal_unwinds_what_was_entered(tmp_path: Path) -> None:
     script = (
-        "import signal, sys\nfrom hilum.core.supervise import exit_on_signals\n"
-        "with exit_on_signals():\n    try:\n        print('in', flush=True); signal.pause()\n"
+        "import time\nfrom hilum.core.supervise import exit_on_signals\n"
+        "with exit_on_signals():\n    try:\n        print('in', flush=True)\n"
+        "        while True: time.sleep(0.05)\n"
         "    finally:\n        print('unwound', flush=True)\n"
     )
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -306,17 +314,6 @@ def test_only_loopback_is_listened_on() -> None:
             check_loopback(host)
     with pytest.raises(Invalid):
         bind("0.0.0.0", 0)
-
-
-def free_port() -> int:
-    for port in PORTS:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    pytest.skip("no free port")
 
 
 def test_a_taken_port_is_named_and_one_that_was_just_left_is_free() -> None:

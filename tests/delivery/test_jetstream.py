@@ -60,7 +60,7 @@ def test_a_server_that_is_killed_and_comes_back_has_every_event_once(
     emit_many(database, 3000, 3500)
     wait_until(lambda: rows(database, "select 1 from hilum.delivery_cursor where failures >= 2"))
     nats_server.start()
-    wait_until(lambda: rows(database, POSITION) == [(3500,)], 60)
+    wait_until(lambda: rows(database, POSITION) == [(3500,)], 120)
     assert subjects(nats_server) == [str(n) for n in range(3500)]
     assert rows(database, "select 1 from hilum.delivery") == []
 
@@ -77,12 +77,12 @@ def test_after_a_break_longer_than_the_window_nothing_comes_twice(
     emit_many(database, 0, 20)
     publish(nats_server, couriers)
     wait_until(lambda: rows(database, POSITION) == [(20,)])
+    nats_server.kill()  # the connection is a new one
     with database.transaction() as transaction:
         transaction.rows("update hilum.delivery_cursor set position = 7")
-    nats_server.kill()  # the connection is a new one
     nats_server.start()
     emit_many(database, 20, 25)
-    wait_until(lambda: rows(database, POSITION) == [(25,)])
+    wait_until(lambda: rows(database, POSITION) == [(25,)], 60)
     assert subjects(nats_server) == [str(n) for n in range(25)]
 
 
@@ -152,7 +152,7 @@ def test_a_killed_worker_publishes_nothing_twice_and_leaves_nothing_out(
     command = [sys.executable, str(tmp_path / "worker.py"), database_url, nats_server.url]
     for goal in (1, 1500, 5000):
         process = subprocess.Popen(command)
-        wait_until(lambda goal=goal: nats_server.count(STREAM) >= goal, 60)
+        wait_until(lambda goal=goal: nats_server.count(STREAM) >= goal, 120)
         process.kill()
         process.wait()
     assert subjects(nats_server) == [str(n) for n in range(5000)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import nkeys
 import pytest
+from nats.js.errors import NotFoundError
 
 from hilum.core.database import Database
 from hilum.core.delivery.edge import receive
@@ -119,7 +120,10 @@ async def is_connected(client) -> bool:
 
 
 async def count(client) -> int:
-    return (await client.jetstream().stream_info(STREAM)).state.messages
+    try:
+        return (await client.jetstream().stream_info(STREAM)).state.messages
+    except NotFoundError:  # its publisher has not begun
+        return 0
 
 
 def edge(options: NatsOptions, site: str, enough: Callable[[list[dict[str, object]]], bool]) -> list[dict[str, object]]:

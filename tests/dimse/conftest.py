@@ -26,6 +26,7 @@ from hilum.core.supervise import bind
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.dimse.listener import Listener
 from hilum.imaging.dimse.provider import open_listener
+from tests.conftest import wait_until
 
 VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -149,6 +150,7 @@ def store_bytes(
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
     request.DataSet = io.BytesIO(data)
     association._reactor_checkpoint.clear()  # else its own thread would take the answer
+    wait_until(lambda: association._is_paused, what="an association that waits")
     association.dimse.send_msg(request, context.context_id)
     _, answer = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()

@@ -4,6 +4,7 @@ have sent the rest again, as they do, every instance is there once and every rev
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from tests.sender import Ended, Sender, instances
 API = "/api/v1/imaging"
 EACH = 500
 KILLED_AFTER = 700
+PAUSE = 0.05
+"""Seconds between two instances of a sender from then on, so that it has not sent all before the kill."""
 QUIET = 1.0
 SECONDS = 240
 
@@ -33,7 +36,8 @@ class Modality:
     study: int
     acknowledged: list[str] = field(default_factory=list[str])
 
-    def run(self, port: int) -> None:
+    def run(self, port: int, quick: int = EACH) -> None:
+        """Send what is left, the first few as fast as can be."""
         left = instances(self.study, EACH)
         for done in self.acknowledged:
             del left[done]
@@ -41,6 +45,8 @@ class Modality:
             for one, data in left.items():
                 if sender.store(one, data) == 0:  # a listener that outlives its database for a moment refuses
                     self.acknowledged.append(one)
+                if len(self.acknowledged) > quick:
+                    time.sleep(PAUSE)
             sender.release()
 
 
@@ -51,8 +57,8 @@ class Modalities:
         self.each = [Modality(study) for study in studies]
         self._threads: list[threading.Thread] = []
 
-    def begin(self, port: int) -> None:
-        self._threads = [threading.Thread(target=one.run, args=(port,)) for one in self.each]
+    def begin(self, port: int, quick: int = EACH) -> None:
+        self._threads = [threading.Thread(target=one.run, args=(port, quick), daemon=True) for one in self.each]
         for thread in self._threads:
             thread.start()
 
@@ -67,7 +73,7 @@ class Modalities:
 
     def send_until(self, port: int, count: int) -> None:
         """Send, and return in the middle of it, when so many are acknowledged."""
-        self.begin(port)
+        self.begin(port, count // len(self.each))
         wait_until(lambda: self.acknowledged >= count, SECONDS, f"{count} acknowledged instances")
 
     def check_acknowledged(self, server: Server) -> None:
@@ -116,7 +122,7 @@ def _stored(server: Server) -> Iterator[str]:
 
 def kill_all(server: Server) -> None:
     """Kill a server with its whole family, its database included, as a power cut does."""
-    family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    family = [psutil.Process(server.process.pid), *server.children()]
     database = psutil.Process(int((server.data / "postgres" / "postmaster.pid").read_text().split()[0]))
     for process in (*family, *database.children(recursive=True), database):
         with suppress(psutil.NoSuchProcess):

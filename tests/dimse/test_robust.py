@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilum.imaging.dicom.header import scan
@@ -138,7 +138,7 @@ def test_a_byte_now_and_then_does_not_keep_a_pdu_open(dicom: Dicom) -> None:
             connection.sendall(bytes((byte,)))
             time.sleep(0.02)
     assert time.monotonic() - began < 20
-    assert dicom.echoes()
+    wait_until(dicom.echoes, what="an answer to one that is quick enough")
 
 
 @pytest.mark.usefixtures("hasty")
@@ -209,7 +209,7 @@ def shared(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         database.close()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, len(REQUEST + ECHO + STORE) + 60), st.integers(0, 255)), min_size=1, max_size=6

@@ -164,7 +164,7 @@ def test_an_instance_over_the_limit_is_refused_and_the_next_is_taken(start: Star
     assert dicom.instances() == [uid(1, 1, 2)]
 
 
-def test_every_storage_class_of_the_oracle_is_taken_and_nothing_else(dicom: Dicom) -> None:
+def test_every_storage_class_of_the_oracle_is_taken_and_nothing_else() -> None:
     import pynetdicom.sop_class as known
 
     classes = [

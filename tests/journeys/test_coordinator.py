@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, serving, wait_until
 from tests.make import ct, folder, uid
 
 API = "/api/v1/imaging"
@@ -136,8 +136,6 @@ def test_a_page_of_another_site_cannot_use_this_server(server: Server) -> None:
 
 
 def test_folders_of_the_server_are_imported_only_below_their_roots(tmp_path: Path, database_url: str) -> None:
-    from tests.conftest import serving
-
     folder(tmp_path / "roots" / "dicom_samples")
     (tmp_path / "roots" / "out").symlink_to("/")
     (tmp_path / "elsewhere").write_bytes(ct(2))
@@ -156,9 +154,11 @@ def test_folders_of_the_server_are_imported_only_below_their_roots(tmp_path: Pat
 def test_figures_for_prometheus_name_no_patient(server: Server) -> None:
     server.job(upload(server, ("a", ct(14))))
     server.get(f"{API}/studies?q=Doe&patient_id=P14")
+    lag = 'hilum_consumer_lag{consumer="fhir"'
+    wait_until(lambda: lag in server.get("/metrics").text, what="a worker that has begun to deliver")
     text = server.get("/metrics").text
     assert len([line for line in text.splitlines() if line.startswith("hilum_studies")]) == 1
-    assert len([line for line in text.splitlines() if line.startswith('hilum_consumer_lag{consumer="fhir"')]) == 1
+    assert len([line for line in text.splitlines() if line.startswith(lag)]) == 1
     assert 'route="/api/v1/imaging/studies"' in text
     assert "Doe" not in text
     assert "Doe" not in server.log.read_text()

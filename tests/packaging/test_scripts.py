@@ -4,13 +4,14 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = shutil.ignore_patterns(
@@ -24,7 +25,6 @@ MADE = shutil.ignore_patterns(
     ".*_cache",
     ".hypothesis",
     "hilum-data",
-    "hilum-demo",
     "hilum-demo",
 )
 PROXIES = {f"{scheme}_proxy" for scheme in ("http", "https", "no")}
@@ -52,7 +52,7 @@ class PlainUser:
             subprocess.run(["chown", "-R", str(self.identity["user"]), str(folder)], check=True)
 
     def run(self, *command: str | Path, times: int = 1, path: str = COMMANDS, **variables: str) -> list[Run]:
-        """Run a command with a bare environment, `times` at once, each for at most four minutes."""
+        """Run a command with a bare environment, `times` at once, each for at most ten minutes."""
         environment = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
         environment |= {"HOME": str(self.home), "PATH": path} | variables
         started = [
@@ -64,6 +64,7 @@ class PlainUser:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
                 **self.identity,
             )
             for _ in range(times)
@@ -74,9 +75,9 @@ class PlainUser:
 def _finish(process: subprocess.Popen[str]) -> Run:
     with process:
         try:
-            output, errors = process.communicate(timeout=240)
+            output, errors = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGTERM)  # a script ends what it has started
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 

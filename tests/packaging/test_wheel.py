@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ from urllib.parse import urljoin
 
 import pytest
 
-pytestmark = pytest.mark.timeout(600)
+from tests.ports import free_port
+
+pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,9 +51,7 @@ def installed(open_folder: Path, wheel: Path) -> Path:
 @pytest.fixture(scope="module")
 def demo(open_folder: Path, installed: Path) -> Iterator[str]:
     """The address of a `hilum demo` from the wheel, on a machine where only the environment's commands are found."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HILUM_", "PYTHON", "VIRTUAL"))}
     command = [installed / "hilum", "demo", "--data", open_folder / "data", "--port", str(port), "--no-open"]
     with (open_folder / "log").open("w") as log:
@@ -67,7 +66,7 @@ def demo(open_folder: Path, installed: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield address
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
 

@@ -130,7 +130,7 @@ class Site:
             started.port = int(found[1]) if found else 0
             return found is not None
 
-        wait_until(told, 120, f"a started hilum {words[0]}")
+        wait_until(told, 240, f"a started hilum {words[0]}")
         return started
 
 

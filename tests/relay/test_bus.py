@@ -19,13 +19,14 @@ MEGABYTE = 1 << 20
 
 
 def test_messages_that_are_lost_repeated_and_late_corrupt_no_store(running: Running, tmp_path: Path) -> None:
-    folder(tmp_path / "in", instances=8, size=1000, seed=70)
+    folder(tmp_path / "in", instances=10, size=1000, seed=70)
     fates = Fates(11)
     with line_to(running.site.nats, fates.direction) as line:
         proxy = running.site.proxy("--channel", "st-mary", nats=line.url)
         running.site.connected(proxy)
         assert send(proxy.port, tmp_path / "in", set())
         proxy.stop()
+    print(f"of {fates.counts.total()} messages {dict(fates.counts)}")
     assert min(fates.counts[fate] for fate in ("lost", "repeated", "late")) >= 3
     right, there = expected(tmp_path / "in"), running.site.digests()
     assert {one: there[one] for one in right} == right
@@ -87,7 +88,7 @@ def peak(pid: int) -> int:
 
 
 def test_a_receiver_that_does_not_read_holds_the_modality_back_and_memory_stays_bounded(running: Running) -> None:
-    total, chunk = 500 * MEGABYTE, bytes(range(256)) * (MEGABYTE >> 8)
+    total, chunk = 200 * MEGABYTE, bytes(range(256)) * (MEGABYTE >> 8)
     go_on, got, sent = threading.Event(), hashlib.md5(), hashlib.md5()
     done = [0]
     before = [peak(one.process.pid) for one in (running.proxy, running.receiver)]
@@ -105,7 +106,7 @@ def test_a_receiver_that_does_not_read_holds_the_modality_back_and_memory_stays_
         pushing.start()
         rests, last = time.monotonic(), -1
         while time.monotonic() < rests + 3:  # until the modality has been held back for 3 s
-            if done[0] != last:
+            if done[0] != last or not last:  # the first of it may take its time
                 rests, last = time.monotonic(), done[0]
             time.sleep(0.05)
         assert 0 < last < 60 * MEGABYTE

@@ -87,6 +87,7 @@ def test_2000_stores_survive_the_kill_of_a_receiver_and_of_a_proxy(site: Site) -
     sets = [instances(study, 500) for study in (1, 2, 3, 4)]
     acknowledged: list[str] = []
     ended: list[int] = []
+    killed = threading.Event()
 
     def send_all(number: int) -> None:
         left = dict(sets[number])
@@ -98,6 +99,8 @@ def test_2000_stores_survive_the_kill_of_a_receiver_and_of_a_proxy(site: Site) -
                         assert sender.store(one, data) == 0
                         acknowledged.append(one)
                         del left[one]
+                        if len(acknowledged) > 1000:
+                            killed.wait(0.05)  # so that nobody has sent all before the second kill
                     sender.release()
             except Ended:
                 ended.append(number)
@@ -110,6 +113,7 @@ def test_2000_stores_survive_the_kill_of_a_receiver_and_of_a_proxy(site: Site) -
     next(one for one in receivers if one.said("relay.accepted")).kill()
     wait_until(lambda: len(acknowledged) >= 1000, 120, "1,000 instances")
     proxies[0].kill()
+    killed.set()
     wait_until(lambda: not any(thread.is_alive() for thread in threads), 240, "2,000 instances")
     assert len(acknowledged) == 2000
     assert len(ended) >= 2  # the receiver's, and those of the proxy that were not of that receiver

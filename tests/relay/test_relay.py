@@ -89,9 +89,17 @@ def request_of(port: int, calling: bytes = b"ECHOSCU", called: bytes = b"HILUM")
 
 def test_associations_beyond_the_limit_are_told_so_and_come_in_when_there_is_room(running: Running) -> None:
     with ExitStack() as stack:
+
+        def comes_in() -> bool:
+            connection = request_of(running.proxy.port)
+            if one_pdu(connection)[0] == 2:
+                stack.push(connection)
+                return True
+            connection.close()
+            return False
+
         for _ in range(6):
-            kind, _ = one_pdu(stack.enter_context(request_of(running.proxy.port)))
-            assert kind == 2
+            wait_until(comes_in, what="room that an earlier association still takes")
         kind, body = one_pdu(stack.enter_context(request_of(running.proxy.port)))
         assert (kind, body[1:]) == (3, bytes((2, 3, 2)))
     wait_until(lambda: not dcmtk("echoscu", running.proxy.port, check=False).returncode, 60, "room")
@@ -107,16 +115,19 @@ async def _spoil(url: str, subjects: list[str], payloads: list[bytes]) -> None:
 
 
 async def _heard(client: Client) -> list[str]:
-    """The subjects on which something is said while an association lasts."""
+    """The subjects on which something is said while an association lasts: one to open it, and one of each end."""
     found: list[str] = []
 
     async def note(message: object) -> None:
         found.append(message.subject)  # pyright: ignore
 
     await client.subscribe("hilum-dimse.>", cb=note)
-    while len({subject for subject in found if ".peer." in subject}) < 2:
+    while True:
+        subjects = {subject for subject in found if subject.startswith("hilum-dimse.")}
+        ends = {subject for subject in subjects if ".peer." in subject}
+        if len(ends) >= 2 and subjects > ends:
+            return sorted(subjects)
         await asyncio.sleep(0.05)
-    return sorted({subject for subject in found if subject.startswith("hilum-dimse.")})
 
 
 def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running, tmp_path: Path) -> None:
@@ -125,13 +136,12 @@ def test_what_is_not_the_relays_is_counted_and_changes_nothing(running: Running,
         task = asyncio.create_task(_heard(client))
         await client.flush()
         sender = asyncio.create_task(asyncio.to_thread(dcmtk, "echoscu", running.proxy.port))
-        subjects = await asyncio.wait_for(task, 60)
+        subjects = await asyncio.wait_for(task, 120)
         await sender
         await client.close()
         return subjects
 
     subjects = asyncio.run(listen())
-    assert len(subjects) == 3
     stranger = uuid4()
     payloads = [
         b"", b"\xac\xed\0\5sr", os.urandom(500), b"HLMR\1" + os.urandom(60), bytes(900_000), b"HLMR\2" + bytes(80),
@@ -231,7 +241,7 @@ def test_inside_reaches_an_ae_that_only_the_edge_can_reach(running: Running, tmp
     settings = Settings(
         data=tmp_path, nats_url=running.site.nats.url, dicom_peers=["CT01=nats:st-mary", "CT02=nats:st-mary", "X"]
     )
-    storescp = subprocess.Popen(["storescp", "-od", str(tmp_path), "-aet", "CT01", "+uf", str(running.local)])
+    storescp = subprocess.Popen([program("storescp"), "-od", str(tmp_path), "-aet", "CT01", "+uf", str(running.local)])
     try:
         with open_inside(settings) as (inside, changed):
             assert inside is not None

@@ -62,7 +62,7 @@ CHUNKS = st.lists(st.binary(min_size=1, max_size=8), max_size=40)
 FATE = st.sampled_from(["right", "right", "right", "lost", "twice", "late", "damaged", "foreign"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHUNKS, CHUNKS, st.data())
 def test_what_comes_out_is_a_prefix_and_all_of_it_when_the_bus_heals(
     left: list[bytes], right: list[bytes], choose: st.DataObject

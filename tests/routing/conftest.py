@@ -145,9 +145,9 @@ def held_by(archive: Archive) -> dict[str, str]:
 
 def arrivals_at(archive: Archive) -> list[str]:
     """SOP Instance UIDs of all that was ever added or replaced, in order."""
-    with archive.database.connect() as connection:
-        events = read_events(connection, "", limit=10_000, types=[matching.STORED])
-    return [str(event["subject"]) for event in events]
+    with archive.database.transaction() as sql:
+        rows = sql.rows("select subject from hilum.event where type = %s order by id", (matching.STORED,))
+    return [str(row["subject"]) for row in rows]
 
 
 @dataclass

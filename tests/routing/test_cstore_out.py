@@ -1,7 +1,6 @@
 """Forwarding by C-STORE: to pynetdicom and to dcmtk's storescp."""
 
 import io
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from hilum.imaging.routing import destinations
 from tests.conftest import free_port, wait_until
 from tests.dicom.formats import in_syntax
+from tests.dimse.conftest import program
 from tests.make import ct, uid
-from tests.routing.conftest import Forwarder, Node, data_set_of, node
+from tests.routing.conftest import FIRST_WAIT, Forwarder, Node, data_set_of, node
 
 
 def to(peer: Node | int, **more: object) -> dict[str, object]:
@@ -155,7 +155,7 @@ def test_a_wrong_ae_title_is_said_and_nothing_is_lost(forwarder: Forwarder, api:
 
 def test_a_node_that_is_down_is_not_hammered(forwarder: Forwarder) -> None:
     port = free_port()
-    down = forwarder.destination(**to(port, retry_seconds=0.5))
+    down = forwarder.destination(**to(port, retry_seconds=300))
     forwarder.rule(down)
     forwarder.keep(*(ct(1, 1, n) for n in range(1, 30)))
     forwarder.hear()
@@ -163,6 +163,7 @@ def test_a_node_that_is_down_is_not_hammered(forwarder: Forwarder) -> None:
     assert not forwarder.send_once()
     assert destinations.find_destination(forwarder.database, down).failures == 1
     with node(port=port) as peer:
+        destinations.change_destination(forwarder.database, down, address={"retry_seconds": FIRST_WAIT})
         forwarder.send()
         assert len(peer.uids) == 29
 
@@ -191,17 +192,15 @@ def test_tls_is_spoken_and_a_foreign_certificate_refused(forwarder: Forwarder, t
 @pytest.fixture
 def storescp(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """dcmtk's storescp, which writes what it gets."""
-    program = shutil.which("storescp")
-    assert program, "dcmtk is not installed"
     folder, port = tmp_path / "received", free_port()
     folder.mkdir()
-    process = subprocess.Popen([program, "-aet", "PEER", "+xa", "-od", str(folder), "-uf", str(port)])
+    process = subprocess.Popen([program("storescp"), "-aet", "PEER", "+xa", "-od", str(folder), "-uf", str(port)])
     try:
         wait_until(lambda: _listens(port), what="storescp")
         yield port, folder
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _listens(port: int) -> bool:

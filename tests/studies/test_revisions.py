@@ -383,7 +383,7 @@ def test_a_store_that_holds_the_study_keeps_no_worker_waiting(archive: Archive) 
         def meanwhile(_: object) -> None:
             worker = threading.Thread(target=work, args=(archive,))
             worker.start()
-            worker.join(20)
+            worker.join(120)
             assert not worker.is_alive()
 
         batch.commit(meanwhile)
