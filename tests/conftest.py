@@ -21,6 +21,7 @@ from typing import Final
 import httpx
 import psycopg
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from httpx._transports import default as transport
 
 from hilum.core.blobs import Blobs, LocalBlobs
@@ -36,9 +37,12 @@ TEMPLATE = "hilum_template"
 
 # Each `httpx.get` would read all certificates of the system anew, which takes 35 ms, ten times what the rest does.
 transport.create_ssl_context = cache(transport.create_ssl_context)
+# Its 5 s are for somebody who waits: here they would only tell that a machine is busy.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "the condition") -> None:
     """Poll until a state is reached; fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
