@@ -9,6 +9,7 @@ import pytest
 
 from hilum.clinical.cdm.cdm import Cdm, find_cdm
 from hilum.clinical.cdm.create import create_cdm, default_schemas
+from hilum.clinical.cdm.vocabulary import TABLES
 from hilum.clinical.linkage.bulk import link_all
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.clinical.linkage.tasks import TYPES, handle
@@ -176,7 +177,7 @@ def make_site(cdm_database: Database, tmp_path: Path) -> Site:
         ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
         sql.rows("alter table hilum.study alter id restart with 1001")  # never a person's number
-        for table in ("vocabulary", "concept", "concept_ancestor"):
+        for table in TABLES:
             sql.rows(f"comment on table omop_vocabulary.{table} is null")  # pyright: ignore - from which file it came
         cdm = find_cdm(sql, "default")
     assert cdm

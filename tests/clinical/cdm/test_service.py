@@ -86,7 +86,7 @@ def test_the_fhir_subject_follows_the_link(hospital: tuple[Server, psycopg.Conne
 
     def subject() -> str:
         number = server.get(f"{API}/studies/{uid(1)}").json()["id"]
-        return server.get(f"/fhir/ImagingStudy/{number}").json()["subject"].get("reference", "")
+        return server.get(f"/fhir/ImagingStudy/{number}").json().get("subject", {}).get("reference", "")
 
     wait_until(lambda: subject() == "Patient/1", 60, "the subject")
     send(server, "PUT", f"/studies/{uid(1)}/person", {"person_id": 5})

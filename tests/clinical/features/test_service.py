@@ -33,7 +33,9 @@ def hospital(
         for number in (1, 2):
             (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1))
         server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
-        wait_until(lambda: in_cdm(connection, "Slice Thickness") == 1, 120, "features of the files")
+        read = "select count(distinct study_id) from hilum.feature where feature_name = 'Slice Thickness'"
+        wait_until(lambda: connection.execute(read).fetchone() == (2,), 120, "features of the files")
+        wait_until(lambda: in_cdm(connection, "Slice Thickness") == 1, 120, "those of the linked study")
         yield server, connection
 
 
