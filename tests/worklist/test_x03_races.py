@@ -199,7 +199,7 @@ def test_x03_changes_of_one_process_are_told_by_another(
             with worklist.archive.database.transaction() as sql:
                 (row,) = sql.rows("select id from hilum.worklist_subscriber where ae_title = %s", (node,))
                 reports.tell(sql, [int(str(row["id"]))], ["{}"])
-            read(socket, 1)
+            socket.recv(timeout=60)
 
 
 def test_x03_a_slow_reader_is_dropped_and_served_again(
