@@ -1,10 +1,12 @@
 """A CDM beside a test's archive, and the few words to put people, procedures and visits into it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from hilum.clinical.cdm.cdm import Cdm, find_cdm
@@ -23,7 +25,7 @@ from hilum.imaging.archive.query import find_study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.studies import revisions
-from tests.conftest import fresh_database
+from tests.conftest import Server, administration, fresh_database, serving
 from tests.make import uid
 
 Row = dict[str, Any]
@@ -96,17 +98,26 @@ class Site:
 
     def store(self, *files: bytes) -> None:
         """Store files, and do what workers do when a study is complete."""
+        self.archived(*files)
+        self.work()
+
+    def archived(self, *files: bytes) -> None:
+        """Store files, whose studies are complete with them."""
         with self.archive.batch(self.archive.source(), "import") as batch:
             for number, file in enumerate(files):
                 batch.add(f"file {number}", [file])
             batch.commit()
-        self.work()
+        self.revise()
 
-    def work(self) -> None:
-        """Make revisions that are due, and hand every event to the handler, twice."""
+    def revise(self) -> None:
+        """Make revisions, as if it had been quiet for long enough."""
         with self.archive.database.transaction() as sql:
             sql.rows("update hilum.study_clock set due_at = now() where due_at is not null")
         revisions.revise_due(self.archive.database, mark_studies)
+
+    def work(self) -> None:
+        """Make revisions that are due, and hand every event to the handler, twice."""
+        self.revise()
         with self.archive.database.connect() as connection:
             events = read_events(connection, "", after=self.handled, types=TYPES, limit=1000)
         for event in events:
@@ -188,6 +199,26 @@ def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
     """A hospital in a database, with its objects in a folder."""
     settings = Settings(data=data, min_free_bytes=0)
     return Site(Archive(database, LocalBlobs(data / "objects", 0), settings), cdm)
+
+
+@contextmanager
+def serving_hospital(
+    cluster: EmbeddedPostgres, folder: Path, *files: bytes, persons: int
+) -> Iterator[tuple[Server, psycopg.Connection]]:
+    """A server whose CDM has the persons of P1 and so on; files were just archived, and their studies are complete."""
+    with (
+        fresh_database(cluster) as url,
+        administration(url) as connection,
+        serving(folder / "data", url, study_quiet_seconds=0) as server,
+    ):
+        database = Database(url, pool_size=2)
+        cdm = create_cdm(database, "default", default_schemas("default"), "2000000000-2000999999")
+        site = site_of_database(database, cdm, server.data)
+        for number in range(1, persons + 1):
+            site.person(number)
+        site.archived(*files)
+        database.close()
+        yield server, connection
 
 
 def everything(site: Site, but: Sequence[str] = ("made_at", "updated_at", "loaded_at")) -> list[list[Row]]:

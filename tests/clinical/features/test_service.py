@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import Server, administration, fresh_database, serving, wait_until
+from tests.clinical.cdm.conftest import serving_hospital
+from tests.conftest import Server, wait_until
 from tests.make import ct, uid
 
 API = "/api/v1/imaging"
@@ -20,19 +21,7 @@ def hospital(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
     folder = tmp_path_factory.mktemp("hospital")
-    with (
-        fresh_database(cluster) as url,
-        administration(url) as connection,
-        serving(folder / "data", url, study_quiet_seconds=0) as server,
-    ):
-        server.hilum("cdm", "create")
-        connection.execute(
-            "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
-            "ethnicity_concept_id, person_source_value) values (1, 8532, 1970, 0, 0, 'P1')"
-        )
-        for number in (1, 2):
-            (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1))
-        server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
+    with serving_hospital(cluster, folder, ct(1, 1, 1), ct(2, 1, 1), persons=1) as (server, connection):
         read = "select count(distinct study_id) from hilum.feature where feature_name = 'Slice Thickness'"
         wait_until(lambda: connection.execute(read).fetchone() == (2,), 120, "features of the files")
         wait_until(lambda: in_cdm(connection, "Slice Thickness") == 1, 120, "those of the linked study")
