@@ -177,3 +177,22 @@ def test_a_source_is_removed_and_brought_back_by_rest_and_by_command(server: Ser
     assert "gone" not in json.dumps(json.loads(server.hilum("source", "list", "--json").stdout))
     assert "with 2 studies" in server.hilum("source", "restore", "gone").stdout
     assert server.hilum("source", "remove", "gone", check=False).returncode != 0
+
+
+def test_the_list_of_a_fhir_server_is_indexed_by_a_job(server: Server, remote: Web) -> None:
+    fhir = f"{remote.root.removesuffix('/dicom-web')}/fhir"
+    for study in range(1, 9):  # its resources are made when they are first read
+        httpx.get(f"{fhir}/ImagingStudy?identifier=urn:oid:{uid(study)}").raise_for_status()
+    (server.data / "secret").write_text("s3cret-word\n")
+    server.hilum(
+        "source", "add", "list", "--fhir-url", fhir, "--dicomweb-url", remote.root,
+        "--fhir-user", "hilum", "--fhir-secret", str(server.data / "secret"),
+    )  # fmt: skip
+    address = f"{server.url}{API}/studies/index-from-fhir"
+    job = server.job(httpx.post(address, json={"source": "list", "url": fhir}))
+    assert (job["state"], job["counts"]) == ("succeeded", {"studies_new": 8, "series": 16})
+    for body, status in (
+        ({"source": "list", "limit": 1001}, 422), ({"source": "list", "colour": 1}, 422), ({"source": "nowhere"}, 404),
+        ({"source": "default"}, 409), ({"source": "list", "url": "http://127.0.0.1:1/"}, 422),
+    ):  # fmt: skip
+        assert httpx.post(address, json=body).status_code == status, body

@@ -25,7 +25,7 @@ from hilum.imaging.archive.query import find_study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.studies import revisions
-from tests.conftest import Server, administration, fresh_database, serving
+from tests.conftest import Server, administration, fresh_database, serving, wait_until
 from tests.make import uid
 
 Row = dict[str, Any]
@@ -205,7 +205,7 @@ def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
 def serving_hospital(
     cluster: EmbeddedPostgres, folder: Path, *files: bytes, persons: int
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
-    """A server whose CDM has the persons of P1 and so on; files were just archived, and their studies are complete."""
+    """A server whose CDM has the persons P1 and so on, with files that its workers have linked and read."""
     with (
         fresh_database(cluster) as url,
         administration(url) as connection,
@@ -218,6 +218,11 @@ def serving_hospital(
             site.person(number)
         site.archived(*files)
         database.close()
+        done = (
+            "select count(*) from hilum.study s where exists (select from hilum.feature f where f.study_id = s.id) "
+            "and exists (select from hilum.study_link l where l.study_id = s.id)"
+        )
+        wait_until(lambda: connection.execute(done).fetchone() == (len(files),), 120, "links and features of all")
         yield server, connection
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hilum.core.postgres import EmbeddedPostgres
 from tests.clinical.cdm.conftest import serving_hospital
-from tests.conftest import Server, wait_until
+from tests.conftest import Server
 from tests.make import ct, uid
 
 API = "/api/v1/imaging"
@@ -21,18 +21,8 @@ def hospital(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
     folder = tmp_path_factory.mktemp("hospital")
-    with serving_hospital(cluster, folder, ct(1, 1, 1), ct(2, 1, 1), persons=1) as (server, connection):
-        read = "select count(distinct study_id) from hilum.feature where feature_name = 'Slice Thickness'"
-        wait_until(lambda: connection.execute(read).fetchone() == (2,), 120, "features of the files")
-        wait_until(lambda: in_cdm(connection, "Slice Thickness") == 1, 120, "those of the linked study")
-        yield server, connection
-
-
-def in_cdm(connection: psycopg.Connection, name: str) -> int:
-    query = "select count(*) from omop.measurement where measurement_source_value = %s"
-    found = connection.execute(query, (name,)).fetchone()
-    assert found
-    return found[0]
+    with serving_hospital(cluster, folder, ct(1, 1, 1), ct(2, 1, 1), persons=1) as running:
+        yield running
 
 
 def send(server: Server, method: str, path: str, body: object = None, status: int = 200) -> Any:
@@ -48,7 +38,9 @@ def listed(server: Server, **filters: object) -> list[dict[str, Any]]:
 
 
 def test_files_were_read_by_the_workers(hospital: tuple[Server, psycopg.Connection]) -> None:
-    server, _ = hospital
+    server, connection = hospital
+    in_cdm = "select count(*) from omop.measurement where measurement_source_value = 'Slice Thickness'"
+    assert connection.execute(in_cdm).fetchone() == (1,)
     (thickness,) = listed(server, person_id=1, feature_name="slice thickness")
     assert (thickness["value_numeric"], thickness["unit"], thickness["unit_concept_id"]) == (2.5, "mm", 8588)
     assert thickness["provenance"]["tag"] == "00180050"
