@@ -268,7 +268,7 @@ def test_one_study_that_is_refused_does_not_hold_up_the_others(fhir: Fhir, peer:
     with sqlite3.connect(peer.file) as db:  # two of one identifier: the server cannot say which is meant
         body = json.dumps({"identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid(1)}"}]})
         db.execute("insert into v values ('ImagingStudy', 101, 1, ?), ('ImagingStudy', 102, 1, ?)", (body, body))
-    ours = publisher(fhir, peer, Manners(study_wait=(1000, 1000)))
+    ours = publisher(fhir, peer, Manners(round=120, study_wait=(1000, 1000)))
     assert ours.run() == 3
     told = state(fhir)
     assert told["total"] == 1
