@@ -96,7 +96,7 @@ def fresh_database(cluster: EmbeddedPostgres, template: str = TEMPLATE) -> Itera
     """A migrated database, or a copy of another one, dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     with administration(cluster.url) as connection:
-        connection.execute(f"create database {name} template {template}")
+        connection.execute(f"create database {name} template {template} strategy file_copy")
     yield named(cluster.url, name)
     with administration(cluster.url) as connection:
         connection.execute(f"drop database {name} with (force)")
