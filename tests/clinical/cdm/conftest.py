@@ -205,7 +205,7 @@ def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
 def serving_hospital(
     cluster: EmbeddedPostgres, folder: Path, *files: bytes, persons: int
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
-    """A server whose CDM has the persons P1 and so on, with files that its workers have linked and read."""
+    """A server whose CDM has the persons P1 and so on, and whose workers have linked and read files, each a study."""
     with (
         fresh_database(cluster) as url,
         administration(url) as connection,
