@@ -131,11 +131,11 @@ def named(url: str, name: str) -> str:
 
 
 @contextmanager
-def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
-    """A migrated database, dropped at the end."""
+def fresh_database(cluster: EmbeddedPostgres, template: str = TEMPLATE) -> Iterator[str]:
+    """A migrated database, or a copy of another one, dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     with administration(cluster.url) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+        connection.execute(f"create database {name} template {template} strategy file_copy")
     yield named(cluster.url, name)
     with administration(cluster.url) as connection:
         connection.execute(f"drop database {name} with (force)")

@@ -4,7 +4,8 @@ has in a file. Run: ``python fhir_server.py PORT FILE [AUTHORIZATION]``.
 
 Beside FHIR: ``PUT /_mood`` with a JSON object (``status`` answered, ``times`` how often, ``hang`` seconds before it
 answers, ``headers``, ``prefix`` of the paths that are meant; ``apart`` seconds between looking for an identifier and
-writing, as in servers whose conditional updates are not atomic), and ``GET /_log``, every request that came."""
+writing, as in servers whose conditional updates are not atomic), and ``GET /_log``, every request that came, and
+whether it has stored something by now."""
 
 import json
 import re
@@ -79,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
     authorization = ""
     mood: ClassVar[dict] = {}
     log: ClassVar[list[dict]] = []
+    entry: dict
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -100,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(400, outcome("structure", kind))
             return
         status, answer = self.store.put(kind, identifier, resource, type(self).mood.get("apart", 0))
+        self.entry["stored"] = status < 300
         headers = (
             {"Location": f"http://{self.headers['Host']}/fhir/{kind}/{answer['id']}/_history/1"} if status < 300 else {}
         )
@@ -127,8 +130,8 @@ class Handler(BaseHTTPRequestHandler):
     def _refused(self) -> bool:
         """Behave as told, and let in who is known."""
         kind, query = self._asked()
-        entry = {"method": self.command, "kind": kind, "identifier": query.get("identifier", ""), "at": time.time()}
-        self.log.append(entry)
+        self.entry = {"method": self.command, "kind": kind, "identifier": query.get("identifier", ""), "stored": False}
+        self.log.append(self.entry)
         mood = type(self).mood
         if mood.get("times", 1) > 0 and re.match(mood.get("prefix", "$"), kind):
             mood["times"] = mood.get("times", 1_000_000) - 1

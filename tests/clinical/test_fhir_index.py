@@ -25,7 +25,6 @@ from hilum.imaging.remote.servers import change_server
 from tests.clinical.conftest import Fhir
 from tests.clinical.oracles import assert_valid
 from tests.clinical.test_fhir_publish import running
-from tests.conftest import Server
 from tests.dicomweb.conftest import Web, shared
 from tests.make import ct, uid
 
@@ -175,23 +174,6 @@ def test_a_server_is_told_the_credentials_of_its_source_and_no_other_is(fhir: Fh
     shown = httpx.get(f"{fhir.root.removesuffix('/fhir')}/api/v1/imaging/sources").text
     assert "far" in shown
     assert "s3cret" not in shown
-
-
-def test_the_route_makes_a_job(server: Server, remote: Web) -> None:
-    far = remote.root.removesuffix("/dicom-web")
-    (server.data / "secret").write_text("s3cret-word\n")
-    server.hilum(
-        "source", "add", "far", "--fhir-url", f"{far}/fhir", "--dicomweb-url", remote.root,
-        "--fhir-user", "hilum", "--fhir-secret", str(server.data / "secret"),
-    )  # fmt: skip
-    address = f"{server.url}/api/v1/imaging/studies/index-from-fhir"
-    job = server.job(httpx.post(address, json={"source": "far", "url": f"{far}/fhir"}))
-    assert (job["state"], job["counts"]) == ("succeeded", {"studies_new": 7, "series": 14})
-    for body, status in (
-        ({"source": "far", "limit": 1001}, 422), ({"source": "far", "colour": 1}, 422), ({"source": "nowhere"}, 404),
-        ({"source": "default"}, 409), ({"source": "far", "url": "http://127.0.0.1:1/"}, 422),
-    ):  # fmt: skip
-        assert httpx.post(address, json=body).status_code == status, body
 
 
 @pytest.mark.parametrize(

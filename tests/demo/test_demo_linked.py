@@ -3,7 +3,7 @@ in the queue with the reason that the story gives."""
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,12 +16,16 @@ from hilum.clinical.linkage.maps import load_map
 from hilum.clinical.linkage.queue import QueueFilter, alike, list_queue
 from hilum.clinical.linkage.schemas import QueueEntry
 from hilum.clinical.linkage.settle import Manner
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
 from hilum.core.database import Database
+from hilum.core.postgres import EmbeddedPostgres
 from hilum.core.progress import job_here
 from hilum.demo import DemoManifest
 from hilum.demo.load_cdm import load_demo_cdm
 from hilum.demo.people import story
 from hilum.imaging.archive.store import Archive
+from tests.conftest import fresh_database
 from tests.demo.test_demo import files_of, folder, manifest
 
 __all__ = ["folder", "manifest"]
@@ -46,24 +50,46 @@ SHOWN: dict[str, Callable[[QueueEntry], bool]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Those of an archive of which each test has a database of its own."""
+    return Settings(data=tmp_path_factory.mktemp("demo"), min_free_bytes=0)
+
+
+@pytest.fixture(scope="module")
+def linked(cluster: EmbeddedPostgres, folder: Path, manifest: DemoManifest, settings: Settings) -> Iterator[str]:
+    """The name of a database with the demo, imported and linked as `hilum demo` does it."""
+    with fresh_database(cluster) as url:
+        database = Database(url, pool_size=6)
+        archive = Archive(database, LocalBlobs(settings.data_path, 0), settings)
+        for study in manifest.studies:
+            with archive.batch(archive.source(), "import") as batch:
+                for number, file in enumerate(files_of(folder, study)):
+                    batch.add(f"{study.key} {number}", [file])
+                batch.commit()
+        assert load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
+        assert not load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
+        link(archive)
+        database.close()
+        yield str(database.url.database)
+
+
 @pytest.fixture
-def manner(folder: Path, manifest: DemoManifest, archive: Archive, database: Database) -> Manner:
-    """The demo, imported and linked as `hilum demo` does it."""
-    for study in manifest.studies:
-        with archive.batch(archive.source(), "import") as batch:
-            for number, file in enumerate(files_of(folder, study)):
-                batch.add(f"{study.key} {number}", [file])
-            batch.commit()
-    assert load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
-    assert not load_demo_cdm(database, SOURCE, folder / "cdm", "2000000000-2000999999")
-    manner = Manner(False, Manner.of(archive.settings).places)
-    link(archive, manner)
-    return manner
+def archive(cluster: EmbeddedPostgres, linked: str, settings: Settings) -> Iterator[Archive]:
+    """The demo, linked, for one test to change."""
+    with fresh_database(cluster, linked) as url:
+        database = Database(url, pool_size=6)
+        yield Archive(database, LocalBlobs(settings.data_path, 0), settings)
+        database.close()
 
 
-def link(archive: Archive, manner: Manner) -> None:
+def manner(archive: Archive) -> Manner:
+    return Manner(False, Manner.of(archive.settings).places)
+
+
+def link(archive: Archive) -> None:
     with job_here(archive.database, "cdm_link", "", SOURCE, lambda *_: None) as progress:
-        link_all(archive, SOURCE, manner, progress)
+        link_all(archive, SOURCE, manner(archive), progress)
 
 
 def queue(database: Database) -> dict[tuple[str, str], QueueEntry]:
@@ -75,10 +101,8 @@ def queue(database: Database) -> dict[tuple[str, str], QueueEntry]:
     return {(entry.study_instance_uid, entry.kind): entry for entry in entries}
 
 
-def test_each_study_is_tied_or_waits_as_the_story_says(
-    folder: Path, manifest: DemoManifest, manner: Manner, database: Database
-) -> None:
-    told = story()
+def test_each_study_is_tied_or_waits_as_the_story_says(folder: Path, manifest: DemoManifest, archive: Archive) -> None:
+    database, told = archive.database, story()
     uids = {study.key: study.study_instance_uid for study in manifest.studies}
     persons = {study.key: study.person_id for study in manifest.studies}
     waiting = queue(database)
@@ -127,22 +151,23 @@ def test_each_study_is_tied_or_waits_as_the_story_says(
 
 
 def test_the_practice_is_accepted_at_once_and_its_map_does_the_same(
-    folder: Path, manifest: DemoManifest, manner: Manner, archive: Archive, database: Database
+    folder: Path, manifest: DemoManifest, archive: Archive
 ) -> None:
+    database = archive.database
     first, second = (next(s for s in manifest.studies if s.key == key) for key in ("s59", "s60"))
     entry = queue(database)[first.study_instance_uid, "person"]
     assert entry.alike == 2
     with database.transaction() as sql:
         both = alike(sql, entry.study_id)
     choices = [Choice(study, "link", first.person_id) for study in both]
-    undo = decisions.choose_all(database, "person", choices, "me", manner)
+    undo = decisions.choose_all(database, "person", choices, "me", manner(archive))
     left = queue(database)
     assert not {one.study_instance_uid for one in (first, second)} & {uid for uid, _ in left}
-    decisions.choose_all(database, "person", undo, "me", manner)
+    decisions.choose_all(database, "person", undo, "me", manner(archive))
     assert len(queue(database)) == len(left) + 2
     with database.transaction() as sql:
         table = io.BytesIO((folder / "maps" / "person_map.csv").read_bytes())
         loaded = load_map(sql, 1, table)
     assert (loaded.rows, loaded.refused) == (3, 2)
-    link(archive, manner)
+    link(archive)
     assert "no_person" not in {one.reason for one in queue(database).values()}

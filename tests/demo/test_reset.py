@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hilum.commands.terminal import read_settings
-from hilum.core.config import Settings
+from hilum.core.config import Settings, load_settings
 from hilum.core.errors import Conflict
 from hilum.demo.run import reset_demo, write_settings
 
@@ -18,7 +17,7 @@ def data(tmp_path: Path) -> Path:
         (folder / name).mkdir(parents=True)
         (folder / name / "file").touch()
     assert write_settings(Settings(data=folder))
-    assert read_settings(folder).omop_procedures == "require"
+    assert load_settings(folder).omop_procedures == "require"
     (folder / "hilum.toml").write_text('omop_procedures = "mint"\n')
     return folder
 

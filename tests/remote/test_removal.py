@@ -1,10 +1,8 @@
 """A source that is removed: refused while something lies only there, hidden with what is known of its remote archive,
 and brought back within the grace."""
 
-import json
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from hilum.core.errors import Conflict, NotFound
@@ -18,7 +16,6 @@ from hilum.imaging.archive.sources import add_source
 from hilum.imaging.remote.keeping import release
 from hilum.imaging.remote.removal import finish_removals, remove_source, restore_source
 from hilum.imaging.remote.servers import find_server
-from tests.conftest import Server
 from tests.make import ct, uid
 from tests.remote.conftest import Here, Liar, reply
 
@@ -163,26 +160,3 @@ def test_a_repair_knows_that_it_was_removed(far: Here) -> None:
     repair(archive)
     assert keys(far) == ["default"]
     assert restore_source(archive.database, "far", WHO) == 0
-
-
-def test_by_rest_and_by_command(server: Server, liar: Liar) -> None:
-    liar.answer = lambda handler: reply(handler, [told(n) for n in (1, 2)])
-    api = f"{server.url}/api/v1/imaging"
-    given = {"key": "gone", "name": "Gone", "dicomweb_url": liar.url}
-    assert httpx.post(f"{api}/sources", json=given, timeout=60).status_code == 201
-    server.hilum("index", "--source", "gone")
-    address = f"{api}/sources/gone"
-    refused = httpx.delete(address)
-    assert (refused.status_code, "2 studies are known" in refused.json()["detail"]) == (409, True)
-    assert httpx.delete(f"{address}?forget=maybe").status_code == 422
-    removed = httpx.delete(f"{address}?forget=true")
-    assert (removed.status_code, removed.json()) == (200, {"key": "gone", "studies": 2})
-    assert [httpx.get(address).status_code, httpx.delete(address).status_code] == [404, 404]
-    assert httpx.get(f"{server.url}/sources/gone/dicom-web/studies").status_code == 404
-    assert httpx.post(f"{api}/sources", json={"key": "gone"}).status_code == 409
-    assert httpx.post(f"{address}/restore").json()["studies"] == 2
-    told_by_command = server.hilum("source", "remove", "gone", "--forget").stdout
-    assert "Its 2 studies can be brought back for 7 days: hilum source restore gone." in told_by_command
-    assert "gone" not in json.dumps(json.loads(server.hilum("source", "list", "--json").stdout))
-    assert "with 2 studies" in server.hilum("source", "restore", "gone").stdout
-    assert server.hilum("source", "remove", "gone", check=False).returncode != 0

@@ -12,6 +12,8 @@ from hilum.core.postgres import EmbeddedPostgres
 from tests.conftest import Server, wait_until
 from tests.dicomweb.conftest import Web, shared
 from tests.make import ct, uid
+from tests.remote.conftest import Liar, reply
+from tests.remote.test_removal import told
 
 API = "/api/v1/imaging"
 
@@ -151,3 +153,46 @@ def test_by_command_with_a_list(far: Server, remote: Web, tmp_path: Path) -> Non
     assert (job["kind"], job["state"], job["done"]) == ("index_from_dicomweb", "succeeded", 3)
     wrong = far.hilum("index", "--source", "far", "--accessions", str(listed), "--visits", str(listed), check=False)
     assert wrong.returncode == 2
+
+
+def test_a_source_is_removed_and_brought_back_by_rest_and_by_command(server: Server, liar: Liar) -> None:
+    liar.answer = lambda handler: reply(handler, [told(n) for n in (1, 2)])
+    api = f"{server.url}/api/v1/imaging"
+    given = {"key": "gone", "name": "Gone", "dicomweb_url": liar.url}
+    assert httpx.post(f"{api}/sources", json=given, timeout=60).status_code == 201
+    job = server.job(httpx.post(f"{api}/studies/index-from-dicomweb", json={"source": "gone"}))
+    assert job["counts"] == {"studies_new": 2}, job
+    address = f"{api}/sources/gone"
+    refused = httpx.delete(address)
+    assert (refused.status_code, "2 studies are known" in refused.json()["detail"]) == (409, True)
+    assert httpx.delete(f"{address}?forget=maybe").status_code == 422
+    removed = httpx.delete(f"{address}?forget=true")
+    assert (removed.status_code, removed.json()) == (200, {"key": "gone", "studies": 2})
+    assert [httpx.get(address).status_code, httpx.delete(address).status_code] == [404, 404]
+    assert httpx.get(f"{server.url}/sources/gone/dicom-web/studies").status_code == 404
+    assert httpx.post(f"{api}/sources", json={"key": "gone"}).status_code == 409
+    assert httpx.post(f"{address}/restore").json()["studies"] == 2
+    told_by_command = server.hilum("source", "remove", "gone", "--forget").stdout
+    assert "Its 2 studies can be brought back for 7 days: hilum source restore gone." in told_by_command
+    assert "gone" not in json.dumps(json.loads(server.hilum("source", "list", "--json").stdout))
+    assert "with 2 studies" in server.hilum("source", "restore", "gone").stdout
+    assert server.hilum("source", "remove", "gone", check=False).returncode != 0
+
+
+def test_the_list_of_a_fhir_server_is_indexed_by_a_job(server: Server, remote: Web) -> None:
+    fhir = f"{remote.root.removesuffix('/dicom-web')}/fhir"
+    for study in range(1, 9):  # its resources are made when they are first read
+        httpx.get(f"{fhir}/ImagingStudy?identifier=urn:oid:{uid(study)}").raise_for_status()
+    (server.data / "secret").write_text("s3cret-word\n")
+    server.hilum(
+        "source", "add", "list", "--fhir-url", fhir, "--dicomweb-url", remote.root,
+        "--fhir-user", "hilum", "--fhir-secret", str(server.data / "secret"),
+    )  # fmt: skip
+    address = f"{server.url}{API}/studies/index-from-fhir"
+    job = server.job(httpx.post(address, json={"source": "list", "url": fhir}))
+    assert (job["state"], job["counts"]) == ("succeeded", {"studies_new": 8, "series": 16})
+    for body, status in (
+        ({"source": "list", "limit": 1001}, 422), ({"source": "list", "colour": 1}, 422), ({"source": "nowhere"}, 404),
+        ({"source": "default"}, 409), ({"source": "list", "url": "http://127.0.0.1:1/"}, 422),
+    ):  # fmt: skip
+        assert httpx.post(address, json=body).status_code == status, body

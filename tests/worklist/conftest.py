@@ -171,7 +171,7 @@ def value(data: Mapping[str, object], tag: str) -> object:
 
 def read(socket: ClientConnection, count: int) -> list[Json]:
     """The next reports."""
-    return [json.loads(socket.recv(timeout=30)) for _ in range(count)]
+    return [json.loads(socket.recv(timeout=60)) for _ in range(count)]
 
 
 def gist(report: Mapping[str, object]) -> tuple[str, int, object]:

@@ -33,9 +33,9 @@ def test_x03_the_node_of_the_how_to_takes_work_as_it_is_printed(alone: Worklist,
     command = [sys.executable, str(tmp_path / "node.py"), alone.root]
     nodes = [subprocess.Popen([*command, name, "AI"], stdout=subprocess.PIPE, text=True) for name in ("N1", "N2")]
     try:
-        wait_until(lambda: value(alone.get(before), STATE) == "COMPLETED", what="the one that waited")
+        wait_until(lambda: value(alone.get(before), STATE) == "COMPLETED", 120, "the one that waited")
         later = [alone.create() for _ in range(6)]
-        wait_until(lambda: len(alone.search("?ProcedureStepState=COMPLETED")) == 7, what="the rest")
+        wait_until(lambda: len(alone.search("?ProcedureStepState=COMPLETED")) == 7, 120, "the rest")
     finally:
         for node in nodes:
             node.kill()

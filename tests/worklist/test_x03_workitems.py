@@ -253,7 +253,7 @@ def test_x03_the_transaction_uid_is_never_told(worklist: Worklist, node: str) ->
         assert worklist.update(uid, data).status_code == 200
         assert worklist.update(uid, performed(), transaction).status_code == 200
         assert worklist.change(uid, "COMPLETED", transaction).status_code == 200
-        told = "".join(str(socket.recv(timeout=30)) for _ in range(3))
+        told = "".join(str(socket.recv(timeout=60)) for _ in range(3))
     everything = (
         worklist.send("GET", "/workitems?includefield=all").text + worklist.send("GET", f"/workitems/{uid}").text
     )

@@ -1,14 +1,17 @@
 """A CDM beside a test's archive, and the few words to put people, procedures and visits into it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from hilum.clinical.cdm.cdm import Cdm, find_cdm
 from hilum.clinical.cdm.create import create_cdm, default_schemas
+from hilum.clinical.cdm.vocabulary import TABLES
 from hilum.clinical.linkage.bulk import link_all
 from hilum.clinical.linkage.settle import Manner, settle
 from hilum.clinical.linkage.tasks import TYPES, handle
@@ -22,7 +25,7 @@ from hilum.imaging.archive.query import find_study
 from hilum.imaging.archive.sidecar import mark_studies
 from hilum.imaging.archive.store import Archive
 from hilum.imaging.studies import revisions
-from tests.conftest import fresh_database
+from tests.conftest import Server, administration, fresh_database, serving, wait_until
 from tests.make import uid
 
 Row = dict[str, Any]
@@ -95,17 +98,26 @@ class Site:
 
     def store(self, *files: bytes) -> None:
         """Store files, and do what workers do when a study is complete."""
+        self.archived(*files)
+        self.work()
+
+    def archived(self, *files: bytes) -> None:
+        """Store files, whose studies are complete with them."""
         with self.archive.batch(self.archive.source(), "import") as batch:
             for number, file in enumerate(files):
                 batch.add(f"file {number}", [file])
             batch.commit()
-        self.work()
+        self.revise()
 
-    def work(self) -> None:
-        """Make revisions that are due, and hand every event to the handler, twice."""
+    def revise(self) -> None:
+        """Make revisions, as if it had been quiet for long enough."""
         with self.archive.database.transaction() as sql:
             sql.rows("update hilum.study_clock set due_at = now() where due_at is not null")
         revisions.revise_due(self.archive.database, mark_studies)
+
+    def work(self) -> None:
+        """Make revisions that are due, and hand every event to the handler, twice."""
+        self.revise()
         with self.archive.database.connect() as connection:
             events = read_events(connection, "", after=self.handled, types=TYPES, limit=1000)
         for event in events:
@@ -176,7 +188,7 @@ def make_site(cdm_database: Database, tmp_path: Path) -> Site:
         ):
             sql.rows(f"alter sequence omop_imaging.{sequence} restart")  # pyright: ignore
         sql.rows("alter table hilum.study alter id restart with 1001")  # never a person's number
-        for table in ("vocabulary", "concept", "concept_ancestor"):
+        for table in TABLES:
             sql.rows(f"comment on table omop_vocabulary.{table} is null")  # pyright: ignore - from which file it came
         cdm = find_cdm(sql, "default")
     assert cdm
@@ -187,6 +199,31 @@ def site_of_database(database: Database, cdm: Cdm, data: Path) -> Site:
     """A hospital in a database, with its objects in a folder."""
     settings = Settings(data=data, min_free_bytes=0)
     return Site(Archive(database, LocalBlobs(data / "objects", 0), settings), cdm)
+
+
+@contextmanager
+def serving_hospital(
+    cluster: EmbeddedPostgres, folder: Path, *files: bytes, persons: int
+) -> Iterator[tuple[Server, psycopg.Connection]]:
+    """A server whose CDM has the persons P1 and so on, and whose workers have linked and read files, each a study."""
+    with (
+        fresh_database(cluster) as url,
+        administration(url) as connection,
+        serving(folder / "data", url, study_quiet_seconds=0) as server,
+    ):
+        database = Database(url, pool_size=2)
+        cdm = create_cdm(database, "default", default_schemas("default"), "2000000000-2000999999")
+        site = site_of_database(database, cdm, server.data)
+        for number in range(1, persons + 1):
+            site.person(number)
+        site.archived(*files)
+        database.close()
+        done = (
+            "select count(*) from hilum.study s where exists (select from hilum.feature f where f.study_id = s.id) "
+            "and exists (select from hilum.study_link l where l.study_id = s.id)"
+        )
+        wait_until(lambda: connection.execute(done).fetchone() == (len(files),), 120, "links and features of all")
+        yield server, connection
 
 
 def everything(site: Site, but: Sequence[str] = ("made_at", "updated_at", "loaded_at")) -> list[list[Row]]:

@@ -103,12 +103,13 @@ def test_broken_keys_are_reported_and_do_not_stand_in_the_way(
     site.archive.database.close()
 
 
-def test_numbers_that_are_no_text_are_refused(gibleed: tuple[str, psycopg.Connection], tmp_path: Path) -> None:
+def test_numbers_that_are_no_text_are_refused(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
     """As the package itself has the table."""
-    url, connection = gibleed
-    connection.execute(
-        "alter table cdm.procedure_occurrence alter procedure_source_value type bigint "
-        "using procedure_source_value::bigint"
-    )
-    with pytest.raises(Invalid, match="procedure_source_value is bigint"):
-        site_of(url, tmp_path)
+    with fresh_database(cluster) as url, administration(url) as connection:
+        build(connection, wide=True)
+        connection.execute(
+            "alter table cdm.procedure_occurrence alter procedure_source_value type bigint "
+            "using procedure_source_value::bigint"
+        )
+        with pytest.raises(Invalid, match="procedure_source_value is bigint"):
+            site_of(url, tmp_path)

@@ -3,43 +3,50 @@ reader finds them who knows nothing of Hilum."""
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import obstore
-import psycopg
 import pytest
 from obstore.store import S3Store
 
-from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import Server, administration, fresh_database, serving
+from hilum.core.blobs import open_blobs
+from hilum.core.config import Settings
+from hilum.core.progress import Progress
+from hilum.imaging.archive.store import Archive
+from hilum.imaging.intake.directory import import_paths
+from hilum.imaging.intake.manner import Manner
+from hilum.imaging.intake.tally import Tally
+from tests.clinical.cdm.conftest import Site
+from tests.dicomweb.conftest import Web, listening
 from tests.make import ct, uid
 from tests.s3 import S3
 
 
-def prepared(server: Server, connection: psycopg.Connection, folder: Path, *options: str) -> list[tuple[str, str]]:
+@contextmanager
+def hospital(site: Site, settings: Settings) -> Iterator[tuple[Site, Web]]:
+    """A site whose objects are where settings say, and whose images are served where its rows say."""
+    blobs = open_blobs(settings)
+    with listening(Archive(site.archive.database, blobs, settings)) as web:
+        told = settings.model_copy(update={"public_url": web.root.removesuffix("/dicom-web")})
+        yield Site(replace(web.archive, settings=told), site.cdm), web
+    blobs.close()
+
+
+def prepared(site: Site, folder: Path, *, in_place: bool = False) -> list[tuple[str, str]]:
     """Import two series of a study that a person of the CDM has; gives the addresses of each."""
     folder.mkdir()
     for series in (1, 2):
         for instance in (1, 2):
             (folder / f"{series}-{instance}.dcm").write_bytes(ct(1, series, instance))
-    server.hilum("import", *options, str(folder))
-    server.hilum("cdm", "create")
-    connection.execute(
-        "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
-        "ethnicity_concept_id, person_source_value) values (1, 8532, 1970, 0, 0, 'P1')"
-    )
-    server.hilum("cdm", "link")
-    return connection.execute(
-        "select wadors_uri, local_path from omop_imaging.image_occurrence order by image_series_uid"
-    ).fetchall()
-
-
-@pytest.fixture
-def database(cluster: EmbeddedPostgres) -> Iterator[tuple[str, psycopg.Connection]]:
-    with fresh_database(cluster) as url, administration(url) as connection:
-        yield url, connection
+    manner = Manner(site.archive.source(), in_place)
+    import_paths(site.archive, manner, [folder], Tally(Progress(site.archive.database, 0)))
+    site.person(1)
+    site.link_all()
+    return [(uri, path) for uri, path in site.images("wadors_uri", "local_path")]
 
 
 def files_below(path: str, s3: S3) -> list[bytes]:
@@ -55,31 +62,26 @@ def files_below(path: str, s3: S3) -> list[bytes]:
 
 
 @pytest.mark.parametrize("place", ["files", "bucket"])
-def test_the_addresses_lead_to_the_images(
-    database: tuple[str, psycopg.Connection], s3: S3, tmp_path: Path, place: str
-) -> None:
-    url, connection = database
-    bucket = s3.url()
-    settings = {"blobs_url": bucket, "blobs_options": s3.options()} if place == "bucket" else {}
-    with serving(tmp_path / "data", url, **settings) as server:
-        rows = prepared(server, connection, tmp_path / "given")
+def test_the_addresses_lead_to_the_images(site: Site, s3: S3, tmp_path: Path, place: str) -> None:
+    data = tmp_path / "data"
+    settings = s3.settings(data) if place == "bucket" else Settings(data=data, min_free_bytes=0)
+    with hospital(site, settings) as (there, web):
+        rows = prepared(there, tmp_path / "given")
         assert len(rows) == 2
         for number, (uri, path) in enumerate(rows, 1):
-            assert uri == f"{server.url}/dicom-web/studies/{uid(1)}"
+            assert uri == f"{web.root}/studies/{uid(1)}"
             if place == "bucket":
-                assert path == f"{bucket}/default/{uid(1)}/{uid(1, number)}"
+                assert path == f"{settings.blobs_url}/default/{uid(1)}/{uid(1, number)}"
             found = files_below(path, s3)
             assert sorted(found) == sorted(ct(1, number, instance) for instance in (1, 2))
-        answer = httpx.get(f"{rows[0][0]}/instances", headers={"Accept": "application/dicom+json"}, timeout=60)
+        answer = httpx.get(f"{rows[0][0]}/instances", headers={"Accept": "application/dicom+json"})
         assert len(answer.json()) == 4
 
 
-def test_files_that_are_indexed_in_place_are_named_where_they_lie(
-    database: tuple[str, psycopg.Connection], s3: S3, tmp_path: Path
-) -> None:
-    url, connection = database
+def test_files_that_are_indexed_in_place_are_named_where_they_lie(site: Site, s3: S3, tmp_path: Path) -> None:
     given = tmp_path / "given"
-    with serving(tmp_path / "data", url, import_roots=json.dumps([str(tmp_path)])) as server:
-        rows = prepared(server, connection, given, "--in-place")
+    settings = Settings(data=tmp_path / "data", min_free_bytes=0, import_roots=[tmp_path])
+    with hospital(site, settings) as (there, _):
+        rows = prepared(there, given, in_place=True)
     assert [path for _, path in rows] == [str(given)] * 2
     assert len(files_below(rows[0][1], s3)) == 4

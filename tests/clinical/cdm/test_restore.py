@@ -1,13 +1,24 @@
 """The catalogue is lost and made again from the objects: the CDM is found, decisions and mapping tables hold, and
 linking goes on under the ids that were there."""
 
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 
+from hilum.clinical.cdm.create import create_cdm, default_schemas
+from hilum.clinical.linkage import decisions
+from hilum.clinical.linkage.maps import load_map
+from hilum.core.database import Database
 from hilum.core.postgres import EmbeddedPostgres
+from hilum.imaging.archive.sidecar import record_changes
+from tests.clinical.cdm.conftest import Site, site_of_database
 from tests.clinical.cdm.test_again import TABLES
 from tests.conftest import Server, administration, fresh_database, serving, wait_until
 from tests.make import ct, uid
@@ -27,47 +38,54 @@ def compared(connection: psycopg.Connection) -> list[list[tuple[object, ...]]]:
     return [connection.execute(text).fetchall() for text in texts]  # pyright: ignore
 
 
-def prepared(server: Server, connection: psycopg.Connection, folder: Path) -> None:
-    server.hilum("cdm", "create")
-    connection.execute(
-        "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
-        "ethnicity_concept_id, person_source_value) select n, 8532, 1970, 0, 0, 'P' || n from generate_series(1, 9) n"
-    )
-    for number, patient in ((1, "P1"), (2, "stranger"), (3, "P3"), (4, "mapped")):
-        (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1, PatientID=patient))
-    server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
+def prepared(url: str, data: Path) -> Site:
+    database = Database(url, pool_size=4)
+    cdm = create_cdm(database, "default", default_schemas("default"), "2000000000-2000999999")
+    site = site_of_database(database, cdm, data)
+    for number in range(1, 10):
+        site.person(number)
+    patients = ((1, "P1"), (2, "stranger"), (3, "P3"), (4, "mapped"))
+    site.store(*(ct(number, 1, 1, PatientID=patient) for number, patient in patients))
     for table in (b"PatientID,IssuerOfPatientID,person_id,Days_Shifted\nmapped,,4,-30\nelse,North,5,\n",
                   b"AccessionNumber,procedure_occurrence_id\nA9,70\n"):  # fmt: skip
-        answer = httpx.post(f"{server.url}/api/v1/imaging/links/maps", files={"file": ("map.csv", table)}, timeout=60)
-        assert answer.json()["new"], answer.text
-    server.hilum("cdm", "link")
-    for number, method, body in ((2, "PUT", {"person_id": 7}), (3, "DELETE", None)):
-        url = f"{server.url}/api/v1/imaging/studies/{uid(number)}/person"
-        answer = httpx.request(method, url, json=body, timeout=60)
-        assert answer.status_code == 200, answer.text
+        with database.transaction() as sql:
+            assert load_map(sql, cdm.source_id, io.BytesIO(table)).new
+    site.link_all()
+    decisions.decide(database, site.study(2), "person", 7, "ann", site.manner)
+    decisions.release(database, site.study(3), "person", "ann", site.manner)
+    return site
+
+
+def repaired(url: str, data: Path) -> dict[str, Any]:
+    """What ``hilum check --repair`` tells."""
+    environment = {"HILUM_DATA": str(data), "HILUM_DATABASE_URL": url, "HILUM_MIN_FREE_BYTES": "0"}
+    words = [sys.executable, "-m", "hilum", "check", "--repair", "--json"]
+    done = subprocess.run(
+        words, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False, timeout=300
+    )
+    return json.loads(done.stdout)
 
 
 def test_a_repair_finds_the_cdm_and_what_was_decided(cluster: EmbeddedPostgres, tmp_path: Path) -> None:
     """Or, where the CDM is gone too, says how it comes back."""
     with fresh_database(cluster) as url, administration(url) as connection:
-        with serving(tmp_path / "data", url, study_quiet_seconds=0) as server:
-            prepared(server, connection, tmp_path)
-            wait_until(lambda: not connection.execute(
-                "select study_id from hilum.unrecorded_study union all select id from hilum.source where not recorded"
-            ).fetchall(), 120, "the records beside the objects")  # fmt: skip
-            before = compared(connection)
+        data = tmp_path / "data"
+        site = prepared(url, data)
+        record_changes(site.archive.database, site.archive.blobs, quiet_seconds=0)
+        before = compared(connection)
         assert len(before[0]) == 10
         assert [len(rows) for rows in before[3:]] == [2, 1]
         connection.execute("drop schema hilum cascade")
-        told = json.loads(server.hilum("check", "--repair", "--json", check=False).stdout)
+        told = repaired(url, data)
         assert told["lost"] == []
         names = ("cdms", "link_decisions", "image_occurrences", "person_map_lines", "procedure_map_lines")
         assert [told["repaired"][name] for name in names] == [1, 2, 3, 2, 1]
-        server.hilum("cdm", "link")
+        site.link_all()
         assert compared(connection) == before
         connection.execute("drop schema hilum, omop, omop_vocabulary, omop_imaging, omop_results cascade")
-        told = json.loads(server.hilum("check", "--repair", "--json", check=False).stdout)
+        told = repaired(url, data)
         assert [text for text in told["lost"] if "hilum cdm attach" in text and "omop" in text]
+        site.archive.database.close()
 
 
 FEATURES = (
@@ -137,8 +155,9 @@ def test_a_repair_brings_back_what_people_and_nodes_said(cluster: EmbeddedPostgr
             texts = [FEATURES, GIVEN_ROWS, VALUES, LOOSE, counts]
             return [connection.execute(text).fetchall() for text in texts]  # pyright: ignore
 
-        with serving(tmp_path / "data", url, study_quiet_seconds=0) as server:
-            prepared(server, connection, tmp_path)
+        data = tmp_path / "data"
+        prepared(url, data).archive.database.close()
+        with serving(data, url, study_quiet_seconds=0) as server:
             wait_until(lambda: processed(4), 120, "link and features")
             give(server)
             before = seen()
@@ -149,10 +168,10 @@ def test_a_repair_brings_back_what_people_and_nodes_said(cluster: EmbeddedPostgr
         assert len({row[-1] for row in before[0] if row[-4] == "nodule 1"}) == 1
         assert before[3] == [(0,)]
         connection.execute("drop schema hilum cascade")
-        told = json.loads(server.hilum("check", "--repair", "--json", check=False).stdout)
+        told = repaired(url, data)
         assert (told["lost"], told["repaired"]["features"]) == ([], 7)
         assert processed(0), "what was linked and read before has to be again"
         assert seen()[0] == before[0]
-        with serving(tmp_path / "data", url, study_quiet_seconds=0):
+        with serving(data, url, study_quiet_seconds=0):
             wait_until(lambda: processed(4), 120, "link and features again")
         assert seen() == before

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import Server, administration, fresh_database, serving, wait_until
+from tests.clinical.cdm.conftest import serving_hospital
+from tests.conftest import Server, wait_until
 from tests.make import ct, uid
 
 API = "/api/v1/imaging"
@@ -20,22 +21,9 @@ API = "/api/v1/imaging"
 def hospital(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
-    folder = tmp_path_factory.mktemp("hospital")
-    with (
-        fresh_database(cluster) as url,
-        administration(url) as connection,
-        serving(folder / "data", url, study_quiet_seconds=0) as server,
-    ):
-        server.hilum("cdm", "create")
-        connection.execute(
-            "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
-            "ethnicity_concept_id, person_source_value) select n, 8532, 1970, 0, 0, 'P' || n "
-            "from generate_series(1, 9) n"
-        )
-        for number, patient in ((1, "P1"), (2, "stranger"), (3, "mapped")):
-            (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1, PatientID=patient))
-        server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
-        yield server, connection
+    files = [ct(number, 1, 1, PatientID=patient) for number, patient in ((1, "P1"), (2, "stranger"), (3, "mapped"))]
+    with serving_hospital(cluster, tmp_path_factory.mktemp("hospital"), *files, persons=9) as running:
+        yield running
 
 
 def send(server: Server, method: str, path: str, body: object = None, **options: Any) -> httpx.Response:
@@ -49,7 +37,6 @@ def links(server: Server, number: int) -> dict[str, tuple[int | None, str]]:
 
 def test_a_coordinators_day(hospital: tuple[Server, psycopg.Connection]) -> None:
     server, connection = hospital
-    wait_until(lambda: links(server, 1) and links(server, 2) and links(server, 3), 60, "the links of all studies")
     assert links(server, 1)["person"] == (1, "person_source_value")
     queue = server.get(f"{API}/links/queue?kind=person").json()
     assert {item["study_instance_uid"] for item in queue["items"]} == {uid(2), uid(3)}
@@ -82,11 +69,10 @@ def test_a_coordinators_day(hospital: tuple[Server, psycopg.Connection]) -> None
 
 def test_the_fhir_subject_follows_the_link(hospital: tuple[Server, psycopg.Connection]) -> None:
     server, _ = hospital
-    wait_until(lambda: links(server, 1), 60, "the link")
 
     def subject() -> str:
         number = server.get(f"{API}/studies/{uid(1)}").json()["id"]
-        return server.get(f"/fhir/ImagingStudy/{number}").json()["subject"].get("reference", "")
+        return server.get(f"/fhir/ImagingStudy/{number}").json().get("subject", {}).get("reference", "")
 
     wait_until(lambda: subject() == "Patient/1", 60, "the subject")
     send(server, "PUT", f"/studies/{uid(1)}/person", {"person_id": 5})
@@ -97,6 +83,8 @@ def test_the_fhir_subject_follows_the_link(hospital: tuple[Server, psycopg.Conne
 
 def test_the_commands_tell_what_is_so(hospital: tuple[Server, psycopg.Connection], tmp_path: Path) -> None:
     server, connection = hospital
+    running = f"{API}/jobs"  # of a mapping table that was loaded
+    wait_until(lambda: {job["state"] for job in server.get(running).json()["items"]} <= {"succeeded"}, 120, "their end")
     assert server.hilum("cdm", "create", check=False).returncode == 1
     linked = json.loads(server.hilum("cdm", "link", "--json").stdout)
     assert linked["counts"]["studies"] == 3
@@ -108,6 +96,9 @@ def test_the_commands_tell_what_is_so(hospital: tuple[Server, psycopg.Connection
     assert counts["anatomy_by_body_part"] == counts["image_occurrences"]
     assert counts["studies_linked"] == counts["image_occurrences"] == counts["procedures_minted"]
     assert counts["outside_observation"] == counts["image_occurrences"]
+    for uri, path in connection.execute("select wadors_uri, local_path from omop_imaging.image_occurrence").fetchall():
+        assert uri.startswith(f"{server.url}/dicom-web/studies/")
+        assert len([file for file in Path(path).iterdir() if file.read_bytes()[128:132] == b"DICM"]) == 1
     assert server.hilum("cdm", "vocabulary", str(tmp_path), check=False).returncode == 2
     assert json.loads(server.hilum("cdm", "vocabulary", "--json").stdout)["missing"] == []
     (source,) = server.get(f"{API}/sources").json()

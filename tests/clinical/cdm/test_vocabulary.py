@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hilum.clinical.cdm.concepts import missing_concepts, modality_concepts, resolved, seeds
-from hilum.clinical.cdm.vocabulary import TABLES, load_vocabulary, vocabulary_told
+from hilum.clinical.cdm.vocabulary import load_vocabulary, vocabulary_told
 from hilum.core.errors import Conflict, Invalid
 from tests.clinical.cdm.conftest import Site
 
@@ -21,13 +21,6 @@ SNOMED = "SNOMED\tSystematic Nomenclature\thttp://snomed\tv1\t0\n"
 ANCESTOR = "ancestor_concept_id\tdescendant_concept_id\tmin_levels_of_separation\tmax_levels_of_separation\n"
 
 
-@pytest.fixture(autouse=True)
-def unmarked(site: Site) -> None:
-    """No table says of itself which file it was loaded from: the CDM is one for many tests."""
-    for table in TABLES:
-        site.rows(f"comment on table omop_vocabulary.{table} is null")
-
-
 def write(folder: Path, concept: str = CONCEPT + MAMMOGRAPHY + CT, **more: str) -> Path:
     folder.mkdir(exist_ok=True)
     files = {"CONCEPT": concept, "VOCABULARY": VOCABULARY + SNOMED} | more
@@ -38,13 +31,6 @@ def write(folder: Path, concept: str = CONCEPT + MAMMOGRAPHY + CT, **more: str) 
 
 def load(site: Site, folder: Path) -> dict[str, int | None]:
     return load_vocabulary(site.archive.database, "default", folder, lambda *_: None)
-
-
-@pytest.fixture(autouse=True)
-def unloaded(site: Site) -> None:
-    """No file was loaded before; what a test loads stays for the next."""
-    for table in TABLES:
-        site.rows(f"comment on table omop_vocabulary.{table} is null")
 
 
 def test_athenas_files_take_the_place_of_the_seed(site: Site, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import Server, administration, fresh_database, serving, wait_until
+from tests.clinical.cdm.conftest import serving_hospital
+from tests.conftest import Server
 from tests.make import ct, uid
 
 API = "/api/v1/imaging"
@@ -20,28 +21,8 @@ def hospital(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, psycopg.Connection]]:
     folder = tmp_path_factory.mktemp("hospital")
-    with (
-        fresh_database(cluster) as url,
-        administration(url) as connection,
-        serving(folder / "data", url, study_quiet_seconds=0) as server,
-    ):
-        server.hilum("cdm", "create")
-        connection.execute(
-            "insert into omop.person (person_id, gender_concept_id, year_of_birth, race_concept_id, "
-            "ethnicity_concept_id, person_source_value) values (1, 8532, 1970, 0, 0, 'P1')"
-        )
-        for number in (1, 2):
-            (folder / f"{number}.dcm").write_bytes(ct(number, 1, 1))
-        server.hilum("import", *(str(path) for path in sorted(folder.glob("*.dcm"))))
-        wait_until(lambda: in_cdm(connection, "Slice Thickness") == 1, 120, "features of the files")
-        yield server, connection
-
-
-def in_cdm(connection: psycopg.Connection, name: str) -> int:
-    query = "select count(*) from omop.measurement where measurement_source_value = %s"
-    found = connection.execute(query, (name,)).fetchone()
-    assert found
-    return found[0]
+    with serving_hospital(cluster, folder, ct(1, 1, 1), ct(2, 1, 1), persons=1) as running:
+        yield running
 
 
 def send(server: Server, method: str, path: str, body: object = None, status: int = 200) -> Any:
@@ -57,7 +38,9 @@ def listed(server: Server, **filters: object) -> list[dict[str, Any]]:
 
 
 def test_files_were_read_by_the_workers(hospital: tuple[Server, psycopg.Connection]) -> None:
-    server, _ = hospital
+    server, connection = hospital
+    in_cdm = "select count(*) from omop.measurement where measurement_source_value = 'Slice Thickness'"
+    assert connection.execute(in_cdm).fetchone() == (1,)
     (thickness,) = listed(server, person_id=1, feature_name="slice thickness")
     assert (thickness["value_numeric"], thickness["unit"], thickness["unit_concept_id"]) == (2.5, "mm", 8588)
     assert thickness["provenance"]["tag"] == "00180050"

@@ -13,7 +13,9 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from hilum.clinical.cdm.create import create_cdm, default_schemas
 from hilum.clinical.metadata.tables import Format, write_table
+from hilum.core.database import Database
 from hilum.core.errors import Invalid, NotFound
 from hilum.core.postgres import EmbeddedPostgres
 from hilum.imaging.archive.store import Archive
@@ -183,9 +185,12 @@ def test_the_tables_are_served(cluster: EmbeddedPostgres, tmp_path: Path) -> Non
         (upload / "OMOP").mkdir()
         columns = "person_id,gender_concept_id,year_of_birth,race_concept_id,ethnicity_concept_id"
         (upload / "OMOP" / "person.csv").write_text(f"{columns}\n7,8532,1970,0,0\n")
-        assert server.hilum("import", "--layout", "chorus", str(upload), check=False).returncode == 1
-        server.hilum("cdm", "create")
-        taken = server.hilum("import", "--layout", "chorus", str(upload), "--report", str(tmp_path / "report.json"))
+        words = ("import", "--layout", "chorus", str(upload))
+        assert server.hilum(*words, check=False).returncode == 1
+        database = Database(url, pool_size=1)
+        create_cdm(database, "default", default_schemas("default"), "2000000000-2000999999")
+        database.close()
+        taken = server.hilum(*words, "--report", str(tmp_path / "report.json"))
         assert "OMOP person: 1 rows added" in taken.stdout
         answer = server.get(f"{path}/registry.csv")
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
@@ -201,6 +206,5 @@ def test_the_tables_are_served(cluster: EmbeddedPostgres, tmp_path: Path) -> Non
         assert server.get(f"{path}/metadata/patients.csv").status_code == 422
         assert server.get(f"{path}/metadata/series.xlsx").status_code == 422
         assert server.get(f"{path}/metadata/series.csv?limit=1").status_code == 422
-        both = server.hilum("import", "--layout", "chorus", str(upload), "--patient-id", "x", check=False)
-        assert both.returncode == 2
+        assert server.hilum(*words, "--patient-id", "x", check=False).returncode == 2
         assert httpx.get(f"{server.url}/openapi.json").json()["paths"][f"{path}/registry.csv"]

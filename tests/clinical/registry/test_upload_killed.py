@@ -21,7 +21,7 @@ from tests.conftest import wait_until
 from tests.make import ct, uid
 
 STUDIES = 60
-EACH = 10
+EACH = 5
 """Instances of a study: more in all than the import takes at once, so that some may be in when the last are not."""
 LAST = max(map(str, range(1, STUDIES + 1)))
 """Person and study whose folder is walked last."""
