@@ -28,6 +28,7 @@ from tests.conftest import wait_until
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, listening, parts
 from tests.make import ct, uid, written
+from tests.watched import files_below
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -267,14 +268,8 @@ def test_a_broken_connection_stores_nothing_and_leaves_nothing(web: Web) -> None
             head.encode() + f"--{BOUNDARY}\r\n\r\n".encode() + data + f"\r\n--{BOUNDARY}\r\n\r\n".encode() + data[:9000]
         )
         temporary = web.archive.blobs.root  # pyright: ignore[reportAttributeAccessIssue]
-        wait_until(
-            lambda: any(path.is_file() and path.stat().st_size for path in temporary.rglob("*")),
-            what="a partial upload",
-        )
-    wait_until(
-        lambda: not [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 1000],
-        what="an empty object store",
-    )
+        wait_until(lambda: any(files_below(temporary).values()), what="a partial upload")
+    wait_until(lambda: max(files_below(temporary).values(), default=0) <= 1000, what="an empty object store")
     assert not stored(web)
     assert web.stow(data).status_code == 200
 

@@ -15,7 +15,7 @@ from tests.conftest import Server, free_port, fresh_database, serving
 from tests.delivery.conftest import Receiver, receiving
 from tests.make import ct
 from tests.routing.conftest import node
-from tests.web.conftest import query
+from tests.web.conftest import expect_query, query
 from tests.web.test_access import AXE
 
 SLOW = 90_000
@@ -135,7 +135,7 @@ def test_what_did_not_get_through_stands_in_one_place(open_tab: Callable[..., Pa
     expect(forwarded.get_by_role("button", name="again")).to_be_visible()
     forwarded.get_by_role("link").click()
     expect(page.get_by_test_id("item").first).to_contain_text("it does not take this SOP class")
-    assert query(page) == {"section": "forwarding", "rule": "1", "state": "dead"}
+    expect_query(page, section="forwarding", rule="1", state="dead")
 
 
 @pytest.mark.parametrize("section", ["webhooks", "deliveries&consumer=routing"])
