@@ -70,7 +70,7 @@ def _make_template(url: str) -> None:
         if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
             return
         for promise in ("fsync", "full_page_writes"):  # to outlive a power cut, which no test does
-            connection.execute(f"alter system set {promise} = off")  # pyright: ignore
+            connection.execute(f"alter system set {promise} = off")
         connection.execute("select pg_reload_conf()")
         connection.execute(f"create database {TEMPLATE}")
     database = Database(named(url, TEMPLATE), pool_size=1)
