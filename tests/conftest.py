@@ -69,9 +69,6 @@ def _make_template(url: str) -> None:
     with administration(url) as connection:
         if connection.execute("select 1 from pg_database where datname = %s", (TEMPLATE,)).fetchone():
             return
-        for promise in ("fsync", "full_page_writes"):  # to outlive a power cut, which no test does
-            connection.execute(f"alter system set {promise} = off")
-        connection.execute("select pg_reload_conf()")
         connection.execute(f"create database {TEMPLATE}")
     database = Database(named(url, TEMPLATE), pool_size=1)
     database.migrate()
@@ -95,8 +92,7 @@ def fresh_database(cluster: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database, dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     with administration(cluster.url) as connection:
-        # By copying files, which is quicker than by way of the log where nothing is flushed.
-        connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+        connection.execute(f"create database {name} template {TEMPLATE}")
     yield named(cluster.url, name)
     with administration(cluster.url) as connection:
         connection.execute(f"drop database {name} with (force)")
