@@ -209,8 +209,8 @@ def test_a_truncated_instance_is_not_stored(web: Web) -> None:
     ["", "application/json", "multipart/form-data; boundary=x", "multipart/mixed; boundary=x", "text/plain",
      'multipart/related; type="application/json"; boundary=x'],
 )  # fmt: skip
-def test_s12_another_content_type_is_415(web: Web, content_type: str) -> None:
-    assert web.post(b"--x\r\n\r\ny\r\n--x--", content_type).status_code == 415
+def test_s12_another_content_type_is_415(shared_web: Web, content_type: str) -> None:
+    assert shared_web.post(b"--x\r\n\r\ny\r\n--x--", content_type).status_code == 415
 
 
 def test_a_compressed_body_is_415(web: Web) -> None:
@@ -243,8 +243,8 @@ def test_s14_a_single_instance_may_come_without_wrapping(web: Web) -> None:
         ('multipart/related; type="application/dicom"; boundary=x', b"--x\r\n\r\n"),
     ],
 )
-def test_s16_s18_a_body_without_boundary_or_parts_is_400(web: Web, content_type: str, body: bytes) -> None:
-    assert web.post(body, content_type).status_code == 400
+def test_s16_s18_a_body_without_boundary_or_parts_is_400(shared_web: Web, content_type: str, body: bytes) -> None:
+    assert shared_web.post(body, content_type).status_code == 400
 
 
 def test_a_body_that_is_cut_short_stores_nothing(web: Web) -> None:
