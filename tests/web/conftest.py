@@ -111,7 +111,7 @@ def query(page: Page) -> dict[str, str]:
     return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
 
 
-def expect_query(page: Page, **wanted: str) -> None:
+def expect_query(page: Page, /, **wanted: str) -> None:
     """Wait until the tab's address has these search parameters and no others."""
     until(page, lambda: query(page) == wanted, f"{wanted} in the address")
 
