@@ -33,8 +33,8 @@ WATCH = """
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Callable[[list[str]], Browser]]:
-    """Starts Chromium with the arguments given. Not for longer than a module: as long as Playwright runs, so does an event
-    loop of its own in this thread, and no test can have another."""
+    """Starts Chromium with the arguments given. Not for longer than a module: as long as Playwright runs, so does an
+    event loop of its own in this thread, and no test can have another."""
     if not (STATIC / "index.html").is_file():
         pytest.fail("the page is not built: run `npm run build` in web/")
     with sync_playwright() as playwright:
