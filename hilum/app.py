@@ -1,13 +1,14 @@
 """The HTTP door: every route of Hilum in one application, the page beside them, and what guards them all."""
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -86,6 +87,12 @@ def openapi_document() -> dict[str, object]:
     return _routed().openapi()
 
 
+@cache
+def _dicomweb() -> tuple[APIRouter, ...]:
+    """The routers of DICOMweb, made once in a process: their hundreds of routes take half a second."""
+    return tuple(dicomweb_routes.routers(worklist_routes.DOORS))
+
+
 def _routed() -> FastAPI:
     app = FastAPI(
         title="Hilum",
@@ -96,7 +103,7 @@ def _routed() -> FastAPI:
     install_problems(app)
     # First what is asked a thousand times for a picture: routes are tried one after the other.
     app.router.routes.extend(dicomweb_routes.short_ways())
-    for router in (*dicomweb_routes.routers(worklist_routes.DOORS), *worklist_routes.routers):
+    for router in (*_dicomweb(), *worklist_routes.routers):
         app.include_router(router)
     app.include_router(core_routes.router)
     app.include_router(delivery_routes.router)

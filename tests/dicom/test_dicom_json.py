@@ -24,6 +24,7 @@ from hilum.imaging.dicom.dicom_xml import dataset_xml
 from hilum.imaging.dicom.header import Header, NotDicom, Unreadable, scan
 from hilum.imaging.dicom.source import inflated_file
 from tests.dicom.files import element, item, name, part10, wheel, wheel_file, written
+from tests.dicom.pace import slower
 
 SMALL = [path for path in wheel() if path.stat().st_size < 64 * 1024]
 SOP = element(0x00080018, "UI", b"1.2.3\0")
@@ -278,7 +279,7 @@ def test_a_ct_header_takes_half_a_millisecond(tell: Callable[[DataSet, Header, s
     header = scan(data)
     head = DataSet(data[: header.header_length])
     best = min(timed(lambda: tell(head, header, "/bulk")) for _ in range(20))
-    assert best < 2 * 0.0005, "the goal is 0.5 ms; twice that is allowed on a busy machine"
+    assert best < 2 * 0.0005 * slower(), "the goal is 0.5 ms; twice that is allowed"
 
 
 def timed(function: Any) -> float:
@@ -292,7 +293,7 @@ def timed(function: Any) -> float:
     path=st.sampled_from(SMALL),
     changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=6)), max_size=6),
 )
-@settings(max_examples=120, deadline=5000)
+@settings(max_examples=120, deadline=60_000)
 def test_mutated_files_give_json_or_are_refused(path: Path, changes: list[tuple[int, bytes]]) -> None:
     data = bytearray(path.read_bytes())
     for offset, patch in changes:

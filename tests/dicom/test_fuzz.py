@@ -17,7 +17,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_
 
 @pytest.mark.parametrize("target", ["header", "frames", "dataset"])
 @given(path=st.sampled_from(SMALL), changes=CHANGES, tail=st.binary(max_size=40))
-@settings(max_examples=60, deadline=5000)
+@settings(max_examples=60, deadline=60_000)
 def test_mutated_files_end_in_a_value_or_an_error_of_ours(
     target: str, path: Path, changes: list[tuple[int, bytes]], tail: bytes
 ) -> None:
@@ -39,7 +39,7 @@ def test_any_bytes_are_a_text(data: bytes) -> None:
     lengths=st.lists(st.integers(0, 12), max_size=5),
     frames=st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150, deadline=60_000)
 def test_any_offset_table_is_believed_or_refused(table: list[int], lengths: list[int], frames: int) -> None:
     items = [struct.pack(f"<{len(table)}I", *table), *(b"\xff\xd8\xff" * 4 for _ in lengths)]
     cut = [value[:length] for value, length in zip(items[1:], lengths, strict=True)]

@@ -159,7 +159,7 @@ def test_a_file_for_pydicom_asks_for_more_bytes_too() -> None:
     changes=st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=6)), max_size=6),
     cut=st.none() | st.integers(0, 1 << 16),
 )
-@settings(max_examples=150, deadline=5000)
+@settings(max_examples=150, deadline=60_000)
 def test_mutated_files_are_read_or_refused(path: Path, changes: list[tuple[int, bytes]], cut: int | None) -> None:
     data = bytearray(path.read_bytes())
     for offset, patch in changes:
@@ -175,7 +175,7 @@ def test_mutated_files_are_read_or_refused(path: Path, changes: list[tuple[int, 
 
 
 @given(data=st.binary(max_size=400), mark=st.booleans())
-@settings(max_examples=200, deadline=5000)
+@settings(max_examples=200, deadline=60_000)
 def test_random_bytes_are_refused_or_read(data: bytes, mark: bool) -> None:
     with suppress(NotDicom, Unreadable):
         scan(bytes(128) + b"DICM" + data if mark else data)

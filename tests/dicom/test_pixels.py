@@ -292,7 +292,7 @@ def test_run_lengths_cannot_fill_more_than_the_image() -> None:
     changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8),
     cut=st.none() | st.integers(0, 1 << 20),
 )
-@settings(max_examples=100, deadline=20_000)
+@settings(max_examples=100, deadline=60_000)
 def test_damaged_frames_are_decoded_or_refused(text: str, changes: list[tuple[int, int]], cut: int | None) -> None:
     data = wheel_file(text).read_bytes()
     header, file = scan(data), io.BytesIO(data)

@@ -22,6 +22,7 @@ from hilum.imaging.dicom.pixels import decode_frame
 from hilum.imaging.dicom.render import render
 from hilum.imaging.dicom.voi import full_window
 from tests.dicom.files import wheel_file
+from tests.dicom.pace import slower
 from tests.dicom.test_pixels import IMAGE
 
 
@@ -153,7 +154,7 @@ def test_a_native_ct_slice_is_a_png_in_three_milliseconds() -> None:
         for _ in range(5):
             to_png(render(decode_frame(frame, image), image))
         times.append((time.process_time() - began) / 5)
-    assert min(times) < 0.003
+    assert min(times) < 0.003 * slower()
 
 
 def test_a_real_slice_looks_like_itself() -> None:

@@ -28,6 +28,7 @@ from tests.conftest import wait_until
 from tests.dicom.files import wheel_file
 from tests.dicomweb.conftest import BOUNDARY, Web, listening, parts
 from tests.make import ct, uid, written
+from tests.watched import files_below
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -208,8 +209,8 @@ def test_a_truncated_instance_is_not_stored(web: Web) -> None:
     ["", "application/json", "multipart/form-data; boundary=x", "multipart/mixed; boundary=x", "text/plain",
      'multipart/related; type="application/json"; boundary=x'],
 )  # fmt: skip
-def test_s12_another_content_type_is_415(web: Web, content_type: str) -> None:
-    assert web.post(b"--x\r\n\r\ny\r\n--x--", content_type).status_code == 415
+def test_s12_another_content_type_is_415(shared_web: Web, content_type: str) -> None:
+    assert shared_web.post(b"--x\r\n\r\ny\r\n--x--", content_type).status_code == 415
 
 
 def test_a_compressed_body_is_415(web: Web) -> None:
@@ -242,8 +243,8 @@ def test_s14_a_single_instance_may_come_without_wrapping(web: Web) -> None:
         ('multipart/related; type="application/dicom"; boundary=x', b"--x\r\n\r\n"),
     ],
 )
-def test_s16_s18_a_body_without_boundary_or_parts_is_400(web: Web, content_type: str, body: bytes) -> None:
-    assert web.post(body, content_type).status_code == 400
+def test_s16_s18_a_body_without_boundary_or_parts_is_400(shared_web: Web, content_type: str, body: bytes) -> None:
+    assert shared_web.post(body, content_type).status_code == 400
 
 
 def test_a_body_that_is_cut_short_stores_nothing(web: Web) -> None:
@@ -267,14 +268,8 @@ def test_a_broken_connection_stores_nothing_and_leaves_nothing(web: Web) -> None
             head.encode() + f"--{BOUNDARY}\r\n\r\n".encode() + data + f"\r\n--{BOUNDARY}\r\n\r\n".encode() + data[:9000]
         )
         temporary = web.archive.blobs.root  # pyright: ignore[reportAttributeAccessIssue]
-        wait_until(
-            lambda: any(path.is_file() and path.stat().st_size for path in temporary.rglob("*")),
-            what="a partial upload",
-        )
-    wait_until(
-        lambda: not [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 1000],
-        what="an empty object store",
-    )
+        wait_until(lambda: any(files_below(temporary).values()), what="a partial upload")
+    wait_until(lambda: max(files_below(temporary).values(), default=0) <= 1000, what="an empty object store")
     assert not stored(web)
     assert web.stow(data).status_code == 200
 

@@ -49,6 +49,12 @@ def several_frames(frames: int = 3, **attributes: object) -> bytes:
     return ct(NumberOfFrames=frames, PixelData=pixels, PixelRepresentation=0, **attributes)
 
 
+# In the service that tests share there are these, ct(1) and ct(2), and nothing else.
+FRAMES = several_frames(
+    StudyInstanceUID=uid(50), SeriesInstanceUID=uid(50, 1), SOPInstanceUID=uid(50, 1, 1), PatientID="P50"
+)
+
+
 def video() -> bytes:
     """An instance that can only be given as it is."""
     ds = pydicom.dcmread(io.BytesIO(ct(1, 2, 1)))
@@ -72,9 +78,9 @@ def test_w01_w07b_an_instance_comes_back_byte_by_byte(web: Web) -> None:
 @pytest.mark.parametrize(
     "accept", [None, "*/*", LITTLE, "multipart/related; type=application/dicom", 'multipart/related;type="*/*"']
 )
-def test_w02_w03_w04_w14_the_usual_ways_to_ask_work(web: Web, accept: str | None) -> None:
+def test_w02_w03_w04_w14_the_usual_ways_to_ask_work(shared_web: Web, accept: str | None) -> None:
     data = ct()
-    assert single(web.get(kept(web, data), accept))[1] == data
+    assert single(shared_web.get(kept(shared_web, data), accept))[1] == data
 
 
 def test_w12_one_instance_may_come_alone_and_in_ranges(web: Web) -> None:
@@ -105,9 +111,9 @@ def test_w01_a_large_series_is_streamed_whole(web: Web) -> None:
 
 
 @pytest.mark.parametrize("path", [f"/studies/{uid(1)}", f"/studies/{uid(1)}/series/{uid(1, 1)}"])
-def test_w13_more_than_an_instance_does_not_come_alone(web: Web, path: str) -> None:
-    web.keep(ct())
-    assert web.get(path, "application/dicom").status_code == 406
+def test_w13_more_than_an_instance_does_not_come_alone(shared_web: Web, path: str) -> None:
+    shared_web.keep(ct())
+    assert shared_web.get(path, "application/dicom").status_code == 406
 
 
 @pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm"])
@@ -181,9 +187,9 @@ def test_what_was_indexed_in_place_and_is_gone_is_said_to_be(web: Web, tmp_path:
         f"{INSTANCE}/bulkdata/7FE00008", f"{INSTANCE}/bulkdata/00081140/1/00081150",
     ],
 )  # fmt: skip
-def test_w16_w32_w36_what_is_not_there_is_404(web: Web, path: str) -> None:
-    web.keep(ct(1), ct(2))
-    answer = web.get(path)
+def test_w16_w32_w36_what_is_not_there_is_404(shared_web: Web, path: str) -> None:
+    shared_web.keep(ct(1), ct(2))
+    answer = shared_web.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -191,18 +197,18 @@ def test_w16_w32_w36_what_is_not_there_is_404(web: Web, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/studies/abc", "/studies/1.2/series/x/metadata", f"/studies/{'1' * 65}", "/studies/%00"]
 )
-def test_w17_what_is_no_uid_is_400(web: Web, path: str) -> None:
-    assert web.get(path).status_code == 400
+def test_w17_what_is_no_uid_is_400(shared_web: Web, path: str) -> None:
+    assert shared_web.get(path).status_code == 400
 
 
 @pytest.mark.parametrize("path", [f"/studies/{uid(1)}", f"/studies/{uid(1)}/series/{uid(1, 1)}", INSTANCE])
-def test_w18_w19_metadata_has_the_data_set_without_pixels(web: Web, path: str) -> None:
-    web.keep(ct())
-    answer = web.get(f"{path}/metadata", JSON)
+def test_w18_w19_metadata_has_the_data_set_without_pixels(shared_web: Web, path: str) -> None:
+    shared_web.keep(ct())
+    answer = shared_web.get(f"{path}/metadata", JSON)
     assert answer.headers["content-type"] == JSON
     (found,) = answer.json()
     assert not any(tag.startswith("0002") for tag in found)
-    assert found["7FE00010"] == {"vr": "OW", "BulkDataURI": f"{web.root}{INSTANCE}/bulkdata/7FE00010"}
+    assert found["7FE00010"] == {"vr": "OW", "BulkDataURI": f"{shared_web.root}{INSTANCE}/bulkdata/7FE00010"}
     assert found["00083002"]["Value"] == [ExplicitVRLittleEndian]
     theirs = pydicom.dcmread(io.BytesIO(ct()))
     ours = Dataset.from_json(found, bulk_data_uri_handler=lambda _: theirs.PixelData)
@@ -251,9 +257,9 @@ def test_metadata_names_bulk_data_by_the_address_that_was_asked(web: Web) -> Non
 @pytest.mark.parametrize(
     "accept", ["text/plain", "application/dicom+xml", 'multipart/related; type="application/dicom"']
 )
-def test_w28_metadata_in_another_form_is_not_acceptable(web: Web, accept: str) -> None:
-    web.keep(ct())
-    assert web.get(f"/studies/{uid(1)}/metadata", accept).status_code == 406
+def test_w28_metadata_in_another_form_is_not_acceptable(shared_web: Web, accept: str) -> None:
+    shared_web.keep(ct())
+    assert shared_web.get(f"/studies/{uid(1)}/metadata", accept).status_code == 406
 
 
 @pytest.mark.parametrize(
@@ -307,29 +313,29 @@ def test_compressed_pixels_are_bulk_data_frame_by_frame(web: Web) -> None:
 @pytest.mark.parametrize(
     ("listed", "numbers"), [("1", [1]), ("3", [3]), ("1,3", [1, 3]), ("3%2C1", [3, 1]), ("2,2", [2, 2])]
 )
-def test_w33_w34_w34b_w34c_frames_come_in_the_order_asked(web: Web, listed: str, numbers: list[int]) -> None:
-    path = kept(web, several_frames())
-    answer = web.get(f"{path}/frames/{listed}", RAW)
+def test_w33_w34_w34b_w34c_frames_come_in_the_order_asked(shared_web: Web, listed: str, numbers: list[int]) -> None:
+    path = kept(shared_web, FRAMES)
+    answer = shared_web.get(f"{path}/frames/{listed}", RAW)
     pixels = np.arange(3 * 64, dtype="<u2").reshape(3, 64)
     assert [body for _, body in parts(answer)] == [pixels[number - 1].tobytes() for number in numbers]
     assert [headers["Content-Location"] for headers, _ in parts(answer)] == [
-        f"{web.root}{path}/frames/{number}" for number in numbers
+        f"{shared_web.root}{path}/frames/{number}" for number in numbers
     ]
 
 
 @pytest.mark.parametrize("listed", ["0", "abc", "1,", ",1", "1,,2", "-1", "1.5", "1;2", "1,0", "9" * 30, "%20"])
-def test_w35_w37_what_is_no_list_of_frames_is_400(web: Web, listed: str) -> None:
-    assert web.get(f"{kept(web, several_frames())}/frames/{listed}").status_code == 400
+def test_w35_w37_what_is_no_list_of_frames_is_400(shared_web: Web, listed: str) -> None:
+    assert shared_web.get(f"{kept(shared_web, FRAMES)}/frames/{listed}").status_code == 400
 
 
 @pytest.mark.parametrize("listed", ["4", "1,4", "999999999"])
-def test_w36_a_frame_beyond_the_last_is_404(web: Web, listed: str) -> None:
-    assert web.get(f"{kept(web, several_frames())}/frames/{listed}").status_code == 404
+def test_w36_a_frame_beyond_the_last_is_404(shared_web: Web, listed: str) -> None:
+    assert shared_web.get(f"{kept(shared_web, FRAMES)}/frames/{listed}").status_code == 404
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", RAW, RAW_ANY])
-def test_w40_w41_native_frames_say_that_they_are_little_endian(web: Web, accept: str | None) -> None:
-    answer = web.get(f"{kept(web, ct())}/frames/1", accept)
+def test_w40_w41_native_frames_say_that_they_are_little_endian(shared_web: Web, accept: str | None) -> None:
+    answer = shared_web.get(f"{kept(shared_web, ct())}/frames/1", accept)
     headers, body = single(answer)
     assert headers["Content-Type"] == f"application/octet-stream; transfer-syntax={ExplicitVRLittleEndian}"
     assert body == pydicom.dcmread(io.BytesIO(ct())).PixelData

@@ -16,6 +16,7 @@ from hilum.imaging.intake.manner import Manner
 from hilum.imaging.intake.tally import Tally
 from tests.conftest import wait_until
 from tests.make import folder
+from tests.watched import has_ended
 
 
 def imported(archive: Archive, path: Path) -> dict[str, int]:
@@ -29,9 +30,9 @@ def _shown(_done: int, _total: int | None) -> None:
 
 
 def test_processes_take_the_groups_of_one_import_together(archive: Archive, tmp_path: Path) -> None:
-    folder(tmp_path / "in", studies=3, series=2, instances=100)
-    assert imported(archive, tmp_path / "in")["instances"] == 600
-    assert imported(archive, tmp_path / "in")["duplicates"] == 600
+    folder(tmp_path / "in", studies=3, series=2, instances=50)
+    assert imported(archive, tmp_path / "in")["instances"] == 300
+    assert imported(archive, tmp_path / "in")["duplicates"] == 300
 
 
 def test_an_error_of_a_lane_ends_the_import_with_its_sentence(archive: Archive, tmp_path: Path) -> None:
@@ -55,4 +56,4 @@ def test_the_processes_end_when_their_command_is_killed(tmp_path: Path) -> None:
     assert lanes
     command.kill()
     command.wait()
-    wait_until(lambda: not any(lane.is_running() and lane.status() != "zombie" for lane in lanes), what="their end")
+    wait_until(lambda: all(map(has_ended, lanes)), what="their end")

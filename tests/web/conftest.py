@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import hilum
+
+expect.set_options(timeout=30_000)  # instead of 5 s: the machine may be busy
 
 STATIC = Path(hilum.__file__).parent / "static"
 QUIET = [
@@ -31,8 +33,8 @@ WATCH = """
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Callable[[list[str]], Browser]]:
-    """Starts Chromium with the arguments given. Not for longer than a module: as long as Playwright runs, so does an event
-    loop of its own in this thread, and no test can have another."""
+    """Starts Chromium with the arguments given. Not for longer than a module: as long as Playwright runs, so does an
+    event loop of its own in this thread, and no test can have another."""
     if not (STATIC / "index.html").is_file():
         pytest.fail("the page is not built: run `npm run build` in web/")
     with sync_playwright() as playwright:
@@ -109,6 +111,11 @@ def query(page: Page) -> dict[str, str]:
     return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
 
 
+def expect_query(page: Page, /, **wanted: str) -> None:
+    """Wait until the tab's address has these search parameters and no others."""
+    until(page, lambda: query(page) == wanted, f"{wanted} in the address")
+
+
 @dataclass
 class Viewer:
     """The viewer of a tab, as a person uses it."""
@@ -148,6 +155,10 @@ class Viewer:
               return { mean: sum / n, deviation: Math.sqrt(squares / n - (sum / n) ** 2), levels: seen.size, hash };
             }"""
         )
+
+    def drawn(self, levels: int = 2) -> None:
+        """Wait until the canvas shows so many greys: it is drawn a little later than the picture is ready."""
+        until(self.page, lambda: self.grey()["levels"] >= levels, "a picture on the canvas")
 
     def middle(self) -> tuple[float, float]:
         """The middle of the picture on the page."""

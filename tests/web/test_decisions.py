@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.conftest import Server
 from tests.make import ct, uid
-from tests.web.conftest import query
+from tests.web.conftest import expect_query
 
 NOBODYS = {"PatientID": None, "PatientName": None}
 KEPT, MOVED, REPLACED, DERIVED, GONE = 824, 825, 826, 827, 828
@@ -58,7 +58,7 @@ def test_a_study_without_a_patient_is_marked_and_leads_to_the_form_that_names_on
     header.locator("[data-mark=no-patient]").hover()
     expect(page.get_by_role("tooltip")).to_contain_text("until a person says whose it is")
     header.get_by_role("link", name="Say whose it is").click()
-    assert query(page) == {"view": "quarantine"}
+    expect_query(page, view="quarantine")
     lost = quarantined(page, 821)
     expect(lost).to_contain_text("2024-01-31 10:15")
     expect(lost).to_contain_text("From default")
@@ -128,7 +128,7 @@ def test_what_was_derived_says_so(open_tab: Callable[..., Page], url: str, width
 def test_what_an_instance_was_before_it_was_replaced_can_be_had_back(page: Page, url: str) -> None:
     page.goto(f"{url}/imaging/{uid(REPLACED)}")
     page.get_by_role("tab", name="Earlier versions").click()
-    assert query(page) == {"tab": "versions"}
+    expect_query(page, tab="versions")
     version = page.get_by_test_id("earlier-version")
     expect(version).to_have_count(1)
     expect(version).to_contain_text(uid(REPLACED, 1, 1))

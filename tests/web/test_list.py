@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.conftest import Server
-from tests.web.conftest import query, until
+from tests.web.conftest import expect_query, query, until
 from tests.web.data import bundle, many_studies
 
 
@@ -83,7 +83,7 @@ def test_pages_turn_and_the_back_button_returns(page: Page, url: str) -> None:
     first = rows(page)
     page.get_by_role("button", name="Next page").click()
     until(page, lambda: page.get_by_test_id("pager-range").inner_text() == "21–40 of 46 studies", "the second page")
-    assert query(page) == {"page": "2"}
+    expect_query(page, page="2")
     assert not set(rows(page)) & set(first)
     page.go_back()
     until(page, lambda: rows(page) == first, "the first page")
@@ -102,10 +102,8 @@ def test_the_keyboard_walks_and_opens(page: Page, url: str) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    active = page.locator("tr[data-active]")
-    expect(active).to_have_count(1)
-    wanted = active.get_attribute("data-study-uid")
-    assert page.get_by_test_id("study-row").nth(1).get_attribute("data-study-uid") == wanted
+    wanted = page.get_by_test_id("study-row").nth(1).get_attribute("data-study-uid")
+    expect(page.locator("tr[data-active]")).to_have_attribute("data-study-uid", wanted or "")
     page.keyboard.press("Enter")
     expect(page.get_by_text(str(wanted), exact=True)).to_be_visible()
     assert "/imaging/" in page.url
@@ -137,13 +135,13 @@ def test_a_phone_shows_all_without_scrolling_sideways(open_tab: Callable[..., Pa
 def test_the_scheme_is_chosen_and_kept(open_tab: Callable[..., Page], url: str) -> None:
     page = open_tab(scheme="dark")
     page.goto(f"{url}/imaging")
-    scheme = "document.documentElement.getAttribute('data-mantine-color-scheme')"
-    assert page.evaluate(scheme) == "dark"
+    root = page.locator("html")
+    expect(root).to_have_attribute("data-mantine-color-scheme", "dark")
     page.get_by_role("button", name="Colours").click()
     page.get_by_role("menuitem", name="Light").click()
-    until(page, lambda: page.evaluate(scheme) == "light", "the light scheme")
+    expect(root).to_have_attribute("data-mantine-color-scheme", "light")
     page.reload()
-    assert page.evaluate(scheme) == "light"
+    expect(root).to_have_attribute("data-mantine-color-scheme", "light")
 
 
 def test_a_bundle_keeps_its_files(page: Page, url: str, tmp_path: Path) -> None:

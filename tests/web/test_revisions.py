@@ -14,10 +14,11 @@ from tests.make import ct, uid
 NAMES = {"PatientName": "Hallberg^Ida", "StudyDescription": "CT thorax"}
 
 
-@pytest.fixture
-def server(cluster: EmbeddedPostgres, tmp_path: Path) -> Iterator[Server]:
-    """A server on which studies are complete only when somebody says so."""
-    with fresh_database(cluster) as url, serving(tmp_path / "data", url, study_quiet_seconds=3600) as running:
+@pytest.fixture(scope="module")
+def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on which studies are complete only when somebody says so; each test has a study of its own."""
+    data = tmp_path_factory.mktemp("revisions") / "data"
+    with fresh_database(cluster) as url, serving(data, url, study_quiet_seconds=3600) as running:
         yield running
 
 
@@ -66,10 +67,10 @@ def test_a_study_is_marked_complete_and_its_revisions_are_opened(
 def test_the_timeline_fits_the_screen(
     server: Server, tmp_path: Path, open_tab: Callable[..., Page], width: int
 ) -> None:
-    send(server, tmp_path / "a", *(ct(1, 1, i, **NAMES) for i in range(1, 4)))
-    assert httpx.post(f"{server.url}/api/v1/imaging/studies/{uid(1)}/complete").status_code == 200
+    send(server, tmp_path / "a", *(ct(width, 1, i, **NAMES) for i in range(1, 4)))
+    assert httpx.post(f"{server.url}/api/v1/imaging/studies/{uid(width)}/complete").status_code == 200
     page = open_tab(width=width, scheme="dark")
-    page.goto(f"{server.url}/imaging/{uid(1)}?tab=revisions")
+    page.goto(f"{server.url}/imaging/{uid(width)}?tab=revisions")
     page.get_by_test_id("revision").get_by_role("button").click()
     expect(page.get_by_text("1 · CT · Axial")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -139,6 +139,7 @@ def test_files_without_a_patient_may_go_as_they_are_or_not_at_all(page: Page, fi
     page.goto(f"{filled}/imaging")
     sent = uploads(page)
     drop(page, [["1.jpg", photo(30)]])
+    expect(asked(page)).to_be_visible()
     page.keyboard.press("Escape")
     expect(asked(page)).to_have_count(0)
     assert sent == []

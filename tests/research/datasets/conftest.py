@@ -68,7 +68,7 @@ def archive_of(cluster: EmbeddedPostgres, data: Path, files: Iterable[bytes]) ->
     with fresh_database(cluster) as url:
         database = Database(url, pool_size=6)
         blobs = LocalBlobs(data / "objects", 0)
-        archive = Archive(database, blobs, Settings(data=data, min_free_bytes=0, database_url=url))
+        archive = Archive(database, blobs, Settings(data=data, min_free_bytes=0, database_url=url, deid_workers=1))
         with archive.batch(archive.source(), "import") as batch:
             for number, file in enumerate(files):
                 batch.add(str(number), [file])
@@ -85,12 +85,13 @@ def archive_of(cluster: EmbeddedPostgres, data: Path, files: Iterable[bytes]) ->
 def linked(
     cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, folder: Path, manifest: DemoManifest
 ) -> Iterator[Linked]:
-    """The archive, shared by the tests of a module."""
+    """The archive, shared by the tests of a module, whose versions this process makes by itself."""
     work = tmp_path_factory.mktemp("linked")
     with fresh_database(cluster) as url:
         database = Database(url, pool_size=6)
         blobs = LocalBlobs(work / "data" / "objects", 0)
-        archive = Archive(database, blobs, Settings(data=work / "data", min_free_bytes=0, database_url=url))
+        settings = Settings(data=work / "data", min_free_bytes=0, database_url=url, deid_workers=1)
+        archive = Archive(database, blobs, settings)
         studies = some_studies(manifest)
         fill(archive, folder, studies)
         yield Linked(archive, studies, url)

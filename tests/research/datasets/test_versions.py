@@ -275,23 +275,28 @@ def test_the_report_looks_at_what_a_receiver_would(chorus: Version) -> None:
     assert report["missing"]["MR"]["KVP"]["missing"] == report["missing"]["MR"]["KVP"]["of"]
 
 
-def test_a_version_is_rebuilt_byte_for_byte(linked: Linked, small: list[str], tmp_path: Path) -> None:
-    number = dataset(linked, name="twice", studies=small, filter=None)
-    made: list[Version] = []
-    for turn in range(2):
-        version = begin(linked, number)
-        build(linked, version)
-        made.append(Version(linked, version, tmp_path / str(turn)))
+@pytest.fixture(scope="module")
+def whole(linked: Linked, small: list[str]) -> tuple[int, int]:
+    """A data set of the smallest studies, and a version of it."""
+    number = dataset(linked, name="small", studies=small, filter=None)
+    version = begin(linked, number)
+    build(linked, version)
+    return number, version
+
+
+def test_a_version_is_rebuilt_byte_for_byte(linked: Linked, whole: tuple[int, int], tmp_path: Path) -> None:
+    number, first = whole
+    again = begin(linked, number)
+    build(linked, again)
+    made = [Version(linked, version, tmp_path / str(version)) for version in (first, again)]
     assert made[0].files() == made[1].files()
     assert made[0].row["digest"] == made[1].row["digest"]
     assert made[0].row["number"] != made[1].row["number"]
     assert len(made[0].files()) > 20
 
 
-def test_an_interrupted_version_goes_on_to_the_same_bytes(linked: Linked, small: list[str], tmp_path: Path) -> None:
-    number = dataset(linked, name="interrupted", studies=small, filter=None)
-    whole, broken = begin(linked, number), begin(linked, number)
-    build(linked, whole)
+def test_an_interrupted_version_goes_on_to_the_same_bytes(linked: Linked, whole: tuple[int, int]) -> None:
+    broken = begin(linked, whole[0])
 
     class Stop(Exception):
         pass
@@ -306,7 +311,7 @@ def test_an_interrupted_version_goes_on_to_the_same_bytes(linked: Linked, small:
         assert versions.version_by_id(connection, broken)["state"] == "building"
     build(linked, broken)
     with linked.archive.database.connect() as connection:
-        rows = [versions.version_by_id(connection, one) for one in (whole, broken)]
+        rows = [versions.version_by_id(connection, one) for one in (whole[1], broken)]
     assert rows[0]["digest"] == rows[1]["digest"]
 
 

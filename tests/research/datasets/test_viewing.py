@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -88,6 +87,13 @@ def found(server: Server, root: str, path: str, **query: object) -> list[dict[st
     return sorted(items, key=lambda one: json.dumps(one, sort_keys=True))
 
 
+def studies(server: Server) -> list[str]:
+    """All of the version: which of them comes first depends on the days by which its dates were moved."""
+    listed = found(server, ROOT, "/studies")
+    assert len(listed) > 3
+    return [one["0020000D"]["Value"][0] for one in listed]  # pyright: ignore
+
+
 SEARCHES = (
     {}, {"PatientID": "*"}, {"StudyDate": "20240101-"}, {"StudyDescription": "ct*"}, {"ModalitiesInStudy": "MR,CT"},
     {"Modality": "CT"}, {"PatientSex": "F"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, {"PatientName": "no*"},
@@ -110,10 +116,10 @@ def test_searches_find_what_an_archive_of_its_files_finds(server: Server, level:
             assert found(server, ROOT, level, **query) == found(server, COPY, level, **query), query
         lengths.add(len(found(server, ROOT, level, **query)))
     assert len(lengths) > 3
-    study = found(server, ROOT, "/studies", ModalitiesInStudy="CT")[0]["0020000D"]["Value"][0]  # pyright: ignore
-    for below in ("series", "instances"):
-        path = f"/studies/{study}/{below}"
-        assert found(server, ROOT, path) == found(server, COPY, path)
+    for study in studies(server):
+        for below in ("series", "instances"):
+            path = f"/studies/{study}/{below}"
+            assert found(server, ROOT, path) == found(server, COPY, path)
     assert server.get(f"{ROOT}{level}", params={"NoSuchThing": "1"}).status_code == 400
 
 
@@ -142,10 +148,10 @@ def test_dicomweb_client_opens_it(server: Server, client: DICOMwebClient) -> Non
         ]
         assert np.array_equal(*shown)
     assert len(kinds) > 2
-    study = client.search_for_studies()[0]["0020000D"]["Value"][0]
-    assert len(client.retrieve_study(study)) == len(client.retrieve_study_metadata(study))
-    for path in (f"/studies/{study}/thumbnail", f"/studies/{study}/pixeldata", f"/studies/{study}/bulkdata"):
-        assert server.get(ROOT + path).status_code == server.get(COPY + path).status_code
+    for study in studies(server):
+        assert len(client.retrieve_study(study)) == len(client.retrieve_study_metadata(study))
+        for path in (f"/studies/{study}/thumbnail", f"/studies/{study}/pixeldata", f"/studies/{study}/bulkdata"):
+            assert server.get(ROOT + path).status_code == server.get(COPY + path).status_code
 
 
 def test_bulk_data_is_had_by_the_uri_that_metadata_names(server: Server, client: DICOMwebClient) -> None:
@@ -156,8 +162,8 @@ def test_bulk_data_is_had_by_the_uri_that_metadata_names(server: Server, client:
     assert client.retrieve_bulkdata(uri) == DICOMwebClient(server.url + COPY).retrieve_bulkdata(uri.replace(ROOT, COPY))
 
 
-def test_it_is_read_only_and_gives_no_way_to_originals(server: Server, client: DICOMwebClient) -> None:
-    study = client.search_for_studies()[0]["0020000D"]["Value"][0]
+def test_it_is_read_only_and_gives_no_way_to_originals(server: Server) -> None:
+    study = studies(server)[0]
     for method, path in (("POST", "/studies"), ("POST", f"/studies/{study}"), ("DELETE", f"/studies/{study}"),
                          ("PUT", f"/studies/{study}/metadata")):  # fmt: skip
         answer = httpx.request(method, server.url + ROOT + path, timeout=60)
@@ -196,11 +202,11 @@ def test_viewers_of_other_origins_may_look(server: Server) -> None:
     assert "access-control-allow-origin" not in server.get(f"{API}/datasets", headers=origin).headers
 
 
-def test_a_whole_study_as_zip(server: Server, client: DICOMwebClient, tmp_path: Path) -> None:
-    study = client.search_for_studies()[0]["0020000D"]["Value"][0]
-    here, there = (
-        server.get(f"{root}/studies/{study}", headers={"Accept": "application/zip;transfer-syntax=*"})
-        for root in (ROOT, COPY)
-    )
-    assert here.status_code == 200
-    assert here.content == there.content
+def test_a_whole_study_as_zip(server: Server) -> None:
+    for study in studies(server):
+        here, there = (
+            server.get(f"{root}/studies/{study}", headers={"Accept": "application/zip;transfer-syntax=*"})
+            for root in (ROOT, COPY)
+        )
+        assert here.status_code == 200
+        assert here.content == there.content

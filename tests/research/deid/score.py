@@ -2,6 +2,7 @@
 nothing of what it judges."""
 
 import datetime as dt
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from pydicom.tag import Tag
 
 from tests.research.deid.planted import Planted, Set
 
-_CODECS = ("utf-8", "latin-1", "shift_jis", "iso2022_jp", "utf-16-le")
+# The key of each run draws new UIDs: what stands in their 39 digits by chance is nobody's.
+_DRAWN = re.compile(rb"(?<![0-9.])2\.25\.[0-9]{30,39}(?![0-9.])")
 
 
 @dataclass
@@ -58,17 +60,17 @@ def score(made: Set, folder: Path) -> Score:
 
 def _judge(one: Planted, path: Path, ds: Dataset, old_uids: set[str], new_uids: set[str], result: Score) -> None:
     raw = path.read_bytes()
-    lower = raw.lower()
-    texts = "\n".join(str(e.value) for e in ds.iterall() if e.VR not in ("SQ", "OB", "OW", "UN"))
+    said = "\n".join(str(e.value) for e in ds.iterall() if e.VR not in ("SQ", "OB", "OW", "UN"))
+    lower, texts = _DRAWN.sub(b"*", raw).lower(), _DRAWN.sub(b"*", said.encode()).decode().lower()
     for secret in one.leaks:
         encoded = {
             secret.lower().encode(c, "ignore") for c in ("utf-8", "latin-1", "shift_jis", "iso2022_jp", "utf-16-le")
         }
         hidden = any(e in lower for e in encoded if len(e) > 4)
-        if hidden or secret.lower() in texts.lower():
+        if hidden or secret.lower() in texts:
             result.leaks.append(f"{one.number} {one.name}: {secret}")
     for old in old_uids:
-        if old.encode() + b"\0" in raw or old in texts.split("\n"):
+        if old.encode() + b"\0" in raw or old in said.split("\n"):
             result.leaks.append(f"{one.number} {one.name}: {old}")
     for place, value in one.kept.items():
         if place == "suv":

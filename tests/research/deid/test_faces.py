@@ -5,7 +5,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -67,6 +67,7 @@ CASES = {
 }  # fmt: skip
 
 
+@cache
 def _held() -> dict[str, tuple[list[bytes], str]]:
     """Series that may show a face and must not leave, and what is said of them."""
     small: dict[str, Any] = {"pixel": 3.0, "step": 4.0}
@@ -103,6 +104,7 @@ def _coloured(data: bytes) -> bytes:
     return part10(ds, LITTLE)
 
 
+@cache
 def _elsewhere() -> dict[str, list[bytes]]:
     """Series that show no face."""
     small = scan("robex", pixel=4.0, step=8.0)

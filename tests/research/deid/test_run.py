@@ -182,7 +182,7 @@ def test_a_run_that_was_killed_comes_to_the_same_bytes(
     ]  # fmt: skip
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not files(out) and process.poll() is None and time.monotonic() < deadline:
+    while not any(out.rglob("*.dcm")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
