@@ -1,17 +1,20 @@
 """Words of radiology as people write them in a hurry: several in one (CTABDPELW), cut short by a field's length (CONTRAS),
-without their vowels (CNTRST), with a slip of a letter (SAGITAL). Only words of a short list are sought so, none that somebody
-is called by, and never what is known for a name; which text is looked at is for ``text``."""
+without their vowels (CNTRST), with a slip of a letter (SAGITAL), for want of one (Ganzkoerper). Only words of a short list are
+sought so, the last in all lists, and none of ``words_never.txt`` is ever found; which text is looked at is for ``text``."""
 
+import re
 from functools import cache, lru_cache
 from typing import Final
 
-from hilum.research.deid.words import lines
+from hilum.research.deid.words import allowed_words, lines
 
 _SHORTEST_CUT: Final = 5
 _SHORTEST_SLIP: Final = 7
 _SHORTEST_BARE: Final = 4
 _SHORTEST_JOINED: Final = 5
+_SHORTEST_UMLAUT: Final = 7
 _LONGEST: Final = 40
+_UMLAUT: Final = re.compile(r"([aou])e")
 _VOWELS: Final = frozenset("aeiou")
 
 
@@ -20,7 +23,7 @@ def is_spelling(folded: str) -> bool:
     """Whether letters, folded, are words of the list in another spelling."""
     if not (_SHORTEST_BARE <= len(folded) <= _LONGEST and folded.isascii()) or folded in names():
         return False
-    return folded in _bare() or _is_cut(folded) or _is_slip(folded) or _is_joined(folded)
+    return folded in _bare() or any(finds(folded) for finds in (_is_cut, _is_umlaut, _is_slip, _is_joined))
 
 
 @cache
@@ -66,6 +69,11 @@ def _bare() -> frozenset[str]:
     """The words without the vowels behind their first letter."""
     made = (word[0] + "".join(one for one in word[1:] if one not in _VOWELS) for word in parts())
     return frozenset(word for word in made if len(word) >= _SHORTEST_BARE)
+
+
+def _is_umlaut(folded: str) -> bool:
+    """Whether ae, oe and ue stand for the letters that texts are folded to a, o and u from."""
+    return len(folded) >= _SHORTEST_UMLAUT and "e" in folded and _UMLAUT.sub(r"\1", folded) in allowed_words()
 
 
 def _is_slip(folded: str) -> bool:

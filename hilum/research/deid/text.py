@@ -232,13 +232,17 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         place = 0
         for match in pattern.finditer(folded):
             written = text[match.start() : match.start() + 2]  # of a modality both letters are large
-            if pattern is _TITLED and (match[1] or match[2]) in allowed_words() and written not in ("Dr", "Mr", "Ms"):
+            if pattern is _TITLED and _is_word(match[1] or match[2]) and written not in ("Dr", "Mr", "Ms"):
                 continue
             kept.append(text[place : match.start() + (2 if pattern is _TITLED and written in _MODALITIES else 0)])
             place = match.end()
         if place:
             text = " ".join((*kept, text[place:]))
     return text
+
+
+def _is_word(folded: str) -> bool:
+    return folded in allowed_words() or is_spelling(folded)
 
 
 def _tidy(text: str) -> str:
