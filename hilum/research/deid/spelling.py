@@ -1,6 +1,7 @@
-"""Words of radiology as people write them in a hurry: several in one (CTABDPELW), cut short by a field's length (CONTRAS),
-without their vowels (CNTRST), with a slip of a letter (SAGITAL), for want of one (Ganzkoerper). Only words of a short list are
-sought so, the last in all lists, and none of ``words_never.txt`` is ever found; which text is looked at is for ``text``."""
+"""Words of radiology as people write them in a hurry: several in one (CTABDPELW), cut short by the length of a field
+(CONTRAS), without their vowels (CNTRST), with a slip of a letter (SAGITAL), for want of one (Ganzkoerper). Only words of
+a short list are sought so, the last of these in all lists, and none of ``words_never.txt`` is ever found. Which text is
+looked at is for ``text``."""
 
 import re
 from functools import cache, lru_cache
@@ -18,10 +19,14 @@ _UMLAUT: Final = re.compile(r"([aou])e")
 _VOWELS: Final = frozenset("aeiou")
 
 
-@lru_cache(maxsize=65536)
 def is_spelling(folded: str) -> bool:
     """Whether letters, folded, are words of the list in another spelling."""
-    if not (_SHORTEST_BARE <= len(folded) <= _LONGEST and folded.isascii()) or folded in names():
+    return _SHORTEST_BARE <= len(folded) <= _LONGEST and folded.isascii() and _is_spelling(folded)
+
+
+@lru_cache(maxsize=65536)
+def _is_spelling(folded: str) -> bool:
+    if folded in names():
         return False
     return folded in _bare() or any(finds(folded) for finds in (_is_cut, _is_umlaut, _is_slip, _is_joined))
 
@@ -77,7 +82,7 @@ def _is_umlaut(folded: str) -> bool:
 
 
 def _is_slip(folded: str) -> bool:
-    """Whether one letter was missed, added or mistaken, or two were swapped, in a word of which the first letter is right."""
+    """Whether a letter was missed, added or mistaken, or two were swapped, in a word that begins so."""
     if len(folded) < _SHORTEST_SLIP - 1:
         return False
     lacking = _lacking(folded)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hilum.research.deid.identifiers import MONTH, WHOLE_MONTH, Patterns
-from hilum.research.deid.spelling import is_spelling, parts
+from hilum.research.deid.spelling import is_spelling, names, parts
 from hilum.research.deid.words import allowed_phrases, allowed_words, fold, is_run_of_words
 
 _YEAR: Final = r"(?:19|20)\d\d"
@@ -79,9 +79,11 @@ _SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)|(?<![\w.=])\d{2,}-
 _DANGLING: Final = re.compile(r"(?<!\w)'s(?!\w)|(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
 _TORN: Final = re.compile(r"(?<=[^\W_])_\s+_(?=[^\W_])")
 _SPACES: Final = re.compile(r"\s{2,}")
-# Nobody is called so: arthrogram, cystoscopy, lithotomy.
+# Nobody is called so: arthrogram, cystoscopy, lithotomy; and what sciences say: harmonization, monocytes, periodicity.
 _MEDICAL: Final = re.compile(
-    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|itis|opathy|megaly)"
+    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|(?<!a)itis|opathy|megaly)"
+    r"|[a-z]{3,}(?:[aeiuco]tions?|[eiu]sions?|cyt(?:es?|ic)|blast(?:s|ic|oma)|i[sz]ed|ically|ality|ivity|ility|osity|metr(?:y|ic)|"
+    r"ology|ologic(?:al)?|graphical|aemia|trophy|plas(?:ia|ic|tic)|gen(?:ic|esis)|cellular)"
 )
 # Kernels and matrices: Br40d, 512x512.
 _KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?|\d{1,4}(?:x\d{1,4}){1,2}(?:mm)?")
@@ -210,7 +212,9 @@ class Cleaner:
         return min(map(len, folded)) > 1 or any(word in parts() for word in folded)
 
     def _allowed(self, folded: str) -> bool:
-        return folded in allowed_words() or folded in self._words or _MEDICAL.fullmatch(folded) is not None
+        if folded in allowed_words() or folded in self._words:
+            return True
+        return _MEDICAL.fullmatch(folded) is not None and folded not in names()
 
 
 def _phrases(folded: list[str]) -> set[int]:

@@ -9,7 +9,13 @@ from typing import Final
 from hilum.research.deid.table import data_text
 
 _OF_RADIOLOGY: Final = ("words_radiology.txt", "words_concepts.txt")
-_OTHERS: Final = ("words_prose.txt", "words_conditions.txt", "words_languages.txt", "words_series.txt", "words_parts.txt")
+_OTHERS: Final = (
+    "words_prose.txt",
+    "words_conditions.txt",
+    "words_languages.txt",
+    "words_series.txt",
+    "words_parts.txt",
+)
 
 
 @lru_cache(maxsize=65536)
