@@ -1,6 +1,6 @@
 """Words of radiology as people write them in a hurry: several in one (CTABDPELW), cut short by the length of a field
-(CONTRAS), without their vowels (CNTRST), with a slip of a letter (SAGITAL), for want of one (Ganzkoerper). Only words of
-a short list are sought so, the last of these in all lists, and none of ``words_never.txt`` is ever found. Which text is
+(CONTRAS), without vowels (CNTRST), with a slip of a letter (SAGITAL), for want of one (Ganzkoerper). Only words of a
+short list are sought so, the last of these in all lists; none of ``words_never.txt`` is ever found. Which text is
 looked at is for ``text``."""
 
 import re
