@@ -189,7 +189,9 @@ def people() -> frozenset[str]:
     except ImportError as error:
         raise Failed("Lists of names are not installed: uv pip install --group bench") from error
     found = {line.split()[0].lower() for path in names.FILES.values() for line in Path(path).read_text().splitlines()}
-    found |= {fold(word) for name in _of_faker(Path(faker.__file__).parent) for word in re.findall(r"[^\W\d_]+", name)}
+    found |= {
+        fold(word) for name in _of_faker(Path(str(faker.__file__)).parent) for word in re.findall(r"[^\W\d_]+", name)
+    }
     return frozenset(name for name in found if len(name) > 2 and name.isascii())
 
 
