@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import corpus, deid, dimse, linkage, rendered, retrieve, search
+from bench import corpus, deid, deid_words, dimse, linkage, rendered, retrieve, search
 from bench.client import Client, latency_ms
 from bench.corpus import Corpus
 from bench.hilum_server import Platform
@@ -434,6 +434,15 @@ SCENARIOS = (
         deid.measure_score,
         deid.measure_peers_score,
         deid.SCORE_ROWS,
+    ),
+    Scenario(
+        "deid-words",
+        "words kept of real descriptions, and names left that are put among them",
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        Corpus("none", studies=0, series=0, instances=0, edge=0),
+        deid_words.measure,
+        None,
+        deid_words.ROWS,
     ),
     Scenario(
         "demo",

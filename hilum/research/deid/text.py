@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hilum.research.deid.identifiers import MONTH, WHOLE_MONTH, Patterns
+from hilum.research.deid.spelling import is_spelling, names, parts
 from hilum.research.deid.words import allowed_phrases, allowed_words, fold, is_run_of_words
 
 _YEAR: Final = r"(?:19|20)\d\d"
@@ -59,24 +60,35 @@ _TITLED: Final = re.compile(
     rf"(?<![a-z])(?:dr|prof|mr|ms|miss|nurse|doctor|physician|tech|technologist|radiologist|operator)\s{_NAME}"
     r"|(?<![^\W\d_])([^\W\d_]{1,40})(?:[-'][^\W\d_]{1,40})?,?\s(?:m\.?d\.?|ph\.?d\.?|d\.?o\.|r\.?n\.?|rt\(r\))(?![a-z])"
 )
+_MODALITIES: Final = ("DR", "MR")
+"""What of a title and a name may stay, the name being none."""
 _UID: Final = re.compile(r"(?<![\d.])(?=[\d.]{14})[0-2](?:\.\d{1,39}){4,}(?![\d.]*\d)")
 _CHUNK: Final = re.compile(r"[^\W_]+")
 # Chinese, Japanese and Korean characters; other letters; digits.
 _RUN: Final = re.compile(
     r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|(?:(?![\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3])[^\W\d_])+|\d+"
 )
+# ChestAbdPelvis, sSUB, ThoraxC; T2FStoPET.
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
+_CASES: Final = re.compile(r"[A-Z]+|[^\W\d_A-Z]+")
+# What names in two parts begin with: DeLong.
+_PARTICLES: Final = frozenset("al da de del des di du el la le mac mc o st van von".split())  # noqa: SIM905 - easier to read
+# Written before a word: 3DFGRE.
+_DIMENSIONS: Final = re.compile(r"(?<!\d)[234][dD](?=[^\W\d_]{2})")
 _SERIAL: Final = re.compile(r"(?<!\d)\d+(?:[-/]\d+){2,}(?!\d)|(?<![\w.=])\d{2,}-\d{4,}(?!\d)")
 _DANGLING: Final = re.compile(r"(?<!\w)'s(?!\w)|(?<!\w)[^\w\s<>+*%()\[\]]+(?!\w)|\(\W*\)|\[\W*\]")
 _TORN: Final = re.compile(r"(?<=[^\W_])_\s+_(?=[^\W_])")
 _SPACES: Final = re.compile(r"\s{2,}")
-# Nobody is called so: arthrogram, cystoscopy, lithotomy.
+# Nobody is called so: arthrogram, cystoscopy, lithotomy; and what sciences say: harmonization, monocytes, periodicity.
 _MEDICAL: Final = re.compile(
-    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|itis|opathy|megaly)"
+    r"[a-z]{4,}(?:grams?|graph(?:y|ic|ie|ia)|grafia|scop(?:y|ic|ie|ia)|plasty|ectomy|otomy|ostomy|centesis|(?<!a)itis|opathy|megaly)"
+    r"|[a-z]{3,}(?:[aeiuco]tions?|[eiu]sions?|cyt(?:es?|ic)|blast(?:s|ic|oma)|i[sz]ed|ically|ality|ivity|ility|osity|metr(?:y|ic)|"
+    r"ology|ologic(?:al)?|graphical|aemia|trophy|plas(?:ia|ic|tic)|gen(?:ic|esis)|cellular)"
 )
 # Kernels and matrices: Br40d, 512x512.
 _KERNEL: Final = re.compile(r"[a-z]{1,2}\d{1,2}[a-z]?|\d{1,4}(?:x\d{1,4}){1,2}(?:mm)?")
 _MAX_DIGITS: Final = 4
+_SHORTEST_CAMEL: Final = 3
 _MEMORY: Final = 20_000
 _MAX_DESCRIPTION: Final = 1 << 18
 """Characters of a description that are looked at; a longer one goes."""
@@ -170,34 +182,48 @@ class Cleaner:
         if digits > _MAX_DIGITS:
             return ""
         runs = _RUN.findall(chunk)
-        if digits or len(runs) > 1 or not chunk.isascii():
-            return chunk if all(map(self._fine, runs)) else ""
-        return chunk if len(chunk) > 3 and self._camel(chunk) else ""
+        if all(map(self._fine, runs)):
+            return chunk
+        undimensioned = _DIMENSIONS.sub("_", chunk)
+        return chunk if undimensioned != chunk and all(map(self._fine, _RUN.findall(undimensioned))) else ""
 
     def _fine(self, run: str) -> bool:
         """Whether a run of characters of one kind may stay, as a part of a word."""
         if run.isdigit() or (len(run) == 1 and run.isascii()):
             return True
         folded = fold(run)
-        return self._allowed(folded) or self._camel(run) or (not run.isascii() and is_run_of_words(folded))
+        if self._allowed(folded) or is_spelling(folded):
+            return True
+        return self._camel(run) if run.isascii() else is_run_of_words(folded) or self._camel(run)
 
     def _camel(self, run: str) -> bool:
         """Whether words written into one are all allowed, as in ChestAbdPelvis."""
-        parts = _CAMEL.findall(run)
-        return len(parts) > 1 and all(len(part) > 1 and self._allowed(fold(part)) for part in parts)
+        if len(run) <= _SHORTEST_CAMEL or run.islower() or run.isupper():
+            return False
+        return any(map(self._all_allowed, (_CAMEL.findall(run), _CASES.findall(run))))
+
+    def _all_allowed(self, words: list[str]) -> bool:
+        """Whether several words are allowed, and single letters stand beside a word that nothing else is."""
+        folded = [fold(word) for word in words]
+        if len(folded) < 2 or folded[0] in _PARTICLES:
+            return False
+        if not all(len(word) == 1 or self._allowed(word) or is_spelling(word) for word in folded):
+            return False
+        return min(map(len, folded)) > 1 or any(word in parts() for word in folded)
 
     def _allowed(self, folded: str) -> bool:
-        return folded in allowed_words() or folded in self._words or _MEDICAL.fullmatch(folded) is not None
+        if folded in allowed_words() or folded in self._words:
+            return True
+        return _MEDICAL.fullmatch(folded) is not None and folded not in names()
 
 
 def _phrases(folded: list[str]) -> set[int]:
+    """The places of words that stand in a phrase."""
     found: set[int] = set()
-    for phrase in allowed_phrases():
-        length = len(phrase)
-        if phrase[0] in folded:
-            for begin in range(len(folded) - length + 1):
-                if tuple(folded[begin : begin + length]) == phrase:
-                    found.update(range(begin, begin + length))
+    for begin, word in enumerate(folded):
+        for phrase in allowed_phrases().get(word, ()):
+            if tuple(folded[begin : begin + len(phrase)]) == phrase:
+                found.update(range(begin, begin + len(phrase)))
     return found
 
 
@@ -210,13 +236,17 @@ def _without(text: str, patterns: tuple[re.Pattern[str] | None, ...]) -> str:
         place = 0
         for match in pattern.finditer(folded):
             written = text[match.start() : match.start() + 2]  # of a modality both letters are large
-            if pattern is _TITLED and (match[1] or match[2]) in allowed_words() and written not in ("Dr", "Mr", "Ms"):
+            if pattern is _TITLED and _is_word(match[1] or match[2]) and written not in ("Dr", "Mr", "Ms"):
                 continue
-            kept.append(text[place : match.start()])
+            kept.append(text[place : match.start() + (2 if pattern is _TITLED and written in _MODALITIES else 0)])
             place = match.end()
         if place:
             text = " ".join((*kept, text[place:]))
     return text
+
+
+def _is_word(folded: str) -> bool:
+    return folded in allowed_words() or is_spelling(folded)
 
 
 def _tidy(text: str) -> str:

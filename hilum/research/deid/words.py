@@ -9,7 +9,13 @@ from typing import Final
 from hilum.research.deid.table import data_text
 
 _OF_RADIOLOGY: Final = ("words_radiology.txt", "words_concepts.txt")
-_OTHERS: Final = ("words_prose.txt", "words_conditions.txt", "words_languages.txt")
+_OTHERS: Final = (
+    "words_prose.txt",
+    "words_conditions.txt",
+    "words_languages.txt",
+    "words_series.txt",
+    "words_parts.txt",
+)
 
 
 @lru_cache(maxsize=65536)
@@ -33,18 +39,21 @@ def _folded(character: str) -> str:
 @cache
 def allowed_words() -> frozenset[str]:
     """Single words, folded as texts are."""
-    return frozenset(line for line in _lines(*_OF_RADIOLOGY, *_OTHERS) if " " not in line)
+    return frozenset(line for line in lines(*_OF_RADIOLOGY, *_OTHERS) if " " not in line)
 
 
 @cache
-def allowed_phrases() -> frozenset[tuple[str, ...]]:
-    """Words that are let pass only in this order."""
-    return frozenset(tuple(line.split()) for line in _lines(*_OF_RADIOLOGY, *_OTHERS) if " " in line)
+def allowed_phrases() -> dict[str, list[tuple[str, ...]]]:
+    """Words that are let pass only in this order, by the first of them."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for phrase in sorted({tuple(line.split()) for line in lines(*_OF_RADIOLOGY, *_OTHERS) if " " in line}):
+        found.setdefault(phrase[0], []).append(phrase)
+    return found
 
 
 @cache
 def _words_of_radiology() -> frozenset[str]:
-    return frozenset(_lines(*_OF_RADIOLOGY))
+    return frozenset(lines(*_OF_RADIOLOGY))
 
 
 def is_word(folded: str) -> bool:
@@ -69,6 +78,7 @@ def is_run_of_words(folded: str) -> bool:
     return reached[-1]
 
 
-def _lines(*names: str) -> list[str]:
+def lines(*names: str) -> list[str]:
+    """The lines of data files, without those of comment."""
     found = [line.strip() for name in names for line in data_text(name).splitlines()]
     return [line for line in found if line and not line.startswith("#")]
