@@ -30,7 +30,7 @@ _MARGIN: Final = 2
 _WORD: Final = re.compile(r"[^\s,;()\[\]<>=+*|~'\"]+")
 _NUMBER: Final = re.compile(r"[<>±~+\-]?\d{1,3}(?:[.,]\d{1,2})?(?:%|°|cm|mm|s|ms|hz|khz|mhz|db|bpm|fps|x)?")
 _MAX_DIGITS: Final = 4
-_ALNUM: Final = re.compile(r"[^\W_]")
+_ALNUM: Final = re.compile(r"[^\W_一二三丨]")  # not what mere strokes are read as
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _weak(read: Read) -> bool:
 def _again(seen: Views, weak: Read, patterns: Patterns, *, keep_markers: bool) -> Read:
     """The reading of a line that is found where it seemed to be, looked at with its surroundings; it stays where there
     is none."""
-    stays = replace(weak, goes=False)
+    stays = Read(weak.spot, "", 0.0, goes=False)
     for spot in around(seen, weak.spot):
         if spot.score < _AGAIN:
             continue
@@ -94,7 +94,7 @@ def _together(reads: list[Read], patterns: Patterns) -> list[Read]:
     while changed:
         changed = False
         for place, one in enumerate(reads):
-            if one.goes or not _ALNUM.search(one.text) or one.sure < _READ:
+            if one.goes or not _ALNUM.search(one.text) or one.sure < _READ or _is_blur(one.spot, one.sure):
                 continue
             beside = [other for other in reads if other is not one and _beside(one.spot, other.spot)]
             whole = " ".join(other.text for other in sorted([one, *beside], key=lambda read: read.spot.left))
@@ -105,11 +105,11 @@ def _together(reads: list[Read], patterns: Patterns) -> list[Read]:
 
 
 def _beside(one: Spot, other: Spot) -> bool:
-    """Whether two lines stand next to each other on the same height."""
+    """Whether two lines stand next to each other on the same height, and not one within the other."""
     height = min(one.bottom - one.top, other.bottom - other.top)
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     gap = max(one.left, other.left) - min(one.right, other.right)
-    return shared > height / 2 and gap < height
+    return shared > height / 2 and -height < gap < height
 
 
 def _best(seen: Views, spot: Spot) -> tuple[str, float]:
@@ -148,14 +148,19 @@ def _goes(spot: Spot, text: str, sure: float, patterns: Patterns, *, keep_marker
     count = len(_ALNUM.findall(text))
     if sure >= _SURE and count and is_marker(folded):
         return not keep_markers
+    if _is_blur(spot, sure):
+        return False
     tall, wide = spot.bottom - spot.top, spot.right - spot.left
-    if min(tall, wide) >= _LARGE and sure < _SURE and spot.score < _CERTAIN:
-        return False  # letters as large as that can be read
     if count >= 2 and (sure >= _READ or spot.score >= _CERTAIN):
         return True
     if spot.score >= _CERTAIN and max(tall, wide) > _SEVERAL * min(tall, wide):
         return True  # several letters that cannot be read
     return count == 1 and sure >= _SINGLE and spot.score >= _STRONG
+
+
+def _is_blur(spot: Spot, sure: float) -> bool:
+    """Whether a spot hardly looks like a line and does not read as one, though letters as large can be read."""
+    return min(spot.bottom - spot.top, spot.right - spot.left) >= _LARGE and sure < _SURE and spot.score < _CERTAIN
 
 
 def _holds_of(patterns: Patterns, text: str) -> bool:
