@@ -63,6 +63,8 @@ def judge(seen: Views, spots: Sequence[Spot], patterns: Patterns, *, keep_marker
         read = Read(spot, text, sure, _goes(spot, text, sure, patterns, keep_markers=keep_markers))
         if read.goes and _weak(read) and not _holds_of(patterns, text):
             read = _again(seen, read, patterns, keep_markers=keep_markers)
+        elif not read.goes and _is_blur(spot, sure):
+            read = _nothing(spot)
         reads.append(read)
     return _together(reads, patterns)
 
@@ -72,10 +74,14 @@ def _weak(read: Read) -> bool:
     return read.sure < _SURE or len(_ALNUM.findall(read.text)) < _LETTERS
 
 
+def _nothing(spot: Spot) -> Read:
+    return Read(spot, "", 0.0, goes=False)
+
+
 def _again(seen: Views, weak: Read, patterns: Patterns, *, keep_markers: bool) -> Read:
     """The reading of a line that is found where it seemed to be, looked at with its surroundings; it stays where there
     is none."""
-    stays = Read(weak.spot, "", 0.0, goes=False)
+    stays = _nothing(weak.spot)
     for spot in around(seen, weak.spot):
         if spot.score < _AGAIN:
             continue
@@ -94,7 +100,7 @@ def _together(reads: list[Read], patterns: Patterns) -> list[Read]:
     while changed:
         changed = False
         for place, one in enumerate(reads):
-            if one.goes or not _ALNUM.search(one.text) or one.sure < _READ or _is_blur(one.spot, one.sure):
+            if one.goes or not _ALNUM.search(one.text) or one.sure < _READ:
                 continue
             beside = [other for other in reads if other is not one and _beside(one.spot, other.spot)]
             whole = " ".join(other.text for other in sorted([one, *beside], key=lambda read: read.spot.left))
