@@ -45,8 +45,8 @@ from tests.research.deid.burned import (
     written,
 )
 from tests.research.deid.planted import CT, item
+from tests.research.deid.textured import NAMES, Textured, without
 from tests.research.deid.textured import look as texture_look
-from tests.research.deid.textured import without
 from tests.research.deid.textured import written as on_texture
 
 NOBODY = collected([]).patterns()
@@ -188,12 +188,15 @@ def test_large_lines_that_cannot_be_read_are_for_a_person_to_look_at_and_not_mad
     assert STEP(file, scan_file(file), PERSON, Decision("only")).state == "clean"
 
 
-CLEAN = {one.name: one for one in without() if one.name.endswith(" 1")}
+@pytest.fixture(scope="module")
+def textures() -> dict[str, Textured]:
+    """Images without letters."""
+    return {one.name: one for one in without((1,))}
 
 
-@pytest.mark.parametrize("name", CLEAN)
-def test_speckle_vessels_and_glands_are_no_letters(name: str) -> None:
-    verdict = texture_look(CLEAN[name])
+@pytest.mark.parametrize("name", NAMES)
+def test_speckle_vessels_and_glands_are_no_letters(name: str, textures: dict[str, Textured]) -> None:
+    verdict = texture_look(textures[f"{name} 1"])
     assert (verdict.state, verdict.data, verdict.boxes) == ("clean", None, ())
 
 
@@ -210,9 +213,15 @@ def test_speckle_vessels_and_glands_are_no_letters(name: str) -> None:
     ],
 )
 def test_letters_on_texture_are_found(
-    name: str, text: str, place: tuple[int, int], size: float, far: float, only: int | None
+    textures: dict[str, Textured],
+    name: str,
+    text: str,
+    place: tuple[int, int],
+    size: float,
+    far: float,
+    only: int | None,
 ) -> None:
-    one = on_texture(CLEAN[name], text, place, size, far, only)
+    one = on_texture(textures[name], text, place, size, far, only)
     verdict = texture_look(one)
     assert verdict.state == "blackened"
     assert one.left(verdict) < 0.01
