@@ -166,7 +166,7 @@ def _goes(spot: Spot, text: str, sure: float, patterns: Patterns, *, keep_marker
 
 def _is_blur(spot: Spot, sure: float) -> bool:
     """Whether a spot hardly looks like a line and does not read as one, though letters as large can be read."""
-    return min(spot.bottom - spot.top, spot.right - spot.left) >= _LARGE and sure < _SURE and spot.score < _CERTAIN
+    return min(spot.bottom - spot.top, spot.right - spot.left) >= _LARGE and sure < _SINGLE and spot.score < _CERTAIN
 
 
 def _holds_of(patterns: Patterns, text: str) -> bool:
