@@ -22,7 +22,7 @@ from hilum.research.deid.pixel_text import detector
 from hilum.research.deid.pixel_text.reading import is_marker, markers
 from hilum.research.deid.pixel_text.regions import device_rules, outside_regions
 from hilum.research.deid.pixel_text.step import TextStep, _too_much, text_step
-from hilum.research.deid.pixels import Box, Decision, Verdict
+from hilum.research.deid.pixels import Box, Verdict
 from hilum.research.deid.profile import load_profile
 from hilum.research.deid.report import Report
 from hilum.research.deid.run import Request, deidentify_folder
