@@ -298,10 +298,11 @@ def test_what_a_killed_batch_had_written_is_collected(small: Linked, tmp_path: P
     script.write_text(BUILD)
     told = [sys.executable, str(script), str(archive.settings.data_path), small.url, str(version)]
     with archive.database.transaction() as sql:  # so that the batch cannot be noted
+        sql.rows("set local idle_in_transaction_session_timeout = 0")
         sql.rows("select 1 from hilum.dataset_instance where version_id = %s for update", (version,))
         process = subprocess.Popen(told, start_new_session=True)
         try:
-            wait_until(lambda: len(objects(small) - before) >= 9, 120, "the objects of a batch")
+            wait_until(lambda: len(objects(small) - before) >= 9, 300, "the objects of a batch")
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(60)

@@ -93,7 +93,7 @@ def written(
     """Letters that stand out of the middle of what is behind them by a share of all grey, in all frames or in one."""
     shape = clean.frames.shape[1:3]
     picture = Image.new("L", shape[::-1])
-    ImageDraw.Draw(picture).text(place[::-1], text, fill=255, font=ImageFont.load_default(size))
+    ImageDraw.Draw(picture).text((place[1], place[0]), text, fill=255, font=ImageFont.load_default(size))
     alpha = np.asarray(picture).astype(np.float32) / 255
     ink = alpha > 0.4
     top = 4095 if clean.frames.dtype == np.uint16 else 255
