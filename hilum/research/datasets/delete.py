@@ -1,14 +1,17 @@
 """Versions and data sets are deleted. The row of a version stays, with who deleted it and when, so that its number
-is never given again; what it held goes, and objects that nothing refers to any more are removed. What is being made or
-written out is left alone."""
+is never given again; what it held goes, and objects that nothing refers to any more are removed, with the pictures that
+were made of them. What is being made or written out is left alone."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, LiteralString, cast
 
 from hilum.core.blobs import Blobs
 from hilum.core.database import Database, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
+from hilum.imaging.archive.thumbnails import thumbnails_of
+from hilum.research.datasets.objects import AREA
 
 _LOCK: Final = 4_845_121
 _ANY: Final = 0
@@ -102,14 +105,42 @@ def litter(database: Database, keys: Iterable[str]) -> None:
 
 
 def tidy(database: Database, blobs: Blobs) -> None:
-    """Remove noted objects that no version has; not while any is made or written out, for that may be about to refer
-    to them. It may run at any time and any number of times."""
+    """Remove noted objects that no version has, and the pictures that were made of them; not while any is made or
+    written out, for that may be about to refer to them. It may run at any time and any number of times."""
     with database.transaction() as sql:
         if is_in_use(sql, _ANY):
             return
         sql.rows(_NEEDED)
         while rows := sql.rows(_NEXT, (_PAGE,)):
-            blobs.delete(str(row["blob_key"]) for row in rows)
+            _remove(blobs, [str(row["blob_key"]) for row in rows])
+
+
+def collect(database: Database, blobs: Blobs) -> int:
+    """Remove objects of data sets that no row names and give how many there were: what a batch had written that was
+    killed before it was noted.
+
+    It leaves off while any version is made or written out, and goes on the next time. It may run at any time and any
+    number of times.
+    """
+    removed = 0
+    for number in range(256):
+        with database.transaction() as sql:
+            if is_in_use(sql, _ANY):
+                return removed
+            listed = (key for key, _ in blobs.list(f"{AREA}/{number:02x}"))
+            while keys := list(islice(listed, _PAGE)):
+                removed += _remove(blobs, [str(row["key"]) for row in sql.rows(_UNNAMED, (keys,))])
+    return removed
+
+
+def _remove(blobs: Blobs, keys: Sequence[str]) -> int:
+    """Remove objects with the pictures that were made of them; gives how many objects there were."""
+    if not keys:
+        return 0
+    pictures = thumbnails_of(blobs, [key.rpartition("/")[2] for key in keys])
+    while some := list(islice(pictures, _PAGE)):
+        blobs.delete(some)
+    return blobs.delete(keys)
 
 
 _HOLD: Final[LiteralString] = """
@@ -144,4 +175,10 @@ _NEEDED: Final[LiteralString] = """
 _NEXT: Final[LiteralString] = """
   delete from hilum.dataset_litter where blob_key in (select blob_key from hilum.dataset_litter limit %s)
   returning blob_key
+"""
+_UNNAMED: Final[LiteralString] = """
+  select key from unnest(%s::text[]) key
+  where not exists (select from hilum.dataset_file where blob_key = key)
+    and not exists (select from hilum.dataset_instance where blob_key = key)
+    and not exists (select from hilum.dataset_litter where blob_key = key)
 """

@@ -12,7 +12,7 @@ from blake3 import blake3
 from hilum.core.blobs import Blobs
 from hilum.core.database import Database
 from hilum.research.datasets.contents import SetInstance
-from hilum.research.datasets.work import object_key
+from hilum.research.datasets.objects import object_key
 
 CHUNK: Final = 1 << 20
 

@@ -7,12 +7,14 @@ from io import BytesIO
 from threading import Lock
 from typing import Final, Literal, LiteralString, TypeAlias, cast
 
+import msgspec
 import sqlalchemy as sa
 
 from hilum.core.database import Row, Transaction
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.recent import Recent
 from hilum.imaging.archive.models import Instance
+from hilum.imaging.archive.objects import opened_instance
 from hilum.imaging.archive.query import Row as Columns
 from hilum.imaging.archive.query import frame_place
 from hilum.imaging.archive.render import Look, frame_picture
@@ -22,14 +24,20 @@ from hilum.imaging.dicom.header import scan_file
 from hilum.imaging.dicom.image import describe
 from hilum.imaging.dicom.picture import scaled, to_png
 from hilum.imaging.dicom.pixels import decode_frame
+from hilum.imaging.dicom.problems import Unreadable
 from hilum.imaging.dicom.render import render
 from hilum.research.datasets.decisions import Decided, frozen
 from hilum.research.datasets.definition import profile_of
 from hilum.research.datasets.make import order_of
 from hilum.research.datasets.site_key import site_keys
 from hilum.research.datasets.versions import definition_of
-from hilum.research.datasets.work import UNSURE, Setup, Worker
+from hilum.research.datasets.work import UNSURE, Setup, Worker, software
 from hilum.research.deid.instance import Quarantined
+from hilum.research.deid.keys import Keys
+from hilum.research.deid.pixel_text.blackout import Refused
+from hilum.research.deid.pixel_text.step import text_step
+from hilum.research.deid.pixels import Box, may_show_face
+from hilum.research.deid.profile import Profile
 
 Show: TypeAlias = Literal["held", "unsure", "blackened", "clean", "decided"]
 
@@ -108,12 +116,7 @@ def before(archive: Archive, row: Row, frame: int) -> bytes:
         The pixels cannot be decoded.
     """
     with archive.database.connect() as connection:
-        query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
-        original = connection.execute(query).mappings().first()
-        if original is None or original["digest"] != row["original"]:
-            raise Gone("The original was replaced or deleted after the version was planned.")
-        if frame > original["num_frames"]:
-            raise NotFound(f"The last frame is {original['num_frames']}.")
+        original = _original(connection, row, frame)
         place = frame_place(connection, original["id"], frame)
     return frame_picture(archive.blobs, original, frame, place, Look())
 
@@ -143,7 +146,31 @@ def after(archive: Archive, version: Columns, row: Row, frame: int) -> bytes:
         return frame_picture(archive.blobs, cast("Columns", row), frame, (), Look())
     if decided is None and row["code"] == UNSURE:
         decided = Decided("accept")
-    data = _new_file(archive, version, row, decided)
+    setup = Setup(archive.settings, profile_of(definition_of(version), archive.settings), _keys(archive))
+    if _is_settled(version, row, decided, setup.profile):
+        data = _edited(archive, row, cast("Decided", decided), frame, setup.profile)
+        if data is not None:
+            return _shown(data, frame)
+    return _shown(_new_file(archive, version, row, decided, setup), frame)
+
+
+def _original(connection: sa.Connection, row: Row, frame: int) -> Columns:
+    """The original of an instance that has such a frame; raises ``Gone`` or ``NotFound``."""
+    query = sa.select(Instance.__table__).where(Instance.id == row["instance_id"])
+    original = connection.execute(query).mappings().first()
+    if original is None or original["digest"] != row["original"]:
+        raise Gone("The original was replaced or deleted after the version was planned.")
+    if frame > original["num_frames"]:
+        raise NotFound(f"The last frame is {original['num_frames']}.")
+    return original
+
+
+def _keys(archive: Archive) -> Keys:
+    return site_keys(archive.database, archive.settings)
+
+
+def _shown(data: bytes, frame: int) -> bytes:
+    """A frame of a file, 1-based, as PNG."""
     file = BytesIO(data)
     header = scan_file(file)
     image = describe(file, header, frame - 1)
@@ -152,14 +179,38 @@ def after(archive: Archive, version: Columns, row: Row, frame: int) -> bytes:
     return to_png(scaled(shown, 1.0, image.aspect), image.icc)
 
 
-def _new_file(archive: Archive, version: Columns, row: Row, decided: Decided | None) -> bytes:
+def _is_settled(version: Columns, row: Row, decided: Decided | None, profile: Profile) -> bool:
+    """Whether it is known already what goes black by a decision: what the person drew alone, or with what was found
+    when the version was made, by the same software and without any decision."""
+    if decided is None or (row["state"] == "held" and row["code"] != UNSURE):
+        return False
+    if decided.how == "only":
+        return True
+    looked_at = row["pixels"] in ("blackened", "clean") or (row["pixels"] == "unsure" and row["boxes"])
+    return bool(looked_at) and row["made_with"] is None and version["software"] == software(profile)
+
+
+def _edited(archive: Archive, row: Row, decided: Decided, frame: int, profile: Profile) -> bytes | None:
+    """The original with one frame as it leaves; None where that takes more than a look at this instance."""
+    step, decision = text_step(profile), decided.for_pixels()
+    with archive.database.connect() as connection:
+        original = _original(connection, row, frame)
+    with opened_instance(archive.blobs, original) as (file, header):
+        if step is None or decision is None or (profile.faces == "remove" and may_show_face(header)):
+            return None
+        found = msgspec.convert(row["boxes"], list[Box])
+        try:
+            return step.frame_as_it_leaves(file, header, decision, found, frame - 1)
+        except (Refused, Unreadable) as why:
+            raise Conflict(f"Made so, it would be held back still: {why}") from None
+
+
+def _new_file(archive: Archive, version: Columns, row: Row, decided: Decided | None, setup: Setup) -> bytes:
     """An instance made by a decision, or without one; somebody who looks at one frame will look at others."""
     key = cast("int", row["id"]), decided
     with _ONE:
         data = _MADE.get(key)
         if data is None:
-            keys = site_keys(archive.database, archive.settings)
-            setup = Setup(archive.settings, profile_of(definition_of(version), archive.settings), keys)
             order = order_of(archive.database, version["id"], setup, key[0], decided)
             try:
                 data = Worker(setup, archive.blobs).new_file(order).data

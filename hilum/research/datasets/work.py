@@ -23,6 +23,7 @@ from hilum.imaging.dicom.header import scan
 from hilum.imaging.dicom.problems import NotDicom, Unreadable
 from hilum.research.datasets.faces import Original, Volume, faces_of
 from hilum.research.datasets.facts import BEFORE, Value, facts_of
+from hilum.research.datasets.objects import object_key
 from hilum.research.datasets.plan import new_uids
 from hilum.research.deid.faces import registration
 from hilum.research.deid.faces.step import face_unsure
@@ -39,7 +40,6 @@ from hilum.research.deid.table import tables
 from hilum.research.deid.verify import Leak, Search, dciodvfy, new_errors, verify
 from hilum.research.deid.work import MAX_FILE_BYTES, datetime_of
 
-AREA: Final = "_datasets"
 UNSURE: Final = "pixels_unsure"
 """The code of what is held back until a person has looked at its pixels."""
 
@@ -137,11 +137,6 @@ class Outcome:
     validated: bool = False
     pixels: str = ""
     boxes: tuple[Box, ...] = ()
-
-
-def object_key(digest: str) -> str:
-    """Where a file of a data set lies: named by its bytes, so that versions share what they have in common."""
-    return f"{AREA}/{digest[:2]}/{digest}"
 
 
 def software(profile: Profile) -> dict[str, str]:

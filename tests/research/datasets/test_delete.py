@@ -1,6 +1,10 @@
 """Versions and data sets are deleted: their files go, what others share with them stays, who and when is kept, and what
 is being made or written is left alone. And what small files show best of how versions are made."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +14,18 @@ import pytest
 from hilum.core.errors import Conflict, Gone, NotFound
 from hilum.core.jobs import open_jobs
 from hilum.core.postgres import EmbeddedPostgres
+from hilum.imaging.archive.render import series_thumbnail
+from hilum.imaging.archive.thumbnails import AREA as PICTURES
+from hilum.imaging.dicomweb.resources import Target
 from hilum.research.datasets import versions
 from hilum.research.datasets.build import build_version
-from hilum.research.datasets.delete import delete_dataset, delete_version, in_use, tidy
+from hilum.research.datasets.delete import collect, delete_dataset, delete_version, in_use, tidy
 from hilum.research.datasets.export import export_version
-from hilum.research.datasets.work import AREA
+from hilum.research.datasets.objects import AREA
+from hilum.research.datasets.plan import plan_version
+from hilum.research.datasets.site_key import site_keys
+from hilum.research.datasets.viewing import VersionHoldings
+from tests.conftest import wait_until
 from tests.make import ct
 from tests.research.datasets.conftest import Linked, archive_of
 from tests.research.datasets.test_versions import Version, begin, build, dataset, held_in
@@ -228,3 +239,83 @@ def test_what_other_software_made_is_made_again(small: Linked, tmp_path: Path) -
     build(small, version)
     files = Version(small, version, tmp_path / "again").files()
     assert files == Version(small, fresh, tmp_path / "fresh").files()
+
+
+def test_pictures_of_its_images_go_with_a_version(small: Linked) -> None:
+    """Only those that no other version shares."""
+    archive = small.archive
+    both = of(small, "pictured", profile="basic")
+    one = of(small, "pictured too", profile="basic", filter={"accession_number": "A2"})
+    first, second = made(small, both), made(small, one)
+    with archive.database.transaction() as sql:
+        studies = sql.rows("select distinct study from hilum.dataset_instance where version_id = %s", (first,))
+        rows = [
+            row
+            for study in studies
+            for row in VersionHoldings(first, "").find(sql.connection, Target("default", str(study["study"])))
+        ]
+    for row in rows:
+        series_thumbnail(archive.blobs, row, 1, ())
+
+    def pictured() -> set[str]:
+        return {key.rpartition("/")[2].partition("-")[0] for key, _ in archive.blobs.list(PICTURES)}
+
+    shared = {key.rpartition("/")[2] for key in keys_of(small, second)} & {str(row["digest"]) for row in rows}
+    assert len(shared) == 3
+    assert pictured() == {str(row["digest"]) for row in rows}
+    delete(small, both, 1)
+    assert pictured() == shared
+    delete(small, one, 1)
+    assert pictured() == set()
+
+
+BUILD = """
+import sys
+from hilum.core.blobs import LocalBlobs
+from hilum.core.config import Settings
+from hilum.core.database import Database
+from hilum.core.progress import job_here
+from hilum.imaging.archive.store import Archive
+from hilum.research.datasets.build import build_version
+if __name__ == "__main__":
+    data, url, version = sys.argv[1:]
+    settings = Settings(data=data, min_free_bytes=0, database_url=url, deid_workers=1)
+    archive = Archive(Database(url, pool_size=4), LocalBlobs(settings.data_path / "objects", 0), settings)
+    with job_here(archive.database, "dataset", "", "default", lambda *_: None) as progress:
+        build_version(archive, int(version), progress)
+"""
+
+
+def test_what_a_killed_batch_had_written_is_collected(small: Linked, tmp_path: Path) -> None:
+    """Killed when its objects are durable and their rows do not name them yet."""
+    archive, number = small.archive, of(small, "cut short", profile="limited-dataset")
+    collect(archive.database, archive.blobs)
+    version, before = begin(small, number), objects(small)
+    with archive.database.transaction() as sql:
+        definition = versions.definition_of(versions.version_by_id(sql.connection, version))
+        plan_version(sql, version, definition, archive.settings, site_keys(archive.database, archive.settings))
+    script = tmp_path / "build.py"
+    script.write_text(BUILD)
+    told = [sys.executable, str(script), str(archive.settings.data_path), small.url, str(version)]
+    with archive.database.transaction() as sql:  # so that the batch cannot be noted
+        sql.rows("set local idle_in_transaction_session_timeout = 0")
+        sql.rows("select 1 from hilum.dataset_instance where version_id = %s for update", (version,))
+        process = subprocess.Popen(told, start_new_session=True)
+        try:
+            wait_until(lambda: len(objects(small) - before) >= 9, 300, "the objects of a batch")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
+    litter = objects(small) - before
+    assert len(litter) == 9
+    assert litter.isdisjoint(needed(small))
+    with in_use(archive.database, begin(small, of(small, "beside it"))):
+        assert collect(archive.database, archive.blobs) == 0
+        assert objects(small) == before | litter
+    wait_until(lambda: collect(archive.database, archive.blobs) or objects(small) == before, 60, "the server to notice")
+    assert objects(small) == before
+    assert collect(archive.database, archive.blobs) == 0
+    build(small, version)
+    assert litter <= needed(small) <= objects(small) | {""}
+    assert collect(archive.database, archive.blobs) == 0
+    assert row_of(small, version)["state"] == "published"

@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 from hilum.cli import app
 from hilum.core.errors import Invalid
-from hilum.demo.phantoms.angiogram import coronary_run
 from hilum.imaging.dicom.dataset import read_data_set, read_tree
 from hilum.imaging.dicom.header import scan_file
+from hilum.imaging.dicom.image import describe
 from hilum.research.deid.identifiers import collected
 from hilum.research.deid.pixel_text import detector
 from hilum.research.deid.pixel_text.reading import is_marker, markers
 from hilum.research.deid.pixel_text.regions import device_rules, outside_regions
-from hilum.research.deid.pixel_text.step import TextStep, text_step
-from hilum.research.deid.pixels import Box, Decision, Verdict
+from hilum.research.deid.pixel_text.step import TextStep, _too_much, text_step
+from hilum.research.deid.pixels import Box, Verdict
 from hilum.research.deid.profile import load_profile
 from hilum.research.deid.report import Report
 from hilum.research.deid.run import Request, deidentify_folder
@@ -34,7 +34,6 @@ from tests.research.deid.burned import (
     NEAR,
     SC,
     US,
-    XA,
     Burned,
     burned,
     clean,
@@ -47,6 +46,9 @@ from tests.research.deid.burned import (
     written,
 )
 from tests.research.deid.planted import CT, item
+from tests.research.deid.textured import NAMES, Textured, without
+from tests.research.deid.textured import look as texture_look
+from tests.research.deid.textured import written as on_texture
 
 NOBODY = collected([]).patterns()
 PERSON = collected([("name", "Featherstonehaugh^Alistair"), ("id", "MRN00481516")]).patterns()
@@ -175,15 +177,51 @@ def test_numbers_beside_each_other_are_read_together() -> None:
     assert look(marked([(60, 60, "48"), (60, 120, "15"), (60, 180, "16")])).state == "blackened"
 
 
-def test_vessels_are_for_a_person_to_look_at_and_not_made_black() -> None:
-    """What is large and cannot be read is not destroyed unseen."""
-    run = coronary_run((512, 512), 0.38, 12, "left", (), np.random.default_rng(5))[4:7]
-    data = stored(dataset(1, XA, "XA", run, "MONOCHROME2"), run)
-    verdict = look(data)
-    assert (verdict.state, verdict.data) == ("unsure", None)
-    assert "cannot be read" in verdict.reason
-    file = BytesIO(data)
-    assert STEP(file, scan_file(file), PERSON, Decision("only")).state == "clean"
+def test_large_lines_that_cannot_be_read_are_for_a_person_to_look_at() -> None:
+    file = BytesIO(marked([]))
+    image = describe(file, scan_file(file))
+    line = Box(100, 100, 200, 200)
+    assert "cannot be read" in _too_much([line], [line], image)
+    assert _too_much([line], [], image) == ""
+
+
+@pytest.fixture(scope="module")
+def textures() -> dict[str, Textured]:
+    """Images without letters."""
+    return {one.name: one for one in without((1,))}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_speckle_vessels_and_glands_are_no_letters(name: str, textures: dict[str, Textured]) -> None:
+    verdict = texture_look(textures[f"{name} 1"])
+    assert (verdict.state, verdict.data, verdict.boxes) == ("clean", None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place", "size", "far", "only"),
+    [
+        ("thyroid 1", "Kowalski, Jan", (270, 120), 10, 0.45, None),
+        ("thyroid 1", "Nguyen Thi", (370, 300), 14, 0.3, None),
+        ("abdomen 1", "12/05/1974", (200, 250), 9, 0.6, None),
+        ("heart 1", "SMITH", (250, 320), 12, 0.45, 1),
+        ("heart 1", "John Smith", (140, 235), 20, 0.45, None),
+        ("left run 1", "MRN 4471209", (240, 180), 16, 0.45, 2),
+        ("fan 1", "Dr. R. Patel", (250, 260), 26, 0.45, None),
+    ],
+)
+def test_letters_on_texture_are_found(
+    textures: dict[str, Textured],
+    name: str,
+    text: str,
+    place: tuple[int, int],
+    size: float,
+    far: float,
+    only: int | None,
+) -> None:
+    one = on_texture(textures[name], text, place, size, far, only)
+    verdict = texture_look(one)
+    assert verdict.state == "blackened"
+    assert one.left(verdict) < 0.01
 
 
 def test_a_page_of_text_is_for_a_person_to_look_at() -> None:

@@ -14,7 +14,7 @@ from hilum.imaging.dicom.native import Pixels
 from hilum.imaging.dicom.picture import Picture
 from hilum.imaging.dicom.render import render
 from hilum.research.deid.pixel_text.detector import Line, find_lines
-from hilum.research.deid.pixel_text.sheet import Patch, Sheet, pack
+from hilum.research.deid.pixel_text.sheet import SIDE, Patch, Sheet, pack, spans
 
 _WHOLE: Final = 512
 _LEAST: Final = 320
@@ -32,6 +32,16 @@ _SHORT: Final = 8
 _DENSE: Final = 0.5
 _MIN_SCORE: Final = 0.45
 _SAME_LINE: Final = 0.6
+_SURELY: Final = 0.6
+_BUSY: Final = 0.15
+_LEAST_BUSY: Final = 0.02
+_TILE: Final = 1024
+_AROUND: Final = 12
+_TALL: Final = 32
+_CLOSEST: Final = 4.0
+_COVERED: Final = 0.5
+_ALIKE: Final = 0.4
+_NEAR: Final = 15
 
 Grey = NDArray[np.uint8]
 _Whole = TypeVar("_Whole", np.uint8, np.uint16)
@@ -74,7 +84,12 @@ class Views:
         padded = [_padded(layer) for layer in self._layers]
         self._lows: Final = [_cells(layer, np.minimum) for layer in padded]
         self._highs: Final = [_cells(layer, np.maximum) for layer in padded]
-        self.sharp: Final = _sharp(_padded(_strokes(self._layers)), _contrast(self._lows, self._highs))
+        thin = _padded(_strokes(self._layers))
+        peak, usual = _peaks(thin)
+        self.sharp: Final = _sharp(thin, peak, usual, _contrast(self._lows, self._highs))
+        self.busy: Final = usual >= max(1.0, _BUSY * _reach(self._lows, self._highs))
+        self.textured: Final = float(self.busy.mean()) >= _LEAST_BUSY
+        self._bright: Picture | None = None
 
     def whole(self, rows: int, columns: int) -> Picture:
         """The frame as it is shown, in another size, of shape (rows, columns, 3)."""
@@ -86,6 +101,15 @@ class Views:
     def shown(self, top: int, left: int, bottom: int, right: int) -> Picture:
         """A piece of the frame as it is shown."""
         return _coloured(self._shown[max(0, top) : bottom, max(0, left) : right])
+
+    def bright(self, top: int, left: int, bottom: int, right: int) -> Picture:
+        """A piece of the frame of which only that is left which is brighter than most of what is near."""
+        import cv2
+
+        if self._bright is None:
+            grey = self._shown if self._shown.ndim == 2 else self._shown.max(axis=2)
+            self._bright = cv2.subtract(grey, cv2.medianBlur(grey, _NEAR)).astype(np.uint8, copy=False)
+        return _coloured(self._bright[max(0, top) : bottom, max(0, left) : right])
 
     def local(self, top: int, left: int, bottom: int, right: int) -> Picture:
         """A piece of the frame, each place stretched to the contrast of what is near."""
@@ -111,13 +135,47 @@ def find_text(seen: Views, only: NDArray[np.bool_] | None = None) -> list[Spot]:
     only
         Cells to look at closely, in place of all that are sharp; the whole is then not looked at.
     """
-    found = _whole(seen) if only is None else []
+    found = [*_whole(seen), *_within_texture(seen)] if only is None else []
     rows, columns = seen.rows, seen.columns
-    scale = 2.0 if max(rows, columns) <= _TINY else 1.5 if max(rows, columns) <= _SMALL else 1.0
+    scale = _scale(rows, columns)
     patches = _patches(seen.sharp if only is None else only, rows, columns, scale)
     for sheet in pack(seen.local, patches):
         found += _on_sheet(sheet, find_lines(sheet.picture), rows, columns)
     return merged([one for one in found if one.score >= _MIN_SCORE and not _is_frame(one, rows, columns)])
+
+
+def around(seen: Views, spot: Spot) -> Iterator[Spot]:
+    """Lines that are found where a spot is when it is looked at with what is around it, as it is shown and in its own
+    contrast. Texture that was cut out looks like letters; in its surroundings it does not."""
+    import cv2
+
+    margin = max(_AROUND, min(spot.bottom - spot.top, spot.right - spot.left))
+    top, left = max(0, spot.top - margin), max(0, spot.left - margin)
+    bottom, right = min(seen.rows, spot.bottom + margin), min(seen.columns, spot.right + margin)
+    wanted = max(1.0, _TALL / max(1, min(spot.bottom - spot.top, spot.right - spot.left)))
+    scale = min(_CLOSEST, wanted, SIDE / max(bottom - top, right - left))
+    tall, wide = max(_CELL, round((bottom - top) * scale)), max(_CELL, round((right - left) * scale))
+    for cut in (seen.shown, seen.local, seen.bright)[: 3 if seen.textured else 2]:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        piece = cv2.resize(cut(top, left, bottom, right), (wide, tall), interpolation=way).astype(np.uint8, copy=False)
+        lines = find_lines(piece if spot.upright else np.ascontiguousarray(np.rot90(piece, -1)))
+        for line in lines:
+            if not spot.upright:  # turned by a quarter, clockwise: what was left is up, what was up is right
+                line = Line(tall - line.right, line.top, tall - line.left, line.bottom, line.score)
+            found = _moved(_spot(line, 1 / scale, 1 / scale, seen.rows, seen.columns), top, left, upright=spot.upright)
+            if _shared(found, spot) >= _COVERED * min(found.area, spot.area) and not _is_frame(
+                found, seen.rows, seen.columns
+            ):
+                yield found
+
+
+def alike(one: Spot, other: Spot) -> bool:
+    """Whether two spots are about the same place."""
+    return _shared(one, other) >= _ALIKE * max(one.area, other.area)
+
+
+def _moved(spot: Spot, down: int, across: int, *, upright: bool) -> Spot:
+    return Spot(spot.top + down, spot.left + across, spot.bottom + down, spot.right + across, spot.score, upright)
 
 
 def _is_frame(spot: Spot, rows: int, columns: int) -> bool:
@@ -135,9 +193,7 @@ def merged(spots: Sequence[Spot]) -> list[Spot]:
 
 
 def _within(one: Spot, other: Spot) -> bool:
-    height = min(one.bottom, other.bottom) - max(one.top, other.top)
-    width = min(one.right, other.right) - max(one.left, other.left)
-    if height <= 0 or width <= 0 or height * width <= 0.8 * one.area:
+    if _shared(one, other) <= 0.8 * one.area:
         return False
     tall, wide = (
         (one.bottom - one.top) / (other.bottom - other.top),
@@ -146,6 +202,42 @@ def _within(one: Spot, other: Spot) -> bool:
     return (
         max(tall, wide) > _SAME_LINE if other.upright != one.upright else (tall if one.upright else wide) > _SAME_LINE
     )
+
+
+def _shared(one: Spot, other: Spot) -> int:
+    """What two spots have in common, in pixels."""
+    height = min(one.bottom, other.bottom) - max(one.top, other.top)
+    width = min(one.right, other.right) - max(one.left, other.left)
+    return height * width if height > 0 and width > 0 else 0
+
+
+def _scale(rows: int, columns: int) -> float:
+    """How much what is looked at closely is enlarged."""
+    return 2.0 if max(rows, columns) <= _TINY else 1.5 if max(rows, columns) <= _SMALL else 1.0
+
+
+def _within_texture(seen: Views) -> list[Spot]:
+    """Lines on ground as strong as letters, as speckle is, of which no stroke stands out: all of it looked at closely,
+    without its ground."""
+    import cv2
+
+    if not seen.textured:
+        return []
+    scale = _scale(seen.rows, seen.columns)
+    down, across = (np.flatnonzero(seen.busy.any(axis=axis)) * _CELL for axis in (1, 0))
+    ends = min(seen.rows, int(down[-1]) + _CELL), min(seen.columns, int(across[-1]) + _CELL)
+    found: list[Spot] = []
+    for top, bottom in spans(int(down[0]), ends[0], int(_TILE / scale)):
+        for left, right in spans(int(across[0]), ends[1], int(_TILE / scale)):
+            size = round((right - left) * scale), round((bottom - top) * scale)
+            piece = cv2.resize(seen.bright(top, left, bottom, right), size, interpolation=cv2.INTER_LINEAR)
+            spots = (
+                _spot(line, 1 / scale, 1 / scale, bottom - top, right - left)
+                for line in find_lines(piece.astype(np.uint8, copy=False))
+                if line.score >= _SURELY
+            )
+            found += [_moved(one, top, left, upright=one.upright) for one in spots]
+    return found
 
 
 def _whole(seen: Views) -> list[Spot]:
@@ -209,15 +301,30 @@ def _limits(
     return begin, np.maximum(end - begin, 4.0)
 
 
-def _sharp(thin: NDArray[np.uint16], contrast: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Which cells may hold letters: thin strokes make up their contrast, on plain ground or far above all around."""
+def _peaks(thin: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """For each cell how far strokes stand out in and next to it, and how far they usually do all around."""
     import cv2
 
     peak = cv2.dilate(_cells(thin, np.maximum), np.ones((3, 3), np.uint8)).astype(np.uint16, copy=False)
+    return peak, cv2.medianBlur(cv2.medianBlur(peak, 5), 5).astype(np.float32)
+
+
+def _reach(lows: list[NDArray[np.uint16]], highs: list[NDArray[np.uint16]]) -> float:
+    """How far the values of a frame reach, but for the most extreme cells."""
+    return max(
+        float(np.percentile(high, 99)) - float(np.percentile(low, 1)) for low, high in zip(lows, highs, strict=True)
+    )
+
+
+def _sharp(
+    thin: NDArray[np.uint16], peak: NDArray[np.uint16], usual: NDArray[np.float32], contrast: NDArray[np.uint16]
+) -> NDArray[np.bool_]:
+    """Which cells may hold letters: thin strokes make up their contrast, on plain ground or far above all around."""
+    import cv2
+
     least = np.repeat(np.repeat(peak // _FLAT, _CELL, axis=1), _CELL, axis=0)
     plain = _cells((thin <= least).view(np.uint8), np.add)
     flat = cv2.blur(plain.astype(np.float32), (3, 3)).astype(np.float32, copy=False) / np.float32(_CELL * _CELL)
-    usual = cv2.medianBlur(cv2.medianBlur(peak, 5), 5).astype(np.float32)
     return (peak >= _LEAST_STEP) & (peak >= contrast * _OF_CONTRAST) & ((flat >= _MOSTLY) | (peak >= _OUTLIER * usual))
 
 

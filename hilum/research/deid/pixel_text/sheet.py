@@ -115,12 +115,13 @@ def _size(patch: Patch) -> tuple[int, int]:
 def _pieces(patch: Patch) -> Iterator[Patch]:
     """A patch in parts that fit on a sheet and overlap by a line's height."""
     most = int(SIDE / patch.scale)
-    for top, bottom in _spans(patch.top, patch.bottom, most):
-        for left, right in _spans(patch.left, patch.right, most):
+    for top, bottom in spans(patch.top, patch.bottom, most):
+        for left, right in spans(patch.left, patch.right, most):
             yield Patch(top, left, bottom, right, patch.scale)
 
 
-def _spans(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+def spans(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+    """A stretch in parts of a length that overlap by a line's height."""
     if end - begin <= most:
         yield begin, end
         return

@@ -2,7 +2,7 @@
 look that must find nothing. What it cannot settle is `unsure`, with the reason, for a person to settle."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO, Final
 
@@ -23,7 +23,7 @@ from hilum.research.deid.pixel_text.detector import missing
 from hilum.research.deid.pixel_text.reading import judge
 from hilum.research.deid.pixel_text.regions import DeviceRules, device_rules, outside_regions
 from hilum.research.deid.pixel_text.scan import Spot, Views, find_text
-from hilum.research.deid.pixels import Box, Decision, PixelStep, Verdict
+from hilum.research.deid.pixels import Box, Decision, Verdict
 from hilum.research.deid.profile import Profile
 
 _ALL: Final = 6
@@ -70,41 +70,85 @@ class TextStep:
         frames = _Frames(file, header)
         if frames.image.rows * frames.image.columns > _MAX_PIXELS:
             return Verdict("unsure", reason="it is too large to be looked at")
-        drawn = [within(box, frames.image) for box in decision.boxes]
+        drawn = _inside(decision.boxes, frames.image)
         if decision.how == "only":
-            drawn = [box for box in drawn if box.rows and box.columns]
             made = blacken(file, header, frames.image, drawn) if drawn else None
             return _blackened(header, made, drawn, ()) if made else Verdict("clean")
-        known = [*drawn, *(within(box, frames.image) for box in self._known(file, header, frames.image))]
-        known = [box for box in known if box.rows and box.columns]
-        if not frames.show(known):
-            known = []
-        found, unread = self._text(frames, known, patterns)
         accepted = decision.how == "accept"
-        if _share(found, frames.image) > _MOST and not accepted:
-            return Verdict("unsure", tuple(found), reason="more than half of it seems to be text")
-        if _share(unread, frames.image) > _UNREAD and not accepted:
-            return Verdict("unsure", tuple(found), reason="what seems to be text in it cannot be read, and is large")
+        known = self._known(file, header, frames)
+        if not accepted:
+            known = [*drawn, *known]
+        found, unread = self._text(frames, known, patterns)
+        reason = _too_much(found, unread, frames.image)
+        if reason and not accepted:
+            return Verdict("unsure", tuple(found), reason=reason)
         boxes = [*known, *found]
+        made: Blackened | None = None
+        if boxes and not reason:
+            made = self._with_nothing_left(file, header, frames.image, boxes, found, patterns)
+            if made is None and not accepted:
+                return Verdict("unsure", tuple(boxes), reason="text is found in it even after it was made black")
+        if accepted and drawn:
+            boxes, made = [*drawn, *boxes], None
         if not boxes:
             return Verdict("clean")
+        return _blackened(header, made or blacken(file, header, frames.image, boxes), boxes, found)
+
+    def frame_as_it_leaves(
+        self, file: BinaryIO, header: Header, decision: Decision, found: Sequence[Box], frame: int
+    ) -> bytes:
+        """A file in which one frame is as it leaves by a decision, and the others as they were: nothing is looked for.
+
+        Parameters
+        ----------
+        file, header
+            The original, inflated if it was deflated.
+        decision
+            ``accept`` or ``only``.
+        found
+            What a look at the file came to.
+        frame
+            From 0.
+
+        Raises
+        ------
+        Refused
+            When it would not leave.
+        Unreadable, NotDicom
+            When its pixels cannot be decoded.
+        """
+        frames = _Frames(file, header)
+        boxes = _inside(decision.boxes, frames.image)
+        if decision.how != "only":
+            boxes += [*self._known(file, header, frames), *found]
+        here = [replace(box, frame=frame) for box in boxes if box.frame in (None, frame)]
+        return blacken(file, header, frames.image, here).data
+
+    def _with_nothing_left(
+        self, file: BinaryIO, header: Header, image: ImageDescription, boxes: list[Box], found: list[Box],
+        patterns: Patterns,
+    ) -> Blackened | None:  # fmt: skip
+        """The file with black boxes in which nothing more is found; what more is found is added to both lists. None
+        where there always is."""
         for _ in range(_ROUNDS):
-            made = blacken(file, header, frames.image, boxes)
-            left = [] if accepted else self._left(made, boxes, patterns)
+            made = blacken(file, header, image, boxes)
+            left = self._left(made, boxes, patterns)
             if not left:
-                return _blackened(header, made, boxes, found)
+                return made
             boxes += left
             found += left
-            if _share(found, frames.image) > _MOST:
+            if _share(found, image) > _MOST:
                 break
-        return Verdict("unsure", tuple(boxes), reason="text is found in it even after it was made black")
+        return None
 
-    def _known(self, file: BinaryIO, header: Header, image: ImageDescription) -> list[Box]:
+    def _known(self, file: BinaryIO, header: Header, frames: "_Frames") -> list[Box]:
+        """Where text is known to stand, if anything but one plain colour is there."""
         boxes = self.rules.boxes(header)
         if self.regions_only:
             elements = read_tree(read_data_set(file, header), header)
-            boxes += outside_regions(elements, image.rows, image.columns) or []
-        return boxes
+            boxes += outside_regions(elements, frames.image.rows, frames.image.columns) or []
+        boxes = _inside(boxes, frames.image)
+        return boxes if frames.show(boxes) else []
 
     def _text(self, frames: "_Frames", known: Sequence[Box], patterns: Patterns) -> tuple[list[Box], list[Box]]:
         """Boxes around text that goes, in any frame: they are for all of them. And those where no two characters were
@@ -129,7 +173,7 @@ class TextStep:
         return [box for box in again if not any(_covers(other, box) for other in boxes)]
 
 
-def text_step(profile: Profile) -> PixelStep | None:
+def text_step(profile: Profile) -> TextStep | None:
     """What looks at pixels under a profile; None where nothing does, or where the extra `pixels` is not installed.
 
     Raises
@@ -211,6 +255,19 @@ class _Frames:
 def _box(spot: Spot, image: ImageDescription) -> Box:
     top, left = spot.top - _MARGIN, spot.left - _MARGIN
     return within(Box(top, left, spot.bottom + _MARGIN - top, spot.right + _MARGIN - left), image)
+
+
+def _inside(boxes: Sequence[Box], image: ImageDescription) -> list[Box]:
+    return [box for box in (within(one, image) for one in boxes) if box.rows and box.columns]
+
+
+def _too_much(found: Sequence[Box], unread: Sequence[Box], image: ImageDescription) -> str:
+    """Why what was found is not made black unseen; empty where it is."""
+    if _share(found, image) > _MOST:
+        return "more than half of it seems to be text"
+    if _share(unread, image) > _UNREAD:
+        return "what seems to be text in it cannot be read, and is large"
+    return ""
 
 
 def _distinct(boxes: Sequence[Box]) -> list[Box]:
