@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from hilum.core.postgres import EmbeddedPostgres
-from tests.conftest import Server, wait_until
+from tests.conftest import Server, fresh_database, serving, wait_until
 from tests.dicomweb.conftest import Web, shared
 from tests.make import ct, uid
 from tests.remote.conftest import Liar, reply
@@ -26,6 +26,14 @@ def remote(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
             more: dict[str, object] = {"AccessionNumber": "A4"} if study in (4, 5) else {}
             web.keep(*(ct(study, series, n, size=32, **more) for series in (1, 2) for n in (1, 2)))
         yield web
+
+
+@pytest.fixture(scope="module")
+def server(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Ours, where a study is complete when somebody says so, however long that takes."""
+    folder = tmp_path_factory.mktemp("ours")
+    with fresh_database(cluster) as url, serving(folder / "data", url, study_quiet_seconds=3600) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
