@@ -9,13 +9,15 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from hilum.demo.make import make
 from hilum.imaging.dicom.encode import HTJ2K, SYNTAXES
 from hilum.imaging.dicom.header import scan
 from hilum.imaging.dicom.transcode import transcode
 from hilum.imaging.intake.secondary_capture import wrap_image
 from hilum.imaging.intake.wrap import make_wrap
+from tests.demo.test_demo import folder
 from tests.dicom.files import wheel_file
+
+__all__ = ["folder"]
 
 pytestmark = pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (Debian: dicom3tools) is not installed")
 
@@ -54,9 +56,8 @@ def test_transcoding_adds_no_error(name: str, syntax: str, tmp_path: Path) -> No
     assert set(errors(path)) <= set(errors(original))
 
 
-def test_the_files_of_the_demo_conform(tmp_path: Path) -> None:
-    make(tmp_path)
-    files = sorted(tmp_path.rglob("*.dcm"))[::40]
+def test_the_files_of_the_demo_conform(folder: Path) -> None:
+    files = sorted(folder.rglob("*.dcm"))[::40]
     assert len(files) > 20
     told = {error for path in files if HTJ2K.encode() not in path.read_bytes()[:1000] for error in errors(path)}
     assert told == set()

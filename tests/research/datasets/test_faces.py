@@ -31,16 +31,10 @@ def heads(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
         yield linked
 
 
-def one_worker(linked: Linked) -> Linked:
-    settings = linked.archive.settings.model_copy(update={"deid_workers": 1})
-    return Linked(Archive(linked.archive.database, linked.archive.blobs, settings), [], linked.url)
-
-
 def test_a_version_has_heads_without_faces(heads: Linked, tmp_path: Path) -> None:
-    linked = one_worker(heads)
-    version = begin(linked, dataset(linked, name="faceless", profile="faceless", clinical=False))
-    build(linked, version)
-    made = Version(linked, version, tmp_path / "first")
+    version = begin(heads, dataset(heads, name="faceless", profile="faceless", clinical=False))
+    build(heads, version)
+    made = Version(heads, version, tmp_path / "first")
     found = sorted((ds for _, ds in made.dicom()), key=lambda ds: int(ds.InstanceNumber))
     assert len(found) == len(HEAD.positions)
     truth = judged(HEAD, Form(), np.stack([ds.pixel_array for ds in found]))
@@ -59,16 +53,16 @@ def test_a_version_has_heads_without_faces(heads: Linked, tmp_path: Path) -> Non
         if done:
             raise Stop
 
-    again = begin(linked, int(made.row["dataset_id"]))
-    with pytest.raises(Stop), job_here(linked.archive.database, "dataset", "", "default", stop) as progress:
-        build_version(linked.archive, again, progress)
-    with linked.archive.database.transaction() as sql:  # as if that had been in the middle of a series
+    again = begin(heads, int(made.row["dataset_id"]))
+    with pytest.raises(Stop), job_here(heads.archive.database, "dataset", "", "default", stop) as progress:
+        build_version(heads.archive, again, progress)
+    with heads.archive.database.transaction() as sql:  # as if that had been in the middle of a series
         sql.rows(
             "update hilum.dataset_instance set state = 'planned' where version_id = %s and number between 10 and 20",
             (again,),
         )
-    build(linked, again)
-    assert Version(linked, again, tmp_path / "again").files() == made.files()
+    build(heads, again)
+    assert Version(heads, again, tmp_path / "again").files() == made.files()
 
 
 def test_on_the_way_in_a_head_is_set_aside_with_what_to_do(archive: Archive) -> None:
