@@ -8,6 +8,7 @@ import pytest
 
 from hilum.clinical.linkage import decisions
 from hilum.imaging.archive import delete
+from hilum.imaging.archive.store import Archive
 from tests.clinical.cdm.conftest import Site, everything
 from tests.make import ct, uid
 
@@ -32,6 +33,12 @@ def hospital(site: Site) -> None:
 def sql(statement: str) -> Callable[[Site], object]:
     """A change by whoever writes into the CDM, past its foreign keys, which other CDMs do not have."""
     return lambda site: site.rows(f"set local session_replication_role = replica; {statement}")
+
+
+def moved(archive: Archive) -> Archive:
+    """The same archive at another address."""
+    settings = archive.settings.model_copy(update={"public_url": "https://hilum.example"})
+    return Archive(archive.database, archive.blobs, settings)
 
 
 CHANGES: dict[str, Callable[[Site], object]] = {
@@ -83,9 +90,7 @@ CHANGES: dict[str, Callable[[Site], object]] = {
         "update hilum.study set patient_sex = 'M' where study_instance_uid like '%.2'"
     ),
     "a study that goes": lambda site: delete.delete_study(site.archive.database, site.study(2), "ann"),
-    "where images are": lambda site: setattr(
-        site.archive, "settings", site.archive.settings.model_copy(update={"public_url": "https://hilum.example"})
-    ),
+    "where images are": lambda site: setattr(site, "archive", moved(site.archive)),
 }
 
 
