@@ -168,7 +168,7 @@ def test_a_repair_brings_back_what_people_and_nodes_said(cluster: EmbeddedPostgr
         assert len({row[-1] for row in before[0] if row[-4] == "nodule 1"}) == 1
         assert before[3] == [(0,)]
         connection.execute("drop schema hilum cascade")
-        told = repaired(url, data)
+        told = json.loads(server.hilum("check", "--repair", "--json", check=False).stdout)
         assert (told["lost"], told["repaired"]["features"]) == ([], 7)
         assert processed(0), "what was linked and read before has to be again"
         assert seen()[0] == before[0]
