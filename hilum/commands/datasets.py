@@ -222,6 +222,20 @@ def delete(
             out.print(f"Version {version} of data set {number} is deleted.", highlight=False)
 
 
+@group.command("collect")
+def collect(data: Data = None) -> None:
+    """Remove objects of data sets that no version names, as a killed process may leave them; not after the database was
+    restored from a backup or made anew, for what lies there may be of versions that it does not know."""
+    settings = read_settings(data)
+    from hilum.core.database import open_database
+    from hilum.research.datasets import delete as deletion
+    from hilum.services import open_archive
+
+    with open_database(settings, pool_size=2) as database:
+        removed = deletion.collect(database, open_archive(settings, database).blobs)
+    out.print(f"Objects removed: {removed}.", highlight=False)
+
+
 def _print_preview(found: "Preview", as_json: bool) -> None:
     import msgspec
 

@@ -119,8 +119,8 @@ def collect(database: Database, blobs: Blobs) -> int:
     """Remove objects of data sets that no row names and give how many there were: what a batch had written that was
     killed before it was noted.
 
-    It leaves off while any version is made or written out, and goes on the next time. It may run at any time and any
-    number of times.
+    It leaves off while any version is made or written out. It may run any number of times, but only beside a database
+    that knows of every version: beside one that was restored or made anew, what it does not know would be lost.
     """
     removed = 0
     for number in range(256):

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
-import structlog
-
 from hilum.core.jobs import Jobs
 from hilum.core.progress import Progress
 from hilum.imaging.archive.store import Archive
-from hilum.research.datasets.delete import collect, tidy
+from hilum.research.datasets.delete import tidy
 from hilum.research.datasets.versions import KIND
-
-log = structlog.get_logger()
 
 
 def register(jobs: Jobs, archive: Archive) -> None:
@@ -23,9 +19,3 @@ def register(jobs: Jobs, archive: Archive) -> None:
 
     jobs.add(KIND, run)
     jobs.every("37 * * * *", "hilum.datasets.tidy", lambda: tidy(archive.database, archive.blobs))
-    jobs.every("17 4 * * *", "hilum.datasets.collect", lambda: _collect(archive))
-
-
-def _collect(archive: Archive) -> None:
-    if removed := collect(archive.database, archive.blobs):
-        log.info("datasets.objects.collected", objects=removed)

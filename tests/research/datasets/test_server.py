@@ -267,6 +267,7 @@ def test_versions_and_data_sets_are_deleted_by_api_and_command(
     server.hilum("dataset", "delete", "to delete", "--version", "2")
     assert server.get(f"{API}/datasets/{number}/versions/2").json()["deleted_by"] == "command"
     server.hilum("dataset", "delete", str(number))
+    assert "Objects removed: " in server.hilum("dataset", "collect").stdout
     assert server.get(f"{API}/datasets/{number}").status_code == 410
     assert httpx.delete(f"{server.url}{API}/datasets/{number}").status_code == 410
     other = f"{API}/datasets/{first[0]}/versions/1"
