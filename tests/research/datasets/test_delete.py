@@ -31,6 +31,7 @@ from tests.research.datasets.conftest import Linked, archive_of
 from tests.research.datasets.test_versions import Version, begin, build, dataset, held_in
 
 TORN = 'name = "torn"\nbase = "research"\n[attributes]\nImagePositionPatient = "remove"\n'
+CUT = 'name = "cut"\nbase = "research"\n[attributes]\nSeriesDescription = "remove"\n'
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,14 @@ def small(cluster: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
 
 def of(linked: Linked, name: str, **how: object) -> int:
     return dataset(linked, **{"name": name, "profile": "research", "clinical": False, **how})
+
+
+def own_profile(linked: Linked, name: str, text: str) -> str:
+    """A profile that no other test here uses, so that no other version has its files."""
+    profiles = linked.archive.settings.data_path / "profiles"
+    profiles.mkdir(exist_ok=True)
+    (profiles / f"{name}.toml").write_text(text)
+    return name
 
 
 def made(linked: Linked, number: int) -> int:
@@ -219,10 +228,7 @@ def test_new_errors_of_validity_hold_back(small: Linked, tmp_path: Path) -> None
     good = Version(small, made(small, of(small, "valid")), tmp_path / "good")
     checks = {check["name"]: check for check in good.row["report"]["checks"]}
     assert (checks["valid"]["total"], checks["valid"]["wrong"]) == (3, 0) == (good.row["counts"]["series"], 0)
-    profiles = small.archive.settings.data_path / "profiles"
-    profiles.mkdir(exist_ok=True)
-    (profiles / "torn.toml").write_text(TORN)
-    number = dataset(small, name="torn", profile="torn", clinical=False)
+    number = dataset(small, name="torn", profile=own_profile(small, "torn", TORN), clinical=False)
     torn = Version(small, made(small, number), tmp_path / "torn")
     checks = {check["name"]: check for check in torn.row["report"]["checks"]}
     assert (checks["valid"]["total"], checks["valid"]["wrong"], checks["valid"]["passed"]) == (3, 3, False)
@@ -288,7 +294,7 @@ if __name__ == "__main__":
 
 def test_what_a_killed_batch_had_written_is_collected(small: Linked, tmp_path: Path) -> None:
     """Killed when its objects are durable and their rows do not name them yet."""
-    archive, number = small.archive, of(small, "cut short", profile="limited-dataset")
+    archive, number = small.archive, of(small, "cut short", profile=own_profile(small, "cut", CUT))
     collect(archive.database, archive.blobs)
     version, before = begin(small, number), objects(small)
     with archive.database.transaction() as sql:
